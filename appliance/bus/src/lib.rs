@@ -1,0 +1,1 @@
+//! The D-Bus interfaces of the daemons and the status document.

@@ -1,0 +1,1 @@
+//! The lab: the networks of the examples in namespaces on one machine.
