@@ -1,1 +1,9 @@
-//! The D-Bus interfaces of the daemons and the status document.
+//! What the daemons serve on the system bus and the console calls.
+//!
+//! Large answers travel as one JSON text each, whose types are in [`documents`]: the same text is what
+//! `--json` prints, so a script sees what the console sees. Types only: nothing here decides or acts.
+
+pub mod control;
+pub mod documents;
+
+pub use control::{CONTROL_NAME, CONTROL_PATH, Control1Proxy, Error};

@@ -1,0 +1,77 @@
+//! `org.rempart.Control1`: the control daemon.
+
+/// The bus name that `rempartd` owns.
+pub const CONTROL_NAME: &str = "org.rempart.Control1";
+/// The object that carries the interface.
+pub const CONTROL_PATH: &str = "/org/rempart/Control1";
+
+/// What a call may fail with. Each text is for the person who made the call.
+#[derive(Debug, zbus::DBusError)]
+#[zbus(prefix = "org.rempart.Control1.Error")]
+pub enum Error {
+    /// The bus itself.
+    #[zbus(error)]
+    ZBus(zbus::Error),
+    /// The document has errors; the text is a [`crate::documents::CheckReport`] as JSON. Nothing was changed.
+    Invalid(String),
+    /// An assertion of the document does not hold; the text is a [`crate::documents::CheckReport`] as JSON.
+    Assertion(String),
+    /// The change would cut the session that asks for it. Nothing was changed.
+    LockOut(String),
+    /// Something else has to end first: an unconfirmed commit, say. Nothing was changed.
+    Busy(String),
+    /// There is no such revision, connection or pending commit.
+    NotFound(String),
+    /// The kernel refused. The last committed revision is in force again.
+    Apply(String),
+    /// The machine failed: a disk, a program.
+    Failed(String),
+}
+
+/// The control daemon as the console sees it.
+///
+/// Arguments named `request` and all answers are JSON texts of the types in [`crate::documents`].
+#[zbus::proxy(
+    interface = "org.rempart.Control1",
+    default_service = "org.rempart.Control1",
+    default_path = "/org/rempart/Control1"
+)]
+pub trait Control1 {
+    /// A [`crate::documents::Status`].
+    fn status(&self) -> Result<String, Error>;
+    /// A list of [`crate::documents::FlowStatus`], in the order of evaluation.
+    fn flows(&self) -> Result<String, Error>;
+    /// A list of [`crate::documents::Connection`], at most `limit` of them, newest first.
+    fn connections(&self, limit: u32) -> Result<String, Error>;
+    /// Ends the connections with these ids; returns how many there were.
+    fn kill(&self, ids: &[u32]) -> Result<u32, Error>;
+    /// A [`crate::documents::LogPage`] of what came after entry number `after`.
+    fn log(&self, after: u64) -> Result<String, Error>;
+
+    /// A [`crate::documents::CheckReport`] on a document; the empty text is the candidate.
+    fn check(&self, document: &str) -> Result<String, Error>;
+    /// The plan for a document as text; the empty text is the candidate.
+    fn plan(&self, document: &str) -> Result<String, Error>;
+    /// Takes a [`crate::documents::ExplainRequest`]; gives a [`crate::documents::Explanation`].
+    fn explain(&self, request: &str) -> Result<String, Error>;
+
+    /// The candidate: what was loaded and not committed yet, or else the running document.
+    fn candidate(&self) -> Result<String, Error>;
+    /// Replaces the candidate; the empty text drops it.
+    fn load(&self, document: &str) -> Result<(), Error>;
+    /// Takes a [`crate::documents::CommitRequest`]; gives a [`crate::documents::CommitReport`].
+    fn commit(&self, request: &str) -> Result<String, Error>;
+    /// Keeps the commit that waits for it; returns its revision.
+    fn confirm(&self) -> Result<u32, Error>;
+    /// Goes back from the commit that waits for confirmation; returns the revision in force.
+    fn revert(&self) -> Result<u32, Error>;
+    /// Commits the document of an older revision again. Takes `revision` and a
+    /// [`crate::documents::CommitRequest`] whose document is ignored; gives a [`crate::documents::CommitReport`].
+    fn rollback(&self, revision: u32, request: &str) -> Result<String, Error>;
+    /// A list of [`crate::documents::Revision`], the newest first.
+    fn history(&self) -> Result<String, Error>;
+    /// The document of a revision.
+    fn show(&self, revision: u32) -> Result<String, Error>;
+    /// A unified diff. Each side is a revision number, `running` or `candidate`.
+    fn diff(&self, from: &str, to: &str) -> Result<String, Error>;
+}
