@@ -49,6 +49,16 @@ impl Facts {
         };
         if hosts.negated { set.complement() } else { set }
     }
+
+    /// Whether `address` is one of `hosts` now.
+    pub fn contains(&self, model: &Model, hosts: &HostSet, address: IpAddr) -> bool {
+        let mut pools = hosts.vpn_groups.iter().filter_map(|g| model.vpn_groups.get(g));
+        let mut named = hosts.names.iter().filter_map(|n| self.names.get(n));
+        let listed = hosts.fixed.contains(address)
+            || pools.any(|g| g.pool.contains(&address))
+            || named.any(|s| s.contains(address));
+        listed != hosts.negated
+    }
 }
 
 /// The keys of the flows that are not in force at `now`, which must be in the document's time zone.

@@ -2,9 +2,25 @@
 //!
 //! Pure: knows no clock, socket, file or thread. `rempart-system` acts on what is decided here.
 
+pub mod assert;
+pub mod classify;
+pub mod compile;
+pub mod eval;
+pub mod expand;
+pub mod explain;
+pub mod print;
 pub mod facts;
+pub mod net;
+pub mod ids;
+pub mod nft;
+pub mod world;
+
+use rempart_config::Model;
+use rempart_config::model::NodeIndex;
 
 pub use facts::{Facts, Lease};
+pub use ids::Ids;
+pub use world::World;
 
 /// Which of the two a node is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -14,4 +30,32 @@ pub enum Role {
     Active,
     /// Waits.
     Standby,
+}
+
+/// What the kernel of one node should hold.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Which of the two the node is.
+    pub role: Role,
+    /// Links, addresses, routes, settings.
+    pub network: net::Network,
+    /// Our nftables table.
+    pub ruleset: nft::Ruleset,
+    /// The network as the policy sees it.
+    pub world: World,
+}
+
+impl Plan {
+    /// Plans `model` for a node in a role.
+    pub fn of(
+        model: &Model,
+        node: NodeIndex,
+        role: Role,
+        facts: &Facts,
+        ids: &Ids,
+    ) -> Result<Self, compile::CompileError> {
+        let world = World::new(model, node, role, facts);
+        let ruleset = compile::compile(model, &world, facts, ids)?;
+        Ok(Self { role, network: net::Network::of(model, node, role, facts), ruleset, world })
+    }
 }

@@ -1,0 +1,309 @@
+//! Address translation: published services, one-to-one, reflection, outbound.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use rempart_config::Model;
+use rempart_config::model::{Flow, Outbound, ServiceAtom, SourceAddress, ZoneName};
+use rempart_config::space::{AddressSet, Cell, Family, Interval};
+
+use super::tables::{self, Line, Use};
+use crate::classify::Lane;
+use crate::expand::{product, service_axes};
+use crate::nft::{Chain, Content, Map, Origin, Ruleset};
+use crate::{Facts, World};
+
+/// The networks whose hosts leave an external zone under the interface's address when outbound NAT is
+/// automatic: those that the Internet does not route (RFC 1918, RFC 6598, RFC 3927). Public networks inside
+/// leave under their own addresses.
+const TRANSLATED: &[&str] =
+    &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"];
+
+pub fn write(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
+    write_in(rs, model, world, facts);
+    write_out(rs, model, world, facts);
+}
+
+/// One translation of a published service: packets for `address`, these ports, by one of these devices.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Published {
+    /// The legs that clients come by.
+    pub legs: BTreeSet<usize>,
+    /// The addresses that they ask for.
+    pub addresses: BTreeSet<Ipv4Addr>,
+    /// Protocol and ports that they ask for.
+    pub asked: (u8, Interval<u16>),
+    /// Where it really is.
+    pub target: Ipv4Addr,
+    /// The first port there, when it differs from the one asked for.
+    pub port: Option<u16>,
+}
+
+/// What a published flow translates. Nothing while its outside address is not known (no lease yet).
+pub fn published(world: &World, flow: &Flow) -> Vec<Published> {
+    let Some(publish) = &flow.publish else { return Vec::new() };
+    let IpAddr::V4(target) = publish.target else { return Vec::new() };
+    let from: BTreeSet<&ZoneName> = flow.from.iter().filter_map(|e| e.zone.as_ref()).collect();
+    let any = flow.from.iter().any(|e| e.zone.is_none());
+    let zones: BTreeSet<&ZoneName> =
+        if any { world.legs.iter().filter_map(|l| l.zone.as_ref()).collect() } else { from };
+    let addresses = match publish.address {
+        Some(IpAddr::V4(address)) => BTreeSet::from([address]),
+        Some(IpAddr::V6(_)) => BTreeSet::new(),
+        None => world.public_addresses(zones.iter().copied()),
+    };
+    let clients = |leg: &crate::world::Leg| {
+        leg.zone.as_ref().is_some_and(|z| zones.contains(z) || publish.reflect.contains(z))
+    };
+    let legs: BTreeSet<usize> =
+        world.legs.iter().enumerate().filter(|(_, l)| clients(l)).map(|(n, _)| n).collect();
+    let ports = flow.services.iter().filter(|s| matches!(s, ServiceAtom::Ports { .. }));
+    let ports: Vec<ServiceAtom> = ports.cloned().collect();
+    let axes = service_axes(&ports, Family::V4).into_iter();
+    axes.map(|(protocol, inside)| {
+        let shift = publish.port.filter(|p| *p != inside.lo);
+        let first = shift.unwrap_or(inside.lo);
+        let last = first.saturating_add(inside.hi - inside.lo);
+        let asked = (protocol.lo, Interval { lo: first, hi: last });
+        let port = shift.map(|_| inside.lo);
+        Published { legs: legs.clone(), addresses: addresses.clone(), asked, target, port }
+    })
+    .collect()
+}
+
+fn write_in(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
+    let mut same_port = BTreeMap::new();
+    let mut other_port = BTreeMap::new();
+    for (index, flow) in model.flows.iter().enumerate() {
+        if facts.inactive.contains(&flow.key) {
+            continue;
+        }
+        let origin = Origin::Flow(index);
+        for p in published(world, flow) {
+            let (protocol, ports) = p.asked;
+            for device in p.legs.iter().map(|l| &world.legs[*l].device) {
+                for address in &p.addresses {
+                    let key = format!("\"{device}\" . {address} . {protocol}");
+                    match p.port {
+                        None => {
+                            let key = format!("{key} . {}-{}", ports.lo, ports.hi);
+                            same_port.insert(key, (p.target.to_string(), origin));
+                        }
+                        Some(first) => {
+                            for (asked, real) in (ports.lo..=ports.hi).zip(first..) {
+                                let value = format!("{} . {real}", p.target);
+                                other_port.insert(format!("{key} . {asked}"), (value, origin));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    const KEY: &str = "ifname . ipv4_addr . inet_proto . inet_service";
+    let mut chain = Chain::hooked("type nat hook prerouting priority -100; policy accept;");
+    if !other_port.is_empty() {
+        add_map(rs, "nat.port", format!("{KEY} : ipv4_addr . inet_service"), "", other_port);
+        chain.rule("dnat ip to iifname . ip daddr . meta l4proto . th dport map @nat.port");
+    }
+    if !same_port.is_empty() {
+        add_map(rs, "nat.address", format!("{KEY} : ipv4_addr"), "flags interval;", same_port);
+        chain.rule("dnat ip to iifname . ip daddr . meta l4proto . th dport map @nat.address");
+    }
+    for (family, word, kind) in FAMILIES {
+        let pairs = model.nat.one_to_one.iter().enumerate();
+        let elements: BTreeMap<_, _> = pairs
+            .filter(|(_, o)| Family::of(o.outside.addr()) == family)
+            .map(|(n, o)| (o.outside.trunc().to_string(), (o.inside.trunc().to_string(), Origin::OneToOne(n))))
+            .collect();
+        if !elements.is_empty() {
+            let name = format!("one.in.{word}");
+            add_map(rs, &name, format!("{kind} : interval {kind}"), "flags interval;", elements);
+            chain.rule(format!("dnat {word} prefix to {word} daddr map @{name}"));
+        }
+    }
+    rs.chains.insert("nat.in".into(), chain);
+}
+
+const FAMILIES: [(Family, &str, &str); 2] = [(Family::V4, "ip", "ipv4_addr"), (Family::V6, "ip6", "ipv6_addr")];
+
+fn add_map(
+    rs: &mut Ruleset,
+    name: &str,
+    kind: String,
+    options: &str,
+    elements: BTreeMap<String, (String, Origin)>,
+) {
+    rs.maps.insert(name.into(), Map { kind, options: options.into(), content: Content::Elements(elements) });
+}
+
+fn write_out(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
+    let mut chain = Chain::hooked("type nat hook postrouting priority 100; policy accept;");
+    write_reflection(&mut chain, world);
+    for (interface, leg) in world.legs.iter().map(|l| (&l.interface, l)) {
+        for (family, word, kind) in FAMILIES {
+            let pairs = model.nat.one_to_one.iter().enumerate();
+            let elements: BTreeMap<_, _> = pairs
+                .filter(|(_, o)| o.interface == *interface && Family::of(o.outside.addr()) == family)
+                .map(|(n, o)| {
+                    (o.inside.trunc().to_string(), (o.outside.trunc().to_string(), Origin::OneToOne(n)))
+                })
+                .collect();
+            if !elements.is_empty() {
+                let name = format!("one.out.{interface}.{word}");
+                add_map(rs, &name, format!("{kind} : interval {kind}"), "flags interval;", elements);
+                chain.rule(format!(
+                    "oifname \"{}\" snat {word} prefix to {word} saddr map @{name}",
+                    leg.device
+                ));
+            }
+        }
+    }
+    write_outbound(rs, &mut chain, model, world, facts);
+    rs.chains.insert("nat.out".into(), chain);
+}
+
+/// A client that reaches a published server of its own zone by the outside address must have its answers
+/// come back this way, so it is seen under the firewall's address.
+fn write_reflection(chain: &mut Chain, world: &World) {
+    let mut pairs = Vec::new();
+    for a in world.legs.iter().filter(|l| l.zone.is_some()) {
+        for b in world.legs.iter().filter(|b| b.zone == a.zone) {
+            pairs.push(format!("\"{}\" . \"{}\"", a.device, b.device));
+        }
+    }
+    if !pairs.is_empty() {
+        let pairs = pairs.join(", ");
+        chain.rule(format!("ct status dnat iifname . oifname {{ {pairs} }} goto nat.interface"));
+    }
+}
+
+fn write_outbound(rs: &mut Ruleset, chain: &mut Chain, model: &Model, world: &World, facts: &Facts) {
+    let mut lines: BTreeMap<(ZoneName, ZoneName), BTreeMap<Family, Vec<Line>>> = BTreeMap::new();
+    if model.nat.outbound != Outbound::Automatic {
+        for (index, rule) in model.nat.source.iter().enumerate() {
+            let origin = Origin::SourceNat(index);
+            let verdict = match rule.address {
+                SourceAddress::Keep => "accept".to_owned(),
+                SourceAddress::Interface => "goto nat.interface".to_owned(),
+                SourceAddress::Address(address) => {
+                    let name = format!("nat.to.{index}");
+                    let word = if address.is_ipv4() { "ip" } else { "ip6" };
+                    let to = rs.chains.entry(name.clone()).or_default();
+                    to.rule_of(origin, format!("snat {word} to {address}"));
+                    format!("goto {name}")
+                }
+            };
+            for slice in product(model, facts, &rule.from, &rule.to, &rule.services) {
+                let family_fits = match rule.address {
+                    SourceAddress::Address(a) => Family::of(a) == slice.family,
+                    SourceAddress::Interface => slice.family == Family::V4,
+                    SourceAddress::Keep => true,
+                };
+                if family_fits {
+                    let list = lines.entry((slice.from, slice.to)).or_default().entry(slice.family).or_default();
+                    let cells = slice.cells.into_iter();
+                    list.extend(cells.map(|c| (Lane::Any, c, (verdict.clone(), origin))));
+                }
+            }
+        }
+    }
+    if model.nat.outbound != Outbound::Manual {
+        for (from, to, sources) in automatic(model, world) {
+            let list = lines.entry((from, to)).or_default().entry(Family::V4).or_default();
+            for source in sources.wide(Family::V4) {
+                let cell =
+                    Cell { source, destination: ALL_V4, protocol: Interval::ALL, port: Interval::ALL };
+                list.push((Lane::Any, cell, ("goto nat.interface".to_owned(), Origin::Frame)));
+            }
+        }
+    }
+    write_interface(rs, world);
+    write_outbound_dispatch(rs, chain, world, &lines);
+    for ((from, to), lines) in &lines {
+        tables::write(rs, &format!("nat.pair.{from}.{to}"), lines, Use::Verdict, "accept");
+    }
+}
+
+const ALL_V4: Interval<u128> = Interval { lo: 0, hi: u32::MAX as u128 };
+
+/// The automatic outbound rules: which sources are translated from which inside zone to which external one.
+pub fn automatic(model: &Model, world: &World) -> Vec<(ZoneName, ZoneName, AddressSet)> {
+    let translated: Vec<_> = TRANSLATED.iter().filter_map(|n| n.parse().ok()).map(AddressSet::network).collect();
+    let translated = AddressSet::union_of(&translated);
+    let external = |z: &ZoneName| model.zones.get(z).is_some_and(|z| z.external);
+    let mut out = Vec::new();
+    for from in model.zones.keys().filter(|z| !z.is_firewall() && !external(z)) {
+        let behind: Vec<_> = world.networks_behind(from).into_iter().map(AddressSet::network).collect();
+        let sources = AddressSet::union_of(&behind).intersect(&translated);
+        if sources.is_empty() {
+            continue;
+        }
+        for to in model.zones.keys().filter(|z| external(z)) {
+            out.push((from.clone(), to.clone(), sources.clone()));
+        }
+    }
+    out
+}
+
+/// "Under the interface's address": the virtual one where there is one, or else whichever the device has.
+fn write_interface(rs: &mut Ruleset, world: &World) {
+    let mut chain = Chain::default();
+    for leg in &world.legs {
+        let virtual4 = leg.virtuals.iter().find(|a| a.is_ipv4());
+        if let Some(address) = virtual4 {
+            chain.rule(format!("oifname \"{}\" meta nfproto ipv4 snat ip to {address}", leg.device));
+        }
+    }
+    chain.rule("masquerade");
+    rs.chains.insert("nat.interface".into(), chain);
+}
+
+fn write_outbound_dispatch(
+    rs: &mut Ruleset,
+    chain: &mut Chain,
+    world: &World,
+    lines: &BTreeMap<(ZoneName, ZoneName), BTreeMap<Family, Vec<Line>>>,
+) {
+    let mut forwarded = BTreeMap::new();
+    let mut local = BTreeMap::new();
+    for (from, to) in lines.keys() {
+        let verdict = (format!("goto nat.pair.{from}.{to}"), Origin::Frame);
+        for (_, b) in world.legs_in(to) {
+            if from.is_firewall() {
+                local.insert(format!("\"{}\"", b.device), verdict.clone());
+            }
+            for (_, a) in world.legs_in(from) {
+                forwarded.insert(format!("\"{}\" . \"{}\"", a.device, b.device), verdict.clone());
+            }
+        }
+    }
+    add_map(rs, "nat.pairs", "ifname . ifname : verdict".into(), "", forwarded);
+    chain.rule("iifname . oifname vmap @nat.pairs");
+    if !local.is_empty() {
+        add_map(rs, "nat.local", "ifname : verdict".into(), "", local);
+        chain.rule("fib saddr type local oifname vmap @nat.local");
+    }
+}
+
+/// The network of a one-to-one translation that `address` is in, and its counterpart.
+pub fn counterpart(address: IpAddr, from: IpNet, to: IpNet) -> Option<IpAddr> {
+    if !from.contains(&address) {
+        return None;
+    }
+    match (address, from, to) {
+        (IpAddr::V4(a), IpNet::V4(from), IpNet::V4(to)) => {
+            Some(IpAddr::V4(Ipv4Addr::from(u32::from(to.network()) | (u32::from(a) & host_bits(from)))))
+        }
+        (IpAddr::V6(a), IpNet::V6(from), IpNet::V6(to)) => {
+            let mask = u128::from(from.hostmask());
+            Some(IpAddr::V6((u128::from(to.network()) | (u128::from(a) & mask)).into()))
+        }
+        _ => None,
+    }
+}
+
+fn host_bits(net: Ipv4Net) -> u32 {
+    u32::from(net.hostmask())
+}

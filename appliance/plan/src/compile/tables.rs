@@ -1,0 +1,195 @@
+//! Groups of boxes as maps and the chains that look them up.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use rempart_config::model::{ICMP, ICMP6, PORT_PROTOCOLS};
+use rempart_config::space::{Cell, Family, Interval};
+
+use crate::classify::{Lane, group};
+use crate::nft::{Chain, Content, Map, Origin, Ruleset};
+
+/// The three kinds of key: which header fields tell services apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Class {
+    /// Protocol and destination port.
+    Ports,
+    /// ICMP message type.
+    Icmp,
+    /// Protocol alone.
+    Other,
+}
+
+impl Class {
+    const ALL: [Class; 3] = [Class::Ports, Class::Icmp, Class::Other];
+
+    fn suffix(self, family: Family) -> &'static str {
+        match (self, family) {
+            (Self::Ports, Family::V4) => "4p",
+            (Self::Icmp, Family::V4) => "4i",
+            (Self::Other, Family::V4) => "4o",
+            (Self::Ports, Family::V6) => "6p",
+            (Self::Icmp, Family::V6) => "6i",
+            (Self::Other, Family::V6) => "6o",
+        }
+    }
+
+    /// The expressions whose values are looked up, and nft's type of them.
+    fn key(self, family: Family) -> (&'static str, &'static str) {
+        match (self, family) {
+            (Self::Ports, Family::V4) => (
+                "ip saddr . ip daddr . meta l4proto . th dport",
+                "ipv4_addr . ipv4_addr . inet_proto . inet_service",
+            ),
+            (Self::Ports, Family::V6) => (
+                "ip6 saddr . ip6 daddr . meta l4proto . th dport",
+                "ipv6_addr . ipv6_addr . inet_proto . inet_service",
+            ),
+            (Self::Icmp, Family::V4) => ("ip saddr . ip daddr . icmp type", "ipv4_addr . ipv4_addr . icmp_type"),
+            (Self::Icmp, Family::V6) => {
+                ("ip6 saddr . ip6 daddr . icmpv6 type", "ipv6_addr . ipv6_addr . icmpv6_type")
+            }
+            (Self::Other, Family::V4) => {
+                ("ip saddr . ip daddr . meta l4proto", "ipv4_addr . ipv4_addr . inet_proto")
+            }
+            (Self::Other, Family::V6) => {
+                ("ip6 saddr . ip6 daddr . meta l4proto", "ipv6_addr . ipv6_addr . inet_proto")
+            }
+        }
+    }
+
+    /// The part of a box that packets of this class can match, in the class's coordinates.
+    fn project(self, family: Family, cell: &Cell) -> Option<Cell> {
+        let icmp = if family == Family::V4 { ICMP } else { ICMP6 };
+        let single = (cell.protocol.lo == cell.protocol.hi).then_some(cell.protocol.lo);
+        match self {
+            Self::Ports => single.is_none_or(|p| PORT_PROTOCOLS.contains(&p)).then_some(*cell),
+            Self::Icmp => {
+                let types = cell.port.intersect(&Interval { lo: 0, hi: u8::MAX.into() })?;
+                let whole = Cell { protocol: Interval::one(icmp), port: types, ..*cell };
+                cell.protocol.contains(icmp).then_some(whole)
+            }
+            Self::Other => single
+                .is_none_or(|p| p != icmp && !PORT_PROTOCOLS.contains(&p))
+                .then_some(Cell { port: Interval::ALL, ..*cell }),
+        }
+    }
+
+    fn element(self, family: Family, cell: &Cell) -> String {
+        let (source, destination) = (addresses(&cell.source, family), addresses(&cell.destination, family));
+        match self {
+            Self::Ports => {
+                format!("{source} . {destination} . {} . {}", number(&cell.protocol), number(&cell.port))
+            }
+            Self::Icmp => format!("{source} . {destination} . {}", number(&cell.port)),
+            Self::Other => format!("{source} . {destination} . {}", number(&cell.protocol)),
+        }
+    }
+}
+
+/// What a match in the tables of a pair does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// Writes the connection mark and goes to chain `verdict`.
+    Mark,
+    /// Is a verdict itself.
+    Verdict,
+}
+
+/// One line of an ordered list: a box, what a match means (a mark or a verdict), and whose it is.
+pub type Line = (Lane, Cell, (String, Origin));
+
+/// Writes chain `name`, which looks a packet up in the tables made of `lines`; what matches nothing does
+/// `miss`.
+pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, usage: Use, miss: &str) {
+    let mut by_protocol = Vec::new();
+    let mut by_family = Vec::new();
+    for (family, lines) in lines {
+        for class in Class::ALL {
+            let part = lines.iter().filter_map(|(lane, cell, outcome)| {
+                class.project(*family, cell).map(|cell| (*lane, cell, outcome.clone()))
+            });
+            let groups = group(part);
+            if groups.is_empty() {
+                continue;
+            }
+            let chain_name = format!("{name}.{}", class.suffix(*family));
+            let nfproto = if *family == Family::V4 { "ipv4" } else { "ipv6" };
+            match class {
+                Class::Ports => by_protocol.extend(
+                    PORT_PROTOCOLS.iter().map(|p| format!("{nfproto} . {p} : goto {chain_name}")),
+                ),
+                Class::Icmp => {
+                    let p = if *family == Family::V4 { ICMP } else { ICMP6 };
+                    by_protocol.push(format!("{nfproto} . {p} : goto {chain_name}"));
+                }
+                Class::Other => by_family.push(format!("{nfproto} : goto {chain_name}")),
+            }
+            let mut chain = Chain::default();
+            for (n, g) in groups.into_iter().enumerate() {
+                let map_name = format!("{chain_name}.{n}");
+                let (key, key_type) = class.key(*family);
+                let lane = match g.lane {
+                    Lane::Any => "",
+                    Lane::Translated => "ct status dnat ",
+                };
+                match usage {
+                    Use::Mark => {
+                        chain.rule(format!("{lane}ct mark set {key} map @{map_name}"));
+                        chain.rule("ct mark & 0xc0000000 != 0 goto verdict");
+                    }
+                    Use::Verdict => {
+                        chain.rule(format!("{lane}{key} vmap @{map_name}"));
+                    }
+                }
+                let value = if usage == Use::Mark { "mark" } else { "verdict" };
+                let elements = g.cells.into_iter().map(|(cell, outcome)| (class.element(*family, &cell), outcome));
+                let map = Map {
+                    kind: format!("{key_type} : {value}"),
+                    options: "flags interval;".into(),
+                    content: Content::Elements(elements.collect()),
+                };
+                rs.maps.insert(map_name, map);
+            }
+            chain.rule(miss);
+            rs.chains.insert(chain_name, chain);
+        }
+    }
+    let mut chain = Chain::default();
+    if !by_protocol.is_empty() {
+        chain.rule(format!("meta nfproto . meta l4proto vmap {{ {} }}", by_protocol.join(", ")));
+    }
+    if !by_family.is_empty() {
+        chain.rule(format!("meta nfproto vmap {{ {} }}", by_family.join(", ")));
+    }
+    chain.rule(miss);
+    rs.chains.insert(name.to_owned(), chain);
+}
+
+/// nft's spelling of an interval of addresses.
+pub fn addresses(interval: &Interval<u128>, family: Family) -> String {
+    match family {
+        // The reader makes IPv4 intervals from 32-bit ones; only "every address" is wider.
+        Family::V4 => {
+            let (lo, hi) = (interval.lo as u32, interval.hi.min(u32::MAX.into()) as u32);
+            match (lo, hi) {
+                (0, u32::MAX) => "0.0.0.0/0".into(),
+                _ if lo == hi => Ipv4Addr::from(lo).to_string(),
+                _ => format!("{}-{}", Ipv4Addr::from(lo), Ipv4Addr::from(hi)),
+            }
+        }
+        Family::V6 => match (interval.lo, interval.hi) {
+            (0, u128::MAX) => "::/0".into(),
+            (lo, hi) if lo == hi => Ipv6Addr::from(lo).to_string(),
+            (lo, hi) => format!("{}-{}", Ipv6Addr::from(lo), Ipv6Addr::from(hi)),
+        },
+    }
+}
+
+fn number<T: Copy + PartialEq + std::fmt::Display>(interval: &Interval<T>) -> String {
+    if interval.lo == interval.hi {
+        interval.lo.to_string()
+    } else {
+        format!("{}-{}", interval.lo, interval.hi)
+    }
+}

@@ -1,0 +1,485 @@
+//! The reference evaluator: what becomes of the first packet of a connection, worked out from the model
+//! alone, flow by flow in the order of the document. It shares nothing with the compiler but the network it
+//! stands in ([`World`]), so that comparing the two means something.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use rempart_config::Model;
+use rempart_config::model::{
+    Action, Endpoint, Flow, ICMP6, Name, Outbound, PORT_PROTOCOLS, ServiceAtom, SourceAddress, UDP, ZoneName,
+};
+use rempart_config::space::{AddressSet, Family};
+
+use crate::compile::{automatic, counterpart, impossible_sources};
+use crate::world::{Hop, World};
+use crate::{Facts, nft::Origin};
+
+/// Where a packet comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arrival {
+    /// By a leg, by its index in [`World::legs`].
+    Leg(usize),
+    /// From the node itself.
+    Local,
+}
+
+/// The first packet of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet {
+    /// Where it comes from.
+    pub arrival: Arrival,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address, as the sender writes it.
+    pub destination: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Source port; 0 where there is none.
+    pub source_port: u16,
+    /// Destination port, or ICMP type; 0 where there is neither.
+    pub port: u16,
+}
+
+/// What happens to a packet.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Verdict {
+    /// It goes through.
+    Allow,
+    /// It is refused with an answer.
+    Reject,
+    /// It is refused in silence.
+    Drop,
+}
+
+/// What decides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decider {
+    /// A flow, by its index.
+    Flow(usize),
+    /// No flow: the final refusal.
+    Default,
+    /// No flow, and not worth a log entry.
+    Noise,
+    /// The source is not routed back the way it came.
+    AntiSpoof,
+    /// The source is private or a bogon.
+    Impossible,
+    /// A block list.
+    Blocklist(Name),
+    /// There is no route to the destination, or a blackhole.
+    NoRoute,
+    /// What every host must let through: neighbour discovery, its own DHCP, the loopback.
+    System(&'static str),
+}
+
+/// What becomes of a packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// What happens.
+    pub verdict: Verdict,
+    /// What decides it.
+    pub decider: Decider,
+    /// The zone that it comes from; `None` when the interface is in no zone.
+    pub from: Option<ZoneName>,
+    /// The zone that it goes to, as far as it got.
+    pub to: Option<ZoneName>,
+    /// Address and port after destination NAT, and what translated them.
+    pub translated: Option<(IpAddr, u16, Origin)>,
+    /// Where it is routed, as far as it got.
+    pub hop: Option<Hop>,
+    /// The source address that it leaves with, when that is not its own, and what changed it.
+    pub source: Option<(IpAddr, Origin)>,
+}
+
+/// Judges packets.
+#[derive(Clone, Debug)]
+pub struct Evaluator<'a> {
+    /// The policy.
+    pub model: &'a Model,
+    /// The network.
+    pub world: &'a World,
+    /// What else counts.
+    pub facts: &'a Facts,
+    /// The flows in force that name both zones, by their index and in order: a table of a quarter of a
+    /// million connections is judged after each commit.
+    by_pair: BTreeMap<(&'a ZoneName, &'a ZoneName), Vec<usize>>,
+    impossible: BTreeMap<&'a ZoneName, AddressSet>,
+    automatic: Vec<(ZoneName, ZoneName, AddressSet)>,
+}
+
+impl<'a> Evaluator<'a> {
+    /// An evaluator of `model` in `world`.
+    pub fn new(model: &'a Model, world: &'a World, facts: &'a Facts) -> Self {
+        let mut by_pair: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        let named = |ends: &'a [Endpoint], reflect: Option<&'a BTreeSet<ZoneName>>| {
+            let every = ends.iter().any(|e| e.zone.is_none());
+            let every = model.zones.keys().filter(move |z| every && !z.is_firewall());
+            let zones = ends.iter().filter_map(|e| e.zone.as_ref()).chain(every);
+            zones.chain(reflect.into_iter().flatten()).collect::<BTreeSet<_>>()
+        };
+        let in_force = model.flows.iter().enumerate().filter(|(_, f)| !facts.inactive.contains(&f.key));
+        for (index, flow) in in_force {
+            let to = named(&flow.to, None);
+            for from in named(&flow.from, flow.publish.as_ref().map(|p| &p.reflect)) {
+                to.iter().for_each(|to| by_pair.entry((from, *to)).or_default().push(index));
+            }
+        }
+        let guarded = model.zones.iter().filter(|(n, z)| !n.is_firewall() && (z.block_private || z.block_bogons));
+        let impossible = guarded.map(|(name, zone)| {
+            let own: Vec<_> = world.legs_in(name).flat_map(|(_, l)| l.addresses.iter().copied()).collect();
+            (name, impossible_sources(zone, &own))
+        });
+        let impossible = impossible.collect();
+        Self { model, world, facts, by_pair, impossible, automatic: automatic(model, world) }
+    }
+
+    /// What becomes of `packet`.
+    pub fn judge(&self, packet: &Packet) -> Outcome {
+        let from = match packet.arrival {
+            Arrival::Leg(leg) => self.world.legs[leg].zone.clone(),
+            Arrival::Local => Some(firewall()),
+        };
+        let mut out = Outcome {
+            verdict: Verdict::Drop,
+            decider: Decider::Default,
+            from,
+            to: None,
+            translated: None,
+            hop: None,
+            source: None,
+        };
+        if self.is_spoofed(packet) {
+            out.decider = Decider::AntiSpoof;
+            return out;
+        }
+        out.translated = self.translate(packet);
+        let (destination, port) = out.translated.map_or((packet.destination, packet.port), |(a, p, _)| (a, p));
+        let inner = Packet { destination, port, ..*packet };
+        let group = destination.is_multicast() || destination == IpAddr::from([255, 255, 255, 255]);
+        out.hop = if group && packet.arrival != Arrival::Local {
+            Some(Hop::Local)
+        } else {
+            self.world.route(destination)
+        };
+        let leg = match out.hop {
+            None | Some(Hop::Blackhole) => {
+                out.decider = Decider::NoRoute;
+                out.verdict = Verdict::Reject;
+                return out;
+            }
+            Some(Hop::Local) if packet.arrival == Arrival::Local => {
+                out.to = Some(firewall());
+                (out.verdict, out.decider) = (Verdict::Allow, Decider::System("loopback"));
+                return out;
+            }
+            Some(Hop::Local) => {
+                out.to = Some(firewall());
+                None
+            }
+            Some(Hop::Leg(leg, _)) => {
+                out.to = self.world.legs[leg].zone.clone();
+                Some(leg)
+            }
+        };
+        if let Some(what) = self.is_essential(&inner, leg) {
+            (out.verdict, out.decider) = (Verdict::Allow, Decider::System(what));
+            return out;
+        }
+        if let Some(decider) = self.shield(&inner, out.from.as_ref(), out.to.as_ref()) {
+            out.decider = decider;
+            return out;
+        }
+        let decision = self.flow(&inner, out.from.as_ref(), out.to.as_ref(), out.translated.is_some());
+        out.decider = match decision {
+            Some(index) => Decider::Flow(index),
+            None if group || self.model.noise.iter().any(|s| self.service_matches(s, &inner)) => Decider::Noise,
+            None => Decider::Default,
+        };
+        let action = decision.map_or(Action::Deny, |index| self.model.flows[index].action);
+        out.verdict = self.verdict(action, out.from.as_ref());
+        if let (Verdict::Allow, Some(leg)) = (out.verdict, leg) {
+            out.source = self.leave_as(&inner, out.from.as_ref(), leg, out.translated.is_some());
+        }
+        out
+    }
+
+    /// How an action looks to the sender.
+    fn verdict(&self, action: Action, from: Option<&ZoneName>) -> Verdict {
+        let outside = from.and_then(|z| self.model.zones.get(z)).is_some_and(|z| z.external);
+        match action {
+            Action::Allow => Verdict::Allow,
+            Action::Drop => Verdict::Drop,
+            Action::Deny if outside => Verdict::Drop,
+            Action::Deny | Action::Reject => Verdict::Reject,
+        }
+    }
+
+    fn is_spoofed(&self, packet: &Packet) -> bool {
+        let Arrival::Leg(leg) = packet.arrival else { return false };
+        let zone = self.world.legs[leg].zone.as_ref().and_then(|z| self.model.zones.get(z));
+        let unspecified = packet.source.is_unspecified();
+        let asks = unspecified
+            && (packet.protocol == ICMP6 || (packet.protocol == UDP && packet.port == 67));
+        let link_local = matches!(packet.source, IpAddr::V6(a) if a.is_unicast_link_local());
+        zone.is_some_and(|z| z.anti_spoof)
+            && !asks
+            && !link_local
+            && self.world.leg_towards(packet.source) != Some(leg)
+    }
+
+    /// Destination NAT: published services first, then one-to-one.
+    fn translate(&self, packet: &Packet) -> Option<(IpAddr, u16, Origin)> {
+        let Arrival::Leg(leg) = packet.arrival else { return None };
+        let zone = self.world.legs[leg].zone.as_ref()?;
+        for (index, flow) in self.model.flows.iter().enumerate() {
+            if let Some((address, port)) = self.published(flow, packet, zone) {
+                return Some((address, port, Origin::Flow(index)));
+            }
+        }
+        self.model.nat.one_to_one.iter().enumerate().find_map(|(index, o)| {
+            let inside = counterpart(packet.destination, o.outside, o.inside)?;
+            Some((inside, packet.port, Origin::OneToOne(index)))
+        })
+    }
+
+    fn published(&self, flow: &Flow, packet: &Packet, zone: &ZoneName) -> Option<(IpAddr, u16)> {
+        let publish = flow.publish.as_ref()?;
+        if self.facts.inactive.contains(&flow.key) || !publish.target.is_ipv4() {
+            return None;
+        }
+        let named = flow.from.iter().any(|e| e.zone.as_ref().is_none_or(|z| z == zone));
+        if !named && !publish.reflect.contains(zone) {
+            return None;
+        }
+        let asked_for = match publish.address {
+            Some(address) => address == packet.destination,
+            None => {
+                let every = flow.from.iter().any(|e| e.zone.is_none());
+                let mut zones: Vec<&ZoneName> = flow.from.iter().filter_map(|e| e.zone.as_ref()).collect();
+                if every {
+                    zones.extend(self.world.legs.iter().filter_map(|l| l.zone.as_ref()));
+                }
+                let public = self.world.public_addresses(zones);
+                matches!(packet.destination, IpAddr::V4(a) if public.contains(&a))
+            }
+        };
+        if !asked_for {
+            return None;
+        }
+        let ports_of_protocol = flow.services.iter().filter_map(|s| match s {
+            ServiceAtom::Ports { protocol, ports } if *protocol == packet.protocol => Some(ports),
+            _ => None,
+        });
+        // With a port of its own the service is one range; it is moved as a whole.
+        for ports in ports_of_protocol {
+            let inside = match (publish.port, ports.intervals().first()) {
+                (Some(outside), Some(range)) => {
+                    packet.port.checked_sub(outside).and_then(|offset| range.lo.checked_add(offset))
+                }
+                _ => Some(packet.port),
+            };
+            if let Some(port) = inside.filter(|p| ports.contains(*p)) {
+                return Some((publish.target, port));
+            }
+        }
+        None
+    }
+
+    /// What the frame of the policy lets through without a flow.
+    fn is_essential(&self, packet: &Packet, leg: Option<usize>) -> Option<&'static str> {
+        let dhcp = |leg: usize| {
+            self.model.interfaces.get(&self.world.legs[leg].interface).is_some_and(|i| i.dhcp)
+        };
+        let slaac = |leg: usize| {
+            self.model.interfaces.get(&self.world.legs[leg].interface).is_some_and(|i| i.slaac)
+        };
+        let v6 = packet.source.is_ipv6() && packet.protocol == ICMP6;
+        let udp = packet.source.is_ipv4() && packet.protocol == UDP;
+        match (packet.arrival, leg) {
+            (Arrival::Leg(_), None) if v6 && matches!(packet.port, 135 | 136) => Some("neighbour discovery"),
+            (Arrival::Leg(by), None) if v6 && packet.port == 134 && slaac(by) => Some("router advertisement"),
+            (Arrival::Leg(by), None) if udp && (packet.source_port, packet.port) == (67, 68) && dhcp(by) => {
+                Some("DHCP")
+            }
+            (Arrival::Local, Some(_)) if v6 && matches!(packet.port, 131 | 133 | 135 | 136 | 143) => {
+                Some("neighbour discovery")
+            }
+            (Arrival::Local, Some(by)) if udp && (packet.source_port, packet.port) == (68, 67) && dhcp(by) => {
+                Some("DHCP")
+            }
+            _ => None,
+        }
+    }
+
+    /// Impossible sources and block lists, for new connections.
+    fn shield(&self, packet: &Packet, from: Option<&ZoneName>, to: Option<&ZoneName>) -> Option<Decider> {
+        if from.and_then(|z| self.impossible.get(z)).is_some_and(|s| s.contains(packet.source)) {
+            return Some(Decider::Impossible);
+        }
+        let listed = |name: &Name, address| self.facts.blocklists.get(name).is_some_and(|s| s.contains(address));
+        let applies = |zones: &BTreeSet<ZoneName>, zone: Option<&ZoneName>| {
+            zone.is_some_and(|z| zones.contains(z))
+        };
+        let hit = |address, zone| {
+            let lists = self.model.blocklists.iter();
+            lists.filter(|(_, l)| applies(&l.zones, zone)).find(|(n, _)| listed(n, address)).map(|(n, _)| n)
+        };
+        hit(packet.source, from).or_else(|| hit(packet.destination, to)).cloned().map(Decider::Blocklist)
+    }
+
+    /// The first flow in force that matches, by its index.
+    fn flow(
+        &self,
+        packet: &Packet,
+        from: Option<&ZoneName>,
+        to: Option<&ZoneName>,
+        translated: bool,
+    ) -> Option<usize> {
+        let (from, to) = (from?, to?);
+        let candidates = self.by_pair.get(&(from, to))?;
+        let matches = |index: &&usize| {
+            self.mismatches(&self.model.flows[**index], packet, from, to, translated).is_empty()
+        };
+        candidates.iter().find(matches).copied()
+    }
+
+    /// What about `packet` does not match `flow`; empty when it matches.
+    pub fn mismatches(
+        &self,
+        flow: &Flow,
+        packet: &Packet,
+        from: &ZoneName,
+        to: &ZoneName,
+        translated: bool,
+    ) -> Vec<Mismatch> {
+        let mut out = Vec::new();
+        let v4 = packet.destination.is_ipv4();
+        let reflected = flow.publish.as_ref().is_some_and(|p| v4 && p.reflect.contains(from));
+        match self.side(&flow.from, from, packet.source) {
+            Side::Matches => {}
+            _ if reflected => {}
+            Side::OtherZone => out.push(Mismatch::FromZone),
+            Side::OtherHost => out.push(Mismatch::Source),
+        }
+        match (&flow.publish, self.side(&flow.to, to, packet.destination)) {
+            (_, Side::OtherZone) => out.push(Mismatch::ToZone),
+            (Some(publish), _) if v4 => {
+                if publish.target != packet.destination {
+                    out.push(Mismatch::Destination);
+                } else if !translated {
+                    out.push(Mismatch::Untranslated);
+                }
+            }
+            (_, Side::OtherHost) => out.push(Mismatch::Destination),
+            (_, Side::Matches) => {}
+        }
+        if !flow.services.iter().any(|s| self.service_matches(s, packet)) {
+            out.push(Mismatch::Service);
+        }
+        out
+    }
+
+    fn service_matches(&self, service: &ServiceAtom, packet: &Packet) -> bool {
+        service.matches(Family::of(packet.destination), packet.protocol, packet.port)
+    }
+
+    fn side(&self, ends: &[Endpoint], zone: &ZoneName, address: IpAddr) -> Side {
+        let mut best = Side::OtherZone;
+        for end in ends {
+            let in_zone = end.zone.as_ref().map_or(!zone.is_firewall(), |z| z == zone);
+            if in_zone {
+                if self.facts.contains(self.model, &end.hosts, address) {
+                    return Side::Matches;
+                }
+                best = Side::OtherHost;
+            }
+        }
+        best
+    }
+
+    /// Source NAT: reflection, one-to-one, the operator's rules, the automatic ones.
+    fn leave_as(
+        &self,
+        packet: &Packet,
+        from: Option<&ZoneName>,
+        leg: usize,
+        translated: bool,
+    ) -> Option<(IpAddr, Origin)> {
+        let family = Family::of(packet.source);
+        let to = self.world.legs[leg].zone.as_ref();
+        let interface = |origin| self.world.source_address(leg, family).map(|a| (a, origin));
+        if translated && from.is_some() && from == to {
+            return interface(Origin::Frame);
+        }
+        let out_by = &self.world.legs[leg].interface;
+        for (index, o) in self.model.nat.one_to_one.iter().enumerate() {
+            if o.interface == *out_by
+                && let Some(outside) = counterpart(packet.source, o.inside, o.outside)
+            {
+                return Some((outside, Origin::OneToOne(index)));
+            }
+        }
+        let (from, to) = (from?, to?);
+        if self.model.nat.outbound != Outbound::Automatic {
+            for (index, rule) in self.model.nat.source.iter().enumerate() {
+                let fits = match rule.address {
+                    SourceAddress::Address(a) => Family::of(a) == family,
+                    SourceAddress::Interface => family == Family::V4,
+                    SourceAddress::Keep => true,
+                };
+                if fits
+                    && self.side(&rule.from, from, packet.source) == Side::Matches
+                    && self.side(&rule.to, to, packet.destination) == Side::Matches
+                    && rule.services.iter().any(|s| self.service_matches(s, packet))
+                {
+                    let origin = Origin::SourceNat(index);
+                    return match rule.address {
+                        SourceAddress::Keep => None,
+                        SourceAddress::Interface => interface(origin),
+                        SourceAddress::Address(a) => Some((a, origin)),
+                    };
+                }
+            }
+        }
+        let automatic = self.model.nat.outbound != Outbound::Manual
+            && self
+                .automatic
+                .iter()
+                .any(|(f, t, sources)| f == from && t == to && sources.contains(packet.source));
+        if automatic { interface(Origin::Frame) } else { None }
+    }
+}
+
+/// One thing that keeps a packet from matching a flow.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Mismatch {
+    /// It comes from another zone.
+    FromZone,
+    /// It goes to another zone.
+    ToZone,
+    /// Another source address.
+    Source,
+    /// Another destination address.
+    Destination,
+    /// Another protocol or port.
+    Service,
+    /// The flow publishes its target, and the packet asks for it by its inside address.
+    Untranslated,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Side {
+    Matches,
+    OtherHost,
+    OtherZone,
+}
+
+fn firewall() -> ZoneName {
+    ZoneName::new(rempart_config::model::FIREWALL)
+}
+
+/// Whether `protocol` has ports.
+pub fn has_ports(protocol: u8) -> bool {
+    PORT_PROTOCOLS.contains(&protocol)
+}

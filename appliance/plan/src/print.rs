@@ -1,0 +1,103 @@
+//! The plan as text, for `rempart plan` and the golden files: the network, the policy in ANSSI's six
+//! sections, then the ruleset as nft reads it.
+
+use std::fmt::{self, Write as _};
+
+use rempart_config::Model;
+use rempart_config::model::{Flow, NodeName};
+
+use crate::net::{LinkKind, NextHop};
+use crate::nft::Base;
+use crate::{Facts, Ids, Plan, Role, explain};
+
+/// Prints a plan with the flows that it was made from.
+pub fn plan(plan: &Plan, model: &Model, node: &NodeName, facts: &Facts, ids: &Ids) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_plan(&mut out, plan, model, node, facts, ids);
+    out
+}
+
+fn write_plan(
+    out: &mut String,
+    plan: &Plan,
+    model: &Model,
+    node: &NodeName,
+    facts: &Facts,
+    ids: &Ids,
+) -> fmt::Result {
+    let role = match plan.role {
+        Role::Active => "active",
+        Role::Standby => "standby",
+    };
+    writeln!(out, "# node {node}, {role}\n")?;
+    write_network(out, plan)?;
+    write_policy(out, model, facts, ids)?;
+    writeln!(out, "\n## ruleset\n")?;
+    out.push_str(&plan.ruleset.script(Base::Nothing).text);
+    Ok(())
+}
+
+fn write_network(out: &mut String, plan: &Plan) -> fmt::Result {
+    writeln!(out, "## network\n")?;
+    for (device, link) in &plan.network.links {
+        write!(out, "link {device}")?;
+        match &link.kind {
+            LinkKind::Physical => {}
+            LinkKind::Vlan { parent, id } => write!(out, " vlan {id} on {parent}")?,
+            LinkKind::Bond { mode } => write!(out, " bond {mode:?}")?,
+            LinkKind::Bridge { stp } => write!(out, " bridge, spanning tree {}", if *stp { "on" } else { "off" })?,
+        }
+        if let Some(master) = &link.master {
+            write!(out, " in {master}")?;
+        }
+        if let Some(mtu) = link.mtu {
+            write!(out, " mtu {mtu}")?;
+        }
+        writeln!(out)?;
+    }
+    for (interface, device) in &plan.network.dhcp {
+        writeln!(out, "dhcp {interface} on {device}")?;
+    }
+    for address in &plan.network.addresses {
+        let shared = if address.shared { " shared" } else { "" };
+        writeln!(out, "address {} on {}{shared}", address.net, address.device)?;
+    }
+    for (key, hop) in &plan.network.routes {
+        match hop {
+            NextHop::Gateway { address, device, .. } => {
+                writeln!(out, "route {} via {address} by {device} metric {}", key.to, key.metric)?;
+            }
+            NextHop::Blackhole => writeln!(out, "route {} blackhole metric {}", key.to, key.metric)?,
+        }
+    }
+    for (key, sysctl) in &plan.network.sysctls {
+        writeln!(out, "sysctl {key} = {}", sysctl.value)?;
+    }
+    Ok(())
+}
+
+fn write_policy(out: &mut String, model: &Model, facts: &Facts, ids: &Ids) -> fmt::Result {
+    type Section = (&'static str, fn(&Flow) -> bool);
+    let to_firewall = |f: &Flow| f.to.iter().any(|e| e.zone.as_ref().is_some_and(|z| z.is_firewall()));
+    let from_firewall = |f: &Flow| f.from.iter().any(|e| e.zone.as_ref().is_some_and(|z| z.is_firewall()));
+    let business =
+        |f: &Flow| f.to.iter().any(|e| e.zone.as_ref().is_none_or(|z| !z.is_firewall()))
+            && f.from.iter().any(|e| e.zone.as_ref().is_none_or(|z| !z.is_firewall()));
+    let sections: [Section; 4] = [
+        ("1. to the firewall", to_firewall),
+        ("2. from the firewall", from_firewall),
+        ("3. protection of the firewall: all else to it is refused and logged", |_| false),
+        ("4. business flows", business),
+    ];
+    writeln!(out, "\n## policy")?;
+    for (title, belongs) in sections {
+        writeln!(out, "\n{title}")?;
+        for flow in model.flows.iter().filter(|f| belongs(f)) {
+            let off = if facts.inactive.contains(&flow.key) { " [not in force]" } else { "" };
+            writeln!(out, "  {:>5}  {}{off}", ids.of(&flow.key), explain::flow_text(flow))?;
+        }
+    }
+    writeln!(out, "\n5. noise: {} services refused without being logged", model.noise.len())?;
+    writeln!(out, "6. all else is refused and logged")
+}

@@ -1,0 +1,162 @@
+//! The network as the node sees it: its legs, its addresses and where packets are routed. Both the compiler
+//! and the evaluator ask here which device a zone means and which way an address lies.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use rempart_config::model::{Device, InterfaceName, Model, NodeIndex, VPN, ZoneName};
+use rempart_config::space::Family;
+
+use crate::net::{Network, NextHop};
+use crate::{Facts, Role};
+
+/// The TUN device that remote-access sessions arrive in.
+pub const VPN_DEVICE: &str = "vpn0";
+
+/// One attachment of the node to a network.
+#[derive(Clone, Debug)]
+pub struct Leg {
+    /// The document's name.
+    pub interface: InterfaceName,
+    /// The kernel's device.
+    pub device: Device,
+    /// Its zone.
+    pub zone: Option<ZoneName>,
+    /// Its own addresses with their networks.
+    pub addresses: Vec<IpNet>,
+    /// The addresses that clients outside know it by: the virtual ones where there are any.
+    pub public: Vec<IpAddr>,
+    /// The virtual addresses, in force or not.
+    pub virtuals: Vec<IpAddr>,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hop {
+    /// Out by a leg, by its index, to a next router or to the host itself.
+    Leg(usize, Option<IpAddr>),
+    /// To the node itself.
+    Local,
+    /// Discarded by a blackhole route.
+    Blackhole,
+}
+
+/// The legs and routes of a node.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The attachments, by interface name; the remote-access device last.
+    pub legs: Vec<Leg>,
+    local: BTreeSet<IpAddr>,
+    /// Longest prefix first, then lowest metric.
+    routes: Vec<(IpNet, u32, Hop)>,
+}
+
+impl World {
+    /// What `node` sees in `role`, once its kernel holds what [`Network::of`] asks for.
+    pub fn new(model: &Model, node: NodeIndex, role: Role, facts: &Facts) -> Self {
+        let network = Network::of(model, node, role, facts);
+        let mut legs: Vec<Leg> = Vec::new();
+        let mut routes = Vec::new();
+        for (name, interface) in &model.interfaces {
+            let device = interface.device.get(node);
+            let lease = facts.leases.get(name).filter(|_| interface.dhcp);
+            let own = interface.addresses.get(node).iter().copied().chain(lease.map(|l| l.address));
+            let own: Vec<IpAddr> = own.map(|n| n.addr()).collect();
+            let virtuals: Vec<IpAddr> = interface.virtuals.iter().map(|v| v.address.addr()).collect();
+            let mut public = virtuals.clone();
+            for family in Family::BOTH {
+                if !public.iter().any(|a| Family::of(*a) == family) {
+                    public.extend(own.iter().filter(|a| Family::of(**a) == family));
+                }
+            }
+            if interface.slaac {
+                routes.push((IpNet::V6(Default::default()), u32::MAX, Hop::Leg(legs.len(), None)));
+            }
+            legs.push(Leg {
+                interface: name.clone(),
+                device: device.clone(),
+                zone: interface.zone.clone(),
+                addresses: network.addresses.iter().filter(|a| a.device == *device).map(|a| a.net).collect(),
+                public,
+                virtuals,
+            });
+        }
+        if !model.vpn_groups.is_empty() {
+            let pools = model.vpn_groups.values().map(|g| g.pool);
+            routes.extend(pools.map(|pool| (pool.trunc(), 0, Hop::Leg(legs.len(), None))));
+            legs.push(Leg {
+                interface: InterfaceName::new(VPN),
+                device: Device::new(VPN_DEVICE),
+                zone: Some(ZoneName::new(VPN)),
+                addresses: Vec::new(),
+                public: Vec::new(),
+                virtuals: Vec::new(),
+            });
+        }
+        for (index, leg) in legs.iter().enumerate() {
+            routes.extend(leg.addresses.iter().map(|a| (a.trunc(), 0, Hop::Leg(index, None))));
+        }
+        for (key, hop) in &network.routes {
+            let hop = match hop {
+                NextHop::Blackhole => Some(Hop::Blackhole),
+                NextHop::Gateway { address, device, .. } => {
+                    legs.iter().position(|l| l.device == *device).map(|leg| Hop::Leg(leg, Some(*address)))
+                }
+            };
+            routes.extend(hop.map(|hop| (key.to, key.metric, hop)));
+        }
+        routes.sort_by_key(|(to, metric, _)| (std::cmp::Reverse(to.prefix_len()), *metric));
+        let local = legs.iter().flat_map(|l| &l.addresses).map(IpNet::addr).collect();
+        Self { legs, local, routes }
+    }
+
+    /// Where a packet for `address` goes; `None` when there is no route.
+    pub fn route(&self, address: IpAddr) -> Option<Hop> {
+        if self.local.contains(&address) || address.is_loopback() {
+            return Some(Hop::Local);
+        }
+        self.routes.iter().find(|(to, ..)| to.contains(&address)).map(|(.., hop)| *hop)
+    }
+
+    /// The leg that `address` lies behind, if it lies behind one.
+    pub fn leg_towards(&self, address: IpAddr) -> Option<usize> {
+        match self.route(address) {
+            Some(Hop::Leg(leg, _)) => Some(leg),
+            Some(Hop::Local | Hop::Blackhole) | None => None,
+        }
+    }
+
+    /// The legs in `zone`.
+    pub fn legs_in<'a>(&'a self, zone: &'a ZoneName) -> impl Iterator<Item = (usize, &'a Leg)> {
+        self.legs.iter().enumerate().filter(move |(_, l)| l.zone.as_ref() == Some(zone))
+    }
+
+    /// The networks behind `zone`: its own and those routed through it, without the default routes.
+    pub fn networks_behind(&self, zone: &ZoneName) -> Vec<IpNet> {
+        let in_zone = |leg: usize| self.legs[leg].zone.as_ref() == Some(zone);
+        let behind = self.routes.iter().filter_map(|(to, _, hop)| match hop {
+            Hop::Leg(leg, _) if in_zone(*leg) && to.prefix_len() > 0 => Some(*to),
+            Hop::Leg(..) | Hop::Local | Hop::Blackhole => None,
+        });
+        behind.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The IPv4 addresses by which outside clients know the interfaces of `zones`.
+    pub fn public_addresses<'a>(&self, zones: impl IntoIterator<Item = &'a ZoneName>) -> BTreeSet<Ipv4Addr> {
+        let zones: BTreeSet<&ZoneName> = zones.into_iter().collect();
+        let legs = self.legs.iter().filter(|l| l.zone.as_ref().is_some_and(|z| zones.contains(z)));
+        legs.flat_map(|l| &l.public)
+            .filter_map(|a| match a {
+                IpAddr::V4(a) => Some(*a),
+                IpAddr::V6(_) => None,
+            })
+            .collect()
+    }
+
+    /// The address that a leg gives to what leaves under "the interface's address": the virtual one where
+    /// there is one, so that connections survive the node.
+    pub fn source_address(&self, leg: usize, family: Family) -> Option<IpAddr> {
+        self.legs[leg].public.iter().copied().find(|a| Family::of(*a) == family)
+    }
+}
