@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use rempart_config::Model;
 use rempart_config::model::{
-    Action, Endpoint, Flow, ICMP6, Name, Outbound, PORT_PROTOCOLS, ServiceAtom, SourceAddress, UDP, ZoneName,
+    Action, Endpoint, Flow, ICMP, ICMP6, Name, Outbound, PORT_PROTOCOLS, ServiceAtom, SourceAddress, UDP, ZoneName,
 };
 use rempart_config::space::{AddressSet, Family};
 
@@ -69,6 +69,8 @@ pub enum Decider {
     Blocklist(Name),
     /// There is no route to the destination, or a blackhole.
     NoRoute,
+    /// Nothing begins with such a packet: an ICMP answer or error without a connection that it belongs to.
+    Invalid,
     /// What every host must let through: neighbour discovery, its own DHCP, the loopback.
     System(&'static str),
 }
@@ -153,10 +155,13 @@ impl<'a> Evaluator<'a> {
             out.decider = Decider::AntiSpoof;
             return out;
         }
-        out.translated = self.translate(packet);
+        let tracking = tracking(packet);
+        // What is not tracked is not translated either.
+        out.translated = if tracking == Tracking::New { self.translate(packet) } else { None };
         let (destination, port) = out.translated.map_or((packet.destination, packet.port), |(a, p, _)| (a, p));
         let inner = Packet { destination, port, ..*packet };
-        let group = destination.is_multicast() || destination == IpAddr::from([255, 255, 255, 255]);
+        let broadcast = matches!(destination, IpAddr::V4(a) if self.world.is_broadcast(a));
+        let group = destination.is_multicast() || broadcast;
         out.hop = if group && packet.arrival != Arrival::Local {
             Some(Hop::Local)
         } else {
@@ -165,7 +170,7 @@ impl<'a> Evaluator<'a> {
         let leg = match out.hop {
             None | Some(Hop::Blackhole) => {
                 out.decider = Decider::NoRoute;
-                out.verdict = Verdict::Reject;
+                out.verdict = if out.hop.is_none() { Verdict::Reject } else { Verdict::Drop };
                 return out;
             }
             Some(Hop::Local) if packet.arrival == Arrival::Local => {
@@ -182,6 +187,10 @@ impl<'a> Evaluator<'a> {
                 Some(leg)
             }
         };
+        if tracking == Tracking::Invalid {
+            out.decider = Decider::Invalid;
+            return out;
+        }
         if let Some(what) = self.is_essential(&inner, leg) {
             (out.verdict, out.decider) = (Verdict::Allow, Decider::System(what));
             return out;
@@ -190,14 +199,24 @@ impl<'a> Evaluator<'a> {
             out.decider = decider;
             return out;
         }
-        let decision = self.flow(&inner, out.from.as_ref(), out.to.as_ref(), out.translated.is_some());
+        // A flow decides about connections, and these are none.
+        let decision = match tracking {
+            Tracking::Untracked => None,
+            Tracking::New | Tracking::Invalid => {
+                self.flow(&inner, out.from.as_ref(), out.to.as_ref(), out.translated.is_some())
+            }
+        };
         out.decider = match decision {
             Some(index) => Decider::Flow(index),
             None if group || self.model.noise.iter().any(|s| self.service_matches(s, &inner)) => Decider::Noise,
             None => Decider::Default,
         };
         let action = decision.map_or(Action::Deny, |index| self.model.flows[index].action);
-        out.verdict = self.verdict(action, out.from.as_ref());
+        out.verdict = match self.verdict(action, out.from.as_ref()) {
+            // Nobody is answered who speaks to everybody (RFC 1122 §3.2.2).
+            Verdict::Reject if group => Verdict::Drop,
+            verdict => verdict,
+        };
         if let (Verdict::Allow, Some(leg)) = (out.verdict, leg) {
             out.source = self.leave_as(&inner, out.from.as_ref(), leg, out.translated.is_some());
         }
@@ -473,6 +492,26 @@ enum Side {
     Matches,
     OtherHost,
     OtherZone,
+}
+
+/// What connection tracking makes of a packet without a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Tracking {
+    New,
+    /// Neighbour discovery and multicast membership, which never leave the link
+    /// (net/netfilter/nf_conntrack_proto_icmpv6.c, `noct_valid_new`).
+    Untracked,
+    Invalid,
+}
+
+fn tracking(packet: &Packet) -> Tracking {
+    match (packet.source, packet.protocol, packet.port) {
+        // Requests alone begin something (nf_conntrack_proto_icmp.c and …_icmpv6.c, `valid_new`).
+        (IpAddr::V4(_), ICMP, 8 | 13 | 15 | 17) | (IpAddr::V6(_), ICMP6, 128 | 139) => Tracking::New,
+        (IpAddr::V6(_), ICMP6, 130..=136 | 143) => Tracking::Untracked,
+        (_, ICMP | ICMP6, _) => Tracking::Invalid,
+        _ => Tracking::New,
+    }
 }
 
 fn firewall() -> ZoneName {

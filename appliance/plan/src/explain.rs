@@ -112,6 +112,7 @@ impl Evaluator<'_> {
             Decider::Impossible => "bogon".into(),
             Decider::Blocklist(name) => format!("block list {name}"),
             Decider::NoRoute => "no route".into(),
+            Decider::Invalid => "invalid".into(),
             Decider::System(what) => (*what).into(),
         }
     }
@@ -136,6 +137,7 @@ impl Evaluator<'_> {
             Decider::Impossible => format!("nobody outside can have the source {}", packet.source),
             Decider::Blocklist(name) => format!("block list {name} has one of its addresses"),
             Decider::NoRoute => "there is no route to its destination".into(),
+            Decider::Invalid => "it answers or reports something, and no connection asked for it".into(),
             Decider::System(what) => format!("{what} is always let through"),
         };
         format!("{} from {} in {from} to {to} {verdict}: {why}", protocol_name(packet.protocol), packet.source)
@@ -188,6 +190,7 @@ impl Evaluator<'_> {
             Decider::Impossible => "not asked: the source is private or a bogon".into(),
             Decider::Blocklist(name) => format!("not asked: block list {name}"),
             Decider::NoRoute => "not asked: no route".into(),
+            Decider::Invalid => "not asked: it belongs to no connection and begins none".into(),
             Decider::System(what) => format!("not asked: {what}"),
         }
     }

@@ -48,6 +48,8 @@ pub struct World {
     /// The attachments, by interface name; the remote-access device last.
     pub legs: Vec<Leg>,
     local: BTreeSet<IpAddr>,
+    /// The last addresses of our IPv4 networks.
+    broadcasts: BTreeSet<Ipv4Addr>,
     /// Longest prefix first, then lowest metric.
     routes: Vec<(IpNet, u32, Hop)>,
 }
@@ -107,8 +109,23 @@ impl World {
             routes.extend(hop.map(|hop| (key.to, key.metric, hop)));
         }
         routes.sort_by_key(|(to, metric, _)| (std::cmp::Reverse(to.prefix_len()), *metric));
-        let local = legs.iter().flat_map(|l| &l.addresses).map(IpNet::addr).collect();
-        Self { legs, local, routes }
+        let networks = || legs.iter().flat_map(|l| &l.addresses);
+        // A router answers by the first address of its IPv6 networks too (RFC 4291 §2.6.1), the links between
+        // two routers excepted (RFC 6164).
+        let anycast = networks().filter(|n| matches!(n, IpNet::V6(_)) && n.prefix_len() < 127).map(IpNet::network);
+        let local = networks().map(IpNet::addr).chain(anycast).collect();
+        let with_broadcast = networks().filter_map(|net| match net {
+            IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast()),
+            IpNet::V4(_) | IpNet::V6(_) => None,
+        });
+        let broadcasts = with_broadcast.chain([Ipv4Addr::BROADCAST]).collect();
+        Self { legs, local, broadcasts, routes }
+    }
+
+    /// Whether `address` is everybody in one of our networks, or on any: the node takes what is sent there for
+    /// itself and forwards none of it (RFC 2644).
+    pub fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        self.broadcasts.contains(&address)
     }
 
     /// Where a packet for `address` goes; `None` when there is no route.

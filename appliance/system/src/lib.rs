@@ -1,1 +1,29 @@
-//! The hands.
+//! The hands: the only crate that touches the kernel and the only one in which `unsafe` may appear, each time
+//! with its reason. It decides nothing: what to do comes from `rempart-plan`, and what was found goes back there.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`links`] | links, addresses, routes: reading them, doing one step, watching for changes, counters |
+//! | [`sysctl`] | kernel settings below `/proc/sys` |
+//! | [`nft`] | the program `nft`: applying a script, reading counters and names of objects |
+//! | [`conntrack`] | the connection table, over ctnetlink: list, create, mark, delete |
+//! | [`nflog`] | packets that the ruleset logs |
+//! | [`dhcp`] | a DHCPv4 client: leases of an interface |
+//! | [`tun`] | TUN devices |
+//!
+//! Everything is asynchronous and runs on Tokio's current-thread runtime. Sockets belong to the network namespace
+//! of the thread that opens them.
+//!
+//! `unsafe` appears in `fd` (registering a descriptor with Tokio), `packet` (address and filter of a packet
+//! socket) and `tun` (one ioctl).
+
+pub mod conntrack;
+pub mod dhcp;
+mod fd;
+pub mod links;
+mod netlink;
+pub mod nflog;
+pub mod nft;
+mod packet;
+pub mod sysctl;
+pub mod tun;

@@ -365,14 +365,17 @@ impl<'a> Ground<'a> {
     /// or the same address is wanted elsewhere.
     fn early_removals(&self) -> BTreeSet<Place> {
         let wanted: BTreeSet<Place> = self.wanted_addresses().map(|a| (a.device.clone(), a.net)).collect();
-        let goes_early = |(device, net): &&Place| {
-            if is_kernels_own(net) && !wanted.contains(&(device.clone(), *net)) {
+        let goes_early = |place: &&Place| {
+            let (device, net) = place;
+            let stays = wanted.contains(*place);
+            if is_kernels_own(net) && !stays {
                 return false;
             }
-            if self.doomed.contains(device) {
+            // With the device down the kernel drops its IPv6 addresses.
+            if self.doomed.contains(device) || (self.downed.contains(device) && net.addr().is_ipv6()) {
                 return true;
             }
-            if !self.usable.contains(device) {
+            if stays || !self.usable.contains(device) {
                 return false;
             }
             if self.downed.contains(device) || self.joining.contains_key(device) {
@@ -383,7 +386,7 @@ impl<'a> Ground<'a> {
                     && (a.device != *device || a.net != *net)
                     && !self.observed.addresses.contains(&(a.device.clone(), a.net))
             };
-            !wanted.contains(&(device.clone(), *net)) && self.wanted_addresses().any(elsewhere)
+            self.wanted_addresses().any(elsewhere)
         };
         self.observed.addresses.iter().filter(goes_early).cloned().collect()
     }

@@ -1,1 +1,354 @@
+use std::net::IpAddr;
 
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+
+use super::*;
+
+// --- a kernel in miniature -------------------------------------------------------------------------------------
+
+/// Does one step to `state` as the kernel would; an error where the kernel would refuse.
+fn apply(state: &mut Observed, step: &Step) -> Result<(), String> {
+    let link = |state: &Observed, d: &Device| state.links.get(d).cloned().ok_or(format!("no device {d}"));
+    match step {
+        Step::CreateLink { device, kind, mtu } => {
+            if state.links.contains_key(device) {
+                return Err(format!("{device} exists"));
+            }
+            if let LinkKind::Vlan { parent, .. } = kind {
+                link(state, parent)?;
+            }
+            let made = ObservedLink {
+                kind: kind.clone(),
+                mtu: mtu.unwrap_or(1500),
+                up: false,
+                master: None,
+                ours: true,
+            };
+            state.links.insert(device.clone(), made);
+        }
+        Step::DeleteLink { device, .. } => {
+            let gone = link(state, device)?;
+            let on_top = |l: &ObservedLink| {
+                matches!(&l.kind, LinkKind::Vlan { parent, .. } if parent == device)
+                    || l.master.as_ref() == Some(device)
+            };
+            let in_use = state.links.values().any(on_top)
+                || state.addresses.iter().any(|(d, n)| d == device && !link_local(n))
+                || state.routes.values().any(|h| h.device() == Some(device));
+            if !gone.ours || in_use || gone.up {
+                return Err(format!("{device} is in use"));
+            }
+            state.links.remove(device);
+        }
+        Step::SetMaster { device, from, to } => {
+            let mut l = link(state, device)?;
+            if l.master != *from {
+                return Err(format!("{device} is elsewhere: {:?}", l.master));
+            }
+            for master in [from, to].into_iter().flatten() {
+                let bond = matches!(link(state, master)?.kind, LinkKind::Bond { .. });
+                if bond && l.up {
+                    return Err(format!("{device} is up"));
+                }
+            }
+            l.master = to.clone();
+            state.links.insert(device.clone(), l);
+        }
+        Step::SetMtu { device, from, to } => {
+            let mut l = link(state, device)?;
+            if l.mtu != *from {
+                return Err(format!("{device} has MTU {}", l.mtu));
+            }
+            l.mtu = *to;
+            state.links.insert(device.clone(), l);
+        }
+        Step::SetUp { device, up } => {
+            let mut l = link(state, device)?;
+            if l.up == *up {
+                return Err(format!("{device} is so already"));
+            }
+            if let (true, LinkKind::Vlan { parent, .. }) = (*up, &l.kind)
+                && !link(state, parent)?.up
+            {
+                return Err(format!("{parent} is down"));
+            }
+            l.up = *up;
+            state.links.insert(device.clone(), l);
+            if !up {
+                state.routes.retain(|_, h| h.device() != Some(device));
+                state.addresses.retain(|(d, n)| d != device || n.addr().is_ipv4());
+            }
+        }
+        Step::AddAddress(a) => {
+            link(state, &a.device)?;
+            let clash = |(d, n): &(Device, IpNet)| {
+                *d == a.device
+                    && n.addr() == a.net.addr()
+                    && (n.prefix_len() == a.net.prefix_len() || n.addr().is_ipv6())
+            };
+            if state.addresses.iter().any(clash) {
+                return Err(format!("{} is there", a.net));
+            }
+            state.addresses.insert((a.device.clone(), a.net));
+        }
+        Step::RemoveAddress(a) => {
+            if !state.addresses.remove(&(a.device.clone(), a.net)) {
+                return Err(format!("{} is not there", a.net));
+            }
+            // With the last IPv4 address go the routes (`fib_disable_ip`).
+            if !state.addresses.iter().any(|(d, n)| *d == a.device && n.addr().is_ipv4())
+                && a.net.addr().is_ipv4()
+            {
+                state.routes.retain(|k, h| h.device() != Some(&a.device) || k.to.addr().is_ipv6());
+            }
+        }
+        Step::AddRoute { key, hop } => {
+            if hop.device().is_some_and(|d| state.links.get(d).is_none_or(|l| !l.up)) {
+                return Err("network is down".into());
+            }
+            if state.routes.insert(*key, hop.clone()).is_some() {
+                return Err(format!("{key} is there"));
+            }
+        }
+        Step::ReplaceRoute { key, from, to } => {
+            if state.routes.insert(*key, to.clone()).as_ref() != Some(from) {
+                return Err(format!("{key} was not {from}"));
+            }
+        }
+        Step::DeleteRoute { key, hop } => {
+            if state.routes.remove(key).as_ref() != Some(hop) {
+                return Err(format!("{key} is not there"));
+            }
+        }
+        Step::SetSysctl { key, from, to } => {
+            let now = state.sysctls.insert(key.clone(), to.clone());
+            if from.is_some() && now != *from {
+                return Err(format!("{key} was {now:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn link_local(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(n) if n.addr().is_unicast_link_local())
+}
+
+fn apply_all(state: &mut Observed, steps: &[Step]) -> Result<(), String> {
+    for step in steps {
+        apply(state, step).map_err(|e| {
+            let all: Vec<String> = steps.iter().map(|s| format!("  {s}")).collect();
+            format!("{step}: {e}\nin\n{}", all.join("\n"))
+        })?;
+    }
+    Ok(())
+}
+
+// --- plans and nodes at random ---------------------------------------------------------------------------------
+
+fn device(name: &str) -> Device {
+    Device::new(name)
+}
+
+const PHYSICAL: [&str; 5] = ["eth0", "eth1", "eth2", "eth3", "eth4"];
+const MADE: [&str; 4] = ["bond0", "br0", "eth0.10", "bond0.20"];
+
+fn kind_of(name: &str, flavour: bool) -> LinkKind {
+    match name {
+        "bond0" if flavour => LinkKind::Bond { mode: BondMode::Lacp },
+        "bond0" => LinkKind::Bond { mode: BondMode::ActiveBackup },
+        "br0" => LinkKind::Bridge { stp: flavour },
+        "eth0.10" => LinkKind::Vlan { parent: device("eth0"), id: 10 + u16::from(flavour) },
+        "bond0.20" => LinkKind::Vlan { parent: device("bond0"), id: 20 + u16::from(flavour) },
+        _ => LinkKind::Physical,
+    }
+}
+
+fn addresses() -> impl Strategy<Value = Vec<IpNet>> {
+    let all = [
+        "10.0.0.1/24",
+        "10.0.0.1/16",
+        "10.0.0.2/24",
+        "10.9.0.1/32",
+        "fd00::1/64",
+        "fd00::1/80",
+        "fd00::2/64",
+    ];
+    subsequence(all.map(|a| a.parse::<IpNet>().expect("a network")).to_vec(), 0..=all.len())
+}
+
+/// Devices with what makes them up: name, flavour, master, MTU, addresses.
+type Made = (Vec<(&'static str, bool)>, Vec<(&'static str, u8)>, Vec<Option<u32>>, Vec<Vec<IpNet>>);
+
+fn made() -> impl Strategy<Value = Made> {
+    let names: Vec<&str> = PHYSICAL.into_iter().chain(MADE).collect();
+    let chosen = subsequence(names, 1..=9).prop_flat_map(|names| {
+        let count = names.len();
+        (
+            proptest::collection::vec(any::<bool>(), count)
+                .prop_map(move |f| names.iter().copied().zip(f).collect()),
+            subsequence(vec!["eth1", "eth2", "eth3", "eth4"], 0..=4).prop_flat_map(|m| {
+                let count = m.len();
+                proptest::collection::vec(0u8..2, count)
+                    .prop_map(move |to| m.iter().copied().zip(to).collect())
+            }),
+            proptest::collection::vec(proptest::option::of(prop_oneof![Just(1400u32), Just(9000)]), count),
+            proptest::collection::vec(addresses(), count),
+        )
+    });
+    chosen
+}
+
+/// One IPv6 address only once per device, as the kernel has it.
+fn sane(nets: &[IpNet]) -> Vec<IpNet> {
+    let mut seen = BTreeSet::new();
+    nets.iter().copied().filter(|n| n.addr().is_ipv4() || seen.insert(n.addr())).collect()
+}
+
+fn routes(devices: Vec<Device>) -> impl Strategy<Value = BTreeMap<RouteKey, NextHop>> {
+    let to = prop_oneof![Just("0.0.0.0/0"), Just("172.16.0.0/12"), Just("::/0"), Just("fd01::/16")];
+    let one = (to, 0u32..2, proptest::option::of((0..devices.len().max(1), 1u8..4)));
+    proptest::collection::vec(one, 0..6).prop_map(move |all| {
+        let route = |(to, metric, hop): (&str, u32, Option<(usize, u8)>)| {
+            let to: IpNet = to.parse().expect("a network");
+            let hop = match hop.and_then(|(d, n)| Some((devices.get(d)?, n))) {
+                Some((device, n)) => {
+                    let address: IpAddr = match to {
+                        IpNet::V4(_) => [10, 0, 0, n + 100].into(),
+                        IpNet::V6(_) => [0xfd00, 0, 0, 0, 0, 0, 0, u16::from(n) + 100].into(),
+                    };
+                    NextHop::Gateway { address, device: device.clone(), onlink: false }
+                }
+                None => NextHop::Blackhole,
+            };
+            (RouteKey::new(to, metric), hop)
+        };
+        all.into_iter().map(route).collect()
+    })
+}
+
+fn network() -> impl Strategy<Value = Network> {
+    made().prop_flat_map(|(names, members, mtus, nets)| {
+        let mut network = Network::default();
+        for (((name, flavour), mtu), nets) in names.iter().zip(mtus).zip(nets) {
+            let link = Link { kind: kind_of(name, *flavour), mtu, master: None };
+            network.links.insert(device(name), link);
+            let address = |net| Address { device: device(name), net, shared: *flavour };
+            network.addresses.extend(sane(&nets).into_iter().map(address));
+        }
+        for (member, to) in members {
+            let master = device(if to == 0 { "bond0" } else { "br0" });
+            if network.links.contains_key(&master)
+                && let Some(link) = network.links.get_mut(&device(member))
+            {
+                link.master = Some(master);
+            }
+        }
+        let sysctl = |value: &str, d: Option<&Device>| Sysctl {
+            value: value.into(),
+            need: Need::IfPresent,
+            device: d.cloned(),
+        };
+        network.sysctls.insert("net/ipv4/ip_forward".into(), sysctl("1", None));
+        for d in network.links.keys() {
+            network.sysctls.insert(format!("net/ipv4/conf/{d}/rp_filter"), sysctl("1", Some(d)));
+        }
+        // A gateway needs an address of its family on the device.
+        let devices: Vec<Device> = network.links.keys().cloned().collect();
+        routes(devices).prop_map(move |routes| {
+            let mut network = network.clone();
+            network.routes = routes;
+            network.routes.retain(|k, h| {
+                let family = |a: &&Address| a.net.addr().is_ipv4() == k.to.addr().is_ipv4();
+                h.device().is_none_or(|d| network.addresses.iter().filter(family).any(|a| a.device == *d))
+            });
+            network
+        })
+    })
+}
+
+/// A node that some plan was done on, and that something then happened to.
+fn observed() -> impl Strategy<Value = Observed> {
+    let switched_off = proptest::collection::vec(any::<bool>(), PHYSICAL.len());
+    (network(), subsequence(PHYSICAL.to_vec(), 2..=5), switched_off, any::<bool>()).prop_map(
+        |(network, cards, down, foreign)| {
+            let mut state = Observed::default();
+            for card in &cards {
+                let link = ObservedLink {
+                    kind: LinkKind::Physical,
+                    mtu: 1500,
+                    up: false,
+                    master: None,
+                    ours: false,
+                };
+                state.links.insert(device(card), link);
+            }
+            if foreign {
+                let kind = LinkKind::Bridge { stp: false };
+                let link = ObservedLink { kind, mtu: 1500, up: true, master: None, ours: false };
+                state.links.insert(device("br7"), link);
+                state.addresses.insert((device("br7"), "10.77.0.1/24".parse().expect("a network")));
+            }
+            state.sysctls.insert("net/ipv4/ip_forward".into(), "0".into());
+            for card in &cards {
+                state.sysctls.insert(format!("net/ipv4/conf/{card}/rp_filter"), "0".into());
+                state.addresses.insert((device(card), "fe80::1/64".parse().expect("a network")));
+            }
+            let steps = diff(&network, &state);
+            apply_all(&mut state, &steps).expect("a plan from nothing");
+            for (card, down) in PHYSICAL.into_iter().zip(down) {
+                let step = Step::SetUp { device: device(card), up: false };
+                let plain = state.links.get(&device(card)).is_some_and(|l| l.up && l.master.is_none());
+                if down && plain && !state.links.contains_key(&device("eth0.10")) {
+                    apply(&mut state, &step).expect("switched off");
+                }
+            }
+            state
+        },
+    )
+}
+
+/// The parts of a node that undoing restores: settings of devices that are made anew are the kernel's.
+fn restored(state: &Observed, steps: &[Step]) -> Observed {
+    let mut state = state.clone();
+    for step in steps {
+        if let Step::CreateLink { device, .. } | Step::DeleteLink { device, .. } = step {
+            state.sysctls.remove(&format!("net/ipv4/conf/{device}/rp_filter"));
+        }
+    }
+    state.addresses.retain(|(_, net)| !link_local(net));
+    state
+}
+
+proptest! {
+    /// Any node and any plan: every step is one that the kernel takes, and after them nothing is left to do.
+    #[test]
+    fn the_steps_lead_to_the_plan(network in network(), before in observed()) {
+        let steps = diff(&network, &before);
+        let mut after = before.clone();
+        apply_all(&mut after, &steps).map_err(TestCaseError::fail)?;
+        let rest: Vec<String> = diff(&network, &after).iter().map(ToString::to_string).collect();
+        prop_assert!(rest.is_empty(), "left to do: {rest:?}");
+        prop_assert_eq!(missing(&network, &before), missing(&network, &after));
+        let foreign = |s: &Observed| (s.links.get(&device("br7")).cloned(), s.addresses.iter().any(|(d, _)| *d == device("br7")));
+        prop_assert_eq!(foreign(&before), foreign(&after));
+    }
+
+    /// Steps undone backwards lead back to where the node was.
+    #[test]
+    fn undoing_leads_back(network in network(), before in observed()) {
+        let steps = diff(&network, &before);
+        let mut state = before.clone();
+        apply_all(&mut state, &steps).map_err(TestCaseError::fail)?;
+        let undo: Vec<Step> = steps.iter().rev().filter_map(Step::undo).collect();
+        apply_all(&mut state, &undo).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(restored(&state, &steps), restored(&before, &steps));
+        for step in &steps {
+            if let Some(undo) = step.undo() {
+                prop_assert_eq!(undo.undo(), Some(step.clone()));
+            }
+            prop_assert!(!step.reason().is_empty() && !step.to_string().is_empty());
+        }
+    }
+}

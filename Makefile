@@ -1,0 +1,112 @@
+# Rempart. `make` says what there is.
+
+SHELL := /bin/sh
+comma := ,
+CARGO ?= cargo
+# A toolchain that setup has just installed is found without a new login.
+export PATH := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+# The lab.
+NAME     ?= lab
+DOCUMENT ?= examples/datatel.toml
+HOST     ?=
+CMD      ?=
+# debug or release.
+PROFILE  ?= debug
+# Threads that run tests: each lab is a dozen namespaces and half a dozen servers.
+TEST_THREADS ?= 2
+FUZZ_TARGET  ?= document
+FUZZ_SECONDS ?= 60
+
+CARGO_PROFILE := $(if $(filter release,$(PROFILE)),--release)
+TARGET        := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+LAB           := $(TARGET)/$(PROFILE)/lab
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down test test-full bench fuzz deny clean
+
+help: ## this page
+	@echo 'Rempart. What make can do:'
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## install what is missing to build and test (as root; says what it installs)
+	@tests/setup/install.sh
+
+build: ## build every program
+	$(CARGO) build --workspace --bins $(CARGO_PROFILE)
+
+# The lab is namespaces, bridges and nftables rules, which only root may make.
+define NEEDS_ROOT
+	@if [ "$$(id -u)" -ne 0 ]; then \
+	  echo 'make $@ needs root: the lab makes network namespaces, bridges and nftables rules, all of them' >&2; \
+	  echo 'inside namespaces of its own; nothing on the machine'"'"'s networks changes. Run: sudo -E env PATH="$$PATH" make $@' >&2; \
+	  $(if $(filter test%,$@),echo 'Without root$(comma) `cargo test --workspace` runs what needs no namespace and says what it skips.' >&2;) \
+	  exit 1; fi
+endef
+
+lab: ## the network of the example on this machine, and the console; all of it goes when the console ends
+	$(NEEDS_ROOT)
+	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory build
+	@$(LAB) up --name '$(NAME)' --document '$(DOCUMENT)'
+
+lab-up: ## the same without a console, until `make lab-down`
+	$(NEEDS_ROOT)
+	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory build
+	@$(LAB) up --detach --name '$(NAME)' --document '$(DOCUMENT)'
+
+# CMD goes through a shell in the host, from the environment and unexpanded, so that it means there what it says.
+lab-exec: export LAB_COMMAND = $(value CMD)
+lab-exec: ## a command in a host: make lab-exec HOST=cli-lan CMD="curl http://192.168.20.11/"
+	$(NEEDS_ROOT)
+	@if [ -z '$(HOST)' ] || [ -z "$$LAB_COMMAND" ]; then \
+	  echo 'usage: make lab-exec HOST=cli-lan CMD="curl http://192.168.20.11/"   (hosts: make lab-status)' >&2; exit 2; fi
+	@test -x '$(LAB)' || { echo 'the lab is not built: make lab-up' >&2; exit 1; }
+	@'$(LAB)' exec --name '$(NAME)' '$(HOST)' sh -c "$$LAB_COMMAND"
+
+lab-console: ## the console in a standing lab
+	$(NEEDS_ROOT)
+	@$(LAB) console --name '$(NAME)'
+
+lab-status: ## the standing labs and their hosts
+	@test -x '$(LAB)' || { echo 'the lab is not built: make lab-up' >&2; exit 1; }
+	@$(LAB) status
+
+lab-down: ## remove a standing lab, also one whose process was killed
+	$(NEEDS_ROOT)
+	@test -x '$(LAB)' || $(CARGO) build -p rempart-lab $(CARGO_PROFILE)
+	@$(LAB) down --name '$(NAME)'
+
+# Without root the tests that need namespaces would skip themselves one by one: a run that proves little.
+test: ## format, lints and all tests
+	$(NEEDS_ROOT)
+	@$(MAKE) --no-print-directory setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace -- --test-threads=$(TEST_THREADS)
+
+test-full: export REMPART_FULL = 1
+test-full: ## the same with the long property suites
+	@$(MAKE) --no-print-directory test
+
+bench: ## the benchmarks
+	$(NEEDS_ROOT)
+	@$(MAKE) --no-print-directory setup
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) run --release -p rempart-bench
+
+fuzz: ## feed noise to the reader of documents: make fuzz FUZZ_SECONDS=600
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo 'installing cargo-fuzz'; $(CARGO) install --locked cargo-fuzz; }
+	@rustc +nightly --version >/dev/null 2>&1 || { \
+	  echo 'fuzzing needs a nightly toolchain (sanitizers): rustup toolchain install nightly --profile minimal' >&2; exit 1; }
+	cd tests && $(CARGO) +nightly fuzz run --fuzz-dir fuzz $(FUZZ_TARGET) -- -max_total_time=$(FUZZ_SECONDS)
+
+deny: ## licences, advisories and sources of the dependencies
+	@$(CARGO) deny --version >/dev/null 2>&1 || { \
+	  echo 'cargo-deny is not installed: cargo install --locked cargo-deny' >&2; exit 1; }
+	$(CARGO) deny check
+
+clean: ## remove what was built
+	$(CARGO) clean

@@ -1,0 +1,291 @@
+//! The draft: the document as written, key by key. The doc comments become the descriptions of the JSON Schema.
+
+use crate::decode::{At, ByNode, Either, Int, List, Many, Named, Toggle, draft};
+use crate::model::{BondMode, Helper, Outbound, Rate, SourceAddress};
+use crate::text::address::{Address, AddressInNet, HostElement, InterfaceAddress, Network};
+use crate::text::endpoint::EndpointText;
+use crate::text::service::ServiceText;
+use crate::text::time::{Day, Days, Hours, SynLimit};
+use crate::text::word::{AbsolutePath, DeviceText, NameText, Per, Prose, TimeZone, Via};
+
+draft! {
+    /// The Rempart document: one file for both boxes.
+    Document, "the document" {
+        /// Version of this grammar: 1.
+        must version: At<Int<1, 1>>,
+        /// The name of the box, where there is only one.
+        may node: At<NameText>,
+        /// The two boxes.
+        may pair: PairDraft,
+        /// Settings of the box as a whole.
+        may system: SystemDraft,
+        /// Interfaces, by the name the document calls them.
+        may interface: Named<InterfaceDraft>,
+        /// Settings of zones. A zone exists by being named on an interface.
+        may zone: Named<ZoneDraft>,
+        /// Names of hosts, networks and ranges.
+        may host: Named<Many<HostElement>>,
+        /// Names of services.
+        may service: Named<Many<ServiceText>>,
+        /// The flow matrix: the first flow that matches decides.
+        may flow: List<FlowDraft>,
+        /// Address translation other than publishing.
+        may nat: NatDraft,
+        /// Static routes.
+        may route: List<RouteDraft>,
+        /// Named routers.
+        may gateway: Named<GatewayDraft>,
+        /// Weekly schedules.
+        may schedule: Named<ScheduleDraft>,
+        /// Lists of addresses that are dropped.
+        may blocklist: Named<BlocklistDraft>,
+        /// Remote access.
+        may vpn: VpnDraft,
+        /// Settings of the policy as a whole.
+        may policy: PolicyDraft,
+        /// Assertions that are checked before each commit.
+        may check: List<CheckDraft>,
+    }
+
+    /// Two boxes that stand in for each other.
+    PairDraft, "[pair]" {
+        /// Their names; the first one is preferred.
+        must nodes: List<NameText>,
+        /// The interface with the dedicated cable.
+        may sync: At<NameText>,
+    }
+
+    /// Settings of the box as a whole.
+    SystemDraft, "[system]" {
+        /// IANA time zone of schedules and expiry dates; default UTC.
+        may timezone: At<TimeZone>,
+        /// Largest number of tracked connections; default by memory.
+        may max_connections: At<Int<1024, 67_108_864>>,
+    }
+
+    /// A network interface.
+    InterfaceDraft, "an interface" {
+        /// The kernel's device; a VLAN has one by default.
+        may device: ByNode<At<DeviceText>>,
+        /// The zone; without one it is in no policy and forwards nothing.
+        may zone: At<NameText>,
+        /// Addresses with their prefix length, `dhcp` or `slaac`.
+        may address: ByNode<Many<InterfaceAddress>>,
+        /// Addresses of whichever node is active.
+        may r#virtual: Either<List<VirtualDraft>, At<VirtualDraft>>,
+        /// Default routers, one per family.
+        may gateway: ByNode<Many<Address>>,
+        /// MTU in bytes: 1280 to 9216 where IPv6 is used, else from 576.
+        may mtu: At<Int<576, 9216>>,
+        /// IEEE 802.1Q on top of another interface.
+        may vlan: At<VlanDraft>,
+        /// Several devices used as one.
+        may bond: At<BondDraft>,
+        /// An Ethernet bridge.
+        may bridge: At<BridgeDraft>,
+        /// What it is for.
+        may description: At<Prose>,
+    }
+
+    /// An address of whichever node is active (VRRP).
+    VirtualDraft, "a virtual address" {
+        /// The address with its prefix length.
+        must address: At<AddressInNet>,
+        /// Virtual router id, one for each virtual address of an interface.
+        must vrid: At<Int<1, 255>>,
+    }
+
+    /// A VLAN.
+    VlanDraft, "vlan" {
+        /// The interface below.
+        must parent: At<NameText>,
+        /// VLAN id.
+        must id: At<Int<1, 4094>>,
+    }
+
+    /// A bond.
+    BondDraft, "bond" {
+        /// Its devices.
+        must members: ByNode<Many<DeviceText>>,
+        /// How they share the traffic; default active-backup.
+        may mode: At<BondMode>,
+    }
+
+    /// A bridge.
+    BridgeDraft, "bridge" {
+        /// Its devices.
+        must members: ByNode<Many<DeviceText>>,
+        /// Spanning tree (IEEE 802.1D); default false.
+        may stp: At<bool>,
+    }
+
+    /// Settings of a zone.
+    ZoneDraft, "a zone" {
+        /// Outside: refused traffic is dropped in silence; default true for `wan`, `wan2`, ….
+        may external: At<bool>,
+        /// Drop what arrives from private sources outside the interface's own networks; default as `external`.
+        may block_private: At<bool>,
+        /// Drop what arrives from sources that nobody can have; default as `external`.
+        may block_bogons: At<bool>,
+        /// Drop what arrives from a source that is not routed back through the same interface; default true.
+        may anti_spoof: At<bool>,
+        /// New TCP connections per source address, or `off`; default 500/second if external.
+        may syn_limit: At<SynLimit>,
+    }
+
+    /// A line of the flow matrix. Exactly one of allow, deny, reject and drop.
+    FlowDraft, "a flow" {
+        /// Keeps counters and connections when the flow is edited.
+        may id: At<NameText>,
+        /// Where packets come from: ZONE, ZONE:HOST, ZONE:!HOST or a list.
+        must from: Many<EndpointText>,
+        /// Where they go to.
+        must to: Many<EndpointText>,
+        /// Services that are let through.
+        may allow: Many<ServiceText>,
+        /// Services that are refused: with an answer inside, in silence outside.
+        may deny: Many<ServiceText>,
+        /// Services that are refused with an answer.
+        may reject: Many<ServiceText>,
+        /// Services that are refused in silence.
+        may drop: Many<ServiceText>,
+        /// Why the flow exists.
+        may why: At<Prose>,
+        /// Who answers for it.
+        may owner: At<Prose>,
+        /// The last day on which it is in force.
+        may expires: At<Day>,
+        /// Only in force while this schedule is.
+        may schedule: At<NameText>,
+        /// Log each new connection; default false.
+        may log: At<bool>,
+        /// Most new connections; what is over is refused.
+        may rate: At<Rate>,
+        /// Most connections at once; what is over is refused.
+        may connections: At<Either<Int<1, 16_777_216>, ConnectionsDraft>>,
+        /// The connection-tracking helper.
+        may helper: At<Helper>,
+        /// Destination NAT from the outside addresses to the host in `to`.
+        may publish: At<Toggle<PublishDraft>>,
+    }
+
+    /// Connections at once.
+    ConnectionsDraft, "connections" {
+        /// How many.
+        must max: At<Int<1, 16_777_216>>,
+        /// Counted over the whole flow, or for each source address; default flow.
+        may per: At<Per>,
+    }
+
+    /// Destination NAT.
+    PublishDraft, "publish" {
+        /// The address seen from outside; default every IPv4 address of the `from` zones' interfaces.
+        may address: At<Address>,
+        /// The first port seen from outside; default as the service.
+        may port: At<Int<1, 65535>>,
+        /// Whether clients of inside zones reach it by the outside address; or which zones.
+        may reflect: At<Toggle<Many<NameText>>>,
+    }
+
+    /// Address translation.
+    NatDraft, "[nat]" {
+        /// Where outbound rules come from; default automatic.
+        may outbound: At<Outbound>,
+        /// Outbound rules; the first that matches decides.
+        may source: List<SourceNatDraft>,
+        /// One-to-one translations.
+        may one_to_one: List<OneToOneDraft>,
+    }
+
+    /// An outbound rule.
+    SourceNatDraft, "an outbound rule" {
+        /// Where packets come from.
+        must from: Many<EndpointText>,
+        /// The zones they leave to.
+        must to: Many<EndpointText>,
+        /// With what; default any.
+        may service: Many<ServiceText>,
+        /// The address they leave under: an address, `interface`, or `none` to leave it.
+        must address: At<SourceAddress>,
+        /// Why the rule exists.
+        may why: At<Prose>,
+    }
+
+    /// A one-to-one translation.
+    OneToOneDraft, "a one-to-one translation" {
+        /// The host or network seen from outside.
+        must outside: At<Network>,
+        /// The real host or network, of the same length.
+        must inside: At<Network>,
+        /// The interface, where it cannot be told from `outside`.
+        may interface: At<NameText>,
+    }
+
+    /// A static route.
+    RouteDraft, "a route" {
+        /// The network behind it.
+        must to: At<Network>,
+        /// A router's address, a name in [gateway], or `blackhole`.
+        must via: At<Via>,
+        /// Lower is preferred; default 0.
+        may metric: At<Int<0, 4_294_967_295>>,
+    }
+
+    /// A named router.
+    GatewayDraft, "a gateway" {
+        /// Its address.
+        must address: At<Address>,
+    }
+
+    /// A weekly schedule: on these days in these hours.
+    ScheduleDraft, "a schedule" {
+        /// Days or ranges of days; default every day.
+        may days: Many<Days>,
+        /// Hours; what ends before it starts ends on the next day. Default the whole day.
+        may hours: Many<Hours>,
+    }
+
+    /// A list of addresses that are dropped.
+    BlocklistDraft, "a block list" {
+        /// The file on the box: one address, network or range a line.
+        must file: At<AbsolutePath>,
+        /// Where it applies; default the external zones.
+        may zones: Many<NameText>,
+        /// Log what is dropped; default false.
+        may log: At<bool>,
+    }
+
+    /// Remote access.
+    VpnDraft, "[vpn]" {
+        /// Groups of remote users.
+        may group: Named<VpnGroupDraft>,
+    }
+
+    /// A group of remote users.
+    VpnGroupDraft, "a VPN group" {
+        /// The addresses that its members are given.
+        must pool: At<Network>,
+    }
+
+    /// Settings of the policy as a whole.
+    PolicyDraft, "[policy]" {
+        /// Services that are refused without being logged; default netbios, ssdp, mdns.
+        may noise: List<ServiceText>,
+    }
+
+    /// An assertion on the policy. Exactly one of never and always.
+    CheckDraft, "a check" {
+        /// Its sentence.
+        must name: At<Prose>,
+        /// Where packets come from.
+        must from: Many<EndpointText>,
+        /// Where they go to.
+        must to: Many<EndpointText>,
+        /// Services of which none is let through.
+        may never: Many<ServiceText>,
+        /// Services of which all are let through.
+        may always: Many<ServiceText>,
+        /// But not these.
+        may except: Many<ServiceText>,
+    }
+}

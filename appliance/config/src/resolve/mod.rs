@@ -1,0 +1,95 @@
+//! From draft to model: names become what they stand for, and what contradicts itself is reported. Each module
+//! takes its part of the document; none stops at a fault, so that all are told at once.
+
+mod boxes;
+mod devices;
+mod flows;
+mod interfaces;
+mod names;
+mod nat;
+mod networks;
+mod publish;
+mod rest;
+mod routes;
+mod zones;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::anomaly;
+use crate::draft::Document;
+use crate::faults::Faults;
+use crate::model::{
+    HostSet, Interface, InterfaceName, Model, Name, Route, ServiceAtom,
+    VpnGroup, Zone, ZoneName,
+};
+use crate::tree::Lines;
+use names::{Book, Budget};
+use networks::Networks;
+
+/// What flows, translations and assertions refer to. Complete before the first of them is looked at.
+struct World<'a> {
+    lines: &'a Lines,
+    interfaces: BTreeMap<InterfaceName, Interface>,
+    zones: BTreeMap<ZoneName, Zone>,
+    networks: Networks,
+    hosts: Book<HostSet>,
+    services: Book<Vec<ServiceAtom>>,
+    vpn_groups: BTreeMap<Name, VpnGroup>,
+    schedules: BTreeSet<Name>,
+    routes: Vec<Route>,
+    budget: Budget,
+}
+
+/// Resolves a document. Nothing comes out when there was an error anywhere.
+pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> Option<Model> {
+    let nodes = boxes::nodes(document, faults);
+    let (interfaces, spans) = interfaces::resolve(document, &nodes, faults);
+    let sync = boxes::sync(document, &interfaces, faults);
+    let vpn_groups = rest::vpn_groups(document);
+    networks::check(&nodes, &interfaces, &spans, &vpn_groups, faults);
+    let zones = zones::resolve(document, &interfaces, !vpn_groups.is_empty(), faults);
+    let networks = Networks::of(&interfaces);
+    let routes = routes::resolve(document, &interfaces, &networks, faults);
+    let schedules = rest::schedules(document, faults);
+    let mut budget = Budget::default();
+    let hosts = names::hosts(document, &mut budget, faults);
+    let services = names::services(document, &mut budget, faults);
+    let mut world = World {
+        lines,
+        interfaces,
+        zones,
+        networks,
+        hosts,
+        services,
+        vpn_groups: vpn_groups.into_iter().map(|(name, (group, _))| (name, group)).collect(),
+        schedules: schedules.keys().cloned().collect(),
+        routes,
+        budget,
+    };
+    let (flows, flow_spans) = world.flows(document, faults);
+    let nat = world.nat(document, faults);
+    let blocklists = rest::blocklists(document, &world.zones, faults);
+    let noise = world.noise(document, faults);
+    let checks = world.checks(document, faults);
+    let system = boxes::system(document);
+    anomaly::check(&flows, &flow_spans, &world.zones, &world.vpn_groups, faults);
+    if faults.has_errors() {
+        return None;
+    }
+    Some(Model {
+        nodes: nodes.names,
+        sync,
+        system,
+        zones: world.zones,
+        interfaces: world.interfaces,
+        routes: world.routes,
+        flows,
+        nat,
+        schedules,
+        blocklists,
+        vpn_groups: world.vpn_groups,
+        checks,
+        hosts: world.hosts.into_known(),
+        noise,
+    })
+}

@@ -1,0 +1,96 @@
+# What the verbs of the command line print.
+
+head-interface = INTERFACE
+head-zone = ZONE
+head-device = DEVICE
+head-state = STATE
+head-in = IN
+head-out = OUT
+head-addresses = ADDRESSES
+head-number = NO
+head-flow = FLOW
+head-action = ACTION
+head-from = FROM
+head-to = TO
+head-services = SERVICES
+head-hits = HITS
+head-line = LINE
+head-why = WHY
+head-id = ID
+head-protocol = PROTO
+head-source = SOURCE
+head-destination = DESTINATION
+head-zones = ZONES
+head-age = AGE
+head-timeout = LEFT
+head-sent = SENT
+head-received = RECEIVED
+head-stage = STAGE
+head-what = WHAT
+head-near-miss = NEARLY
+head-why-not = WHY NOT
+head-revision = REV
+head-mark = NOW
+head-time = TIME
+head-author = AUTHOR
+head-digest = DIGEST
+head-comment = COMMENT
+head-service = SERVICE
+head-ports = PORTS
+
+status-head = { $node }  { $role }  up { $uptime }  Rempart { $version }
+status-revision = Revision { $revision } by { $author }, { $time }: { $comment }
+status-no-revision = Nothing was ever committed: everything is refused.
+status-pending = Revision { $revision } of { $author } is on trial: { $left } left. “rempart confirm” keeps it, “rempart revert” goes back.
+status-candidate = The candidate differs from the running document: see “rempart diff”.
+status-connections = Connections: { $count } of { $max }
+status-flows = Flows: { $count }, of which off: { $inactive }
+status-no-faults = ● No faults
+status-fault = ✗ { $code }: { $message }
+
+matrix-corner = FROM → TO
+matrix-legend = · nothing   ▒ some hosts or services   █ everything   2 flows   ! a flow that is off or warned about
+connections-count = { $count ->
+    [one] { $count } connection
+   *[other] { $count } connections
+}
+log-head = TIME                ACTION     ZONES         PROTO SOURCE                DESTINATION           FLOW
+log-lost = { $count ->
+    [one] { $count } entry was lost before it could be read.
+   *[other] { $count } entries were lost before they could be read.
+}
+kill-done = { $count ->
+    [one] { $count } connection ended.
+   *[other] { $count } connections ended.
+}
+kill-no-flow = no connection of a flow “{ $flow }”
+load-done = The candidate is loaded: see it with “rempart diff”, put it into force with “rempart commit”.
+check-offline = rempartd does not answer: only the document itself is checked, not its assertions.
+check-valid = ● The document is good.
+check-invalid = ✗ The document may not be committed.
+assertion-line = { $sign }: { $name } (line { $line })
+assertion-why = {"    "}{ $why }
+explain-verdict = { $verdict }: { $summary }
+explain-decided = Decided by { $by }
+explain-decided-line = Decided by { $by }, line { $line }
+commit-warning = ! line { $line }, { $code }: { $message }
+commit-done = Revision { $revision } is in force: { $steps ->
+    [one] { $steps } step
+   *[other] { $steps } steps
+}, { $cut ->
+    [one] { $cut } connection ended
+   *[other] { $cut } connections ended
+}, { $ms } ms.
+commit-trial = Revision { $revision } is on trial: it goes back in { $left } unless you run “rempart confirm”.
+confirm-done = Revision { $revision } is kept.
+revert-done = Revision { $revision } is in force again.
+history-current = ●
+history-rollback = [again { $of }] { $comment }
+diff-empty = No difference.
+
+edit-unchanged = The candidate is unchanged.
+edit-loaded = The candidate is loaded: see it with “rempart diff”, put it into force with “rempart commit”.
+edit-kept = Your text is kept in { $file }
+edit-again = Edit again? [Y/n]
+edit-no-editor = the editor did not end well: { $error }
+error-file = { $file }: { $error }

@@ -1,0 +1,57 @@
+# Units, roles, states: what every verb and screen shares. The no-break space before a unit is deliberate.
+
+size-bytes = { $n } B
+size-kilo = { $n } kB
+size-mega = { $n } MB
+size-giga = { $n } GB
+size-tera = { $n } TB
+rate-bits = { $n } b/s
+rate-kilo = { $n } kb/s
+rate-mega = { $n } Mb/s
+rate-giga = { $n } Gb/s
+rate-tera = { $n } Tb/s
+duration-seconds = { $n } s
+duration-minutes = { $n } min
+duration-hours = { $n } h
+duration-days = { $n } d
+duration-minutes-seconds = { $m } min { $s } s
+duration-hours-minutes = { $h } h { $m } min
+duration-days-hours = { $d } d { $h } h
+
+role-active = active
+role-standby = standby
+role-unknown = role unknown
+interface-missing = no device
+interface-no-link = no link
+interface-no-lease = no lease
+interface-up = up
+interface-dhcp = { $addresses } (DHCP)
+action-allow = allowed
+action-deny = denied
+action-reject = rejected
+action-drop = dropped
+action-unknown = unknown
+flow-inactive = off
+flow-unused = unused
+flow-active = in use
+assertion-holds = holds
+assertion-fails = fails
+stage-arrival = arrival
+stage-protection = protection
+stage-destination-nat = destination NAT
+stage-route = route
+stage-policy = policy
+stage-source-nat = source NAT
+stage-other = other
+
+error-unreachable = rempartd does not answer. Start it with “systemctl start rempartd”, or see why it stopped with “journalctl -u rempartd”. ({ $detail })
+error-denied = You may not ask rempartd: use sudo, or have your account allowed on the bus. ({ $detail })
+error-timeout = rempartd did not answer within { $seconds } s. It may still be working: look with “rempart status”.
+error-garbled = The answer of rempartd makes no sense to this program; are they of the same version? ({ $detail })
+error-invalid = The document has errors. Nothing was changed.
+error-assertion = An assertion of the document does not hold. Nothing was changed.
+error-lock-out = This would cut your own session. Nothing was changed. { $text }
+error-busy = Something else has to end first. Nothing was changed. { $text }
+error-not-found = Not found: { $text }
+error-apply = The kernel refused. The last committed revision is in force again. { $text }
+error-failed = The machine failed: { $text }

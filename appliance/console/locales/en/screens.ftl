@@ -1,0 +1,196 @@
+# The screens. Key lines have 80 columns.
+
+no-terminal = the screens need a terminal. Use the verbs instead: “rempart status”, “rempart --help”.
+too-small = The screens need 60×16; this terminal has { $width }×{ $height }. The verbs work everywhere: “rempart status”.
+header = { $node }  { $glyph } { $role }  revision { $revision }
+header-unknown = Rempart
+tab-dashboard = 1 Dashboard
+tab-matrix = 2 Flows
+tab-connections = 3 Connections
+tab-log = 4 Log
+tab-configuration = 5 Configuration
+banner-pending = ! PENDING CONFIRM: revision { $revision } goes back in { $left }   y keep it   r go back now
+banner-stale = ✗ No answer from rempartd since { $since }: what is shown is OLD
+banner-absent = ✗ No answer from rempartd since { $since }: nothing is known yet
+banner-denied = ✗ You may not ask rempartd: use sudo, or have your account allowed
+yes = yes
+no = no
+
+keys-dashboard = 1-5 screens  ↑↓ scroll  e explain  ? help  L français  q quit
+keys-matrix = ←↑↓→ move  Enter flows  t turn  e explain  1-5 screens  ? help  L français  q quit
+keys-connections = / filter  Enter details  k end  f freeze  s sort  e explain  1-5  ? help  q quit
+keys-log = / filter  Enter details  f freeze  e explain  1-5 screens  ? help  q quit
+keys-configuration = Enter change  d diff  p plan  c commit  b roll back  v view  ? help  q quit
+keys-filter = Enter keep  Esc drop  port:443 zone:lan flow:web addr:10.0.0.0/8 !proto:udp text
+keys-text = ↑↓ PgUp PgDn scroll  Esc back
+keys-flows = ↑↓ move  Enter details  Esc back
+keys-details = Esc back
+keys-connection = k end this connection  Esc back
+keys-kill = y end them  n leave them  ↑↓ PgUp PgDn scroll
+keys-revert = y go back now  n leave it  ↑↓ PgUp PgDn scroll
+keys-commit = Enter commit  Tab other field  ↑↓ PgUp PgDn scroll  Esc leave
+keys-explain = Enter ask  Tab ↑↓ other field  PgUp PgDn scroll  Esc leave
+
+live-running = ● live
+live-frozen = ■ FROZEN
+filter-none = / filter
+filter-set = Filter: { $text }
+filter-editing = Filter: { $text }_
+filter-bad = Filter: { $text }  ✗ “{ $word }” makes no sense
+connections-shown = { $shown } of { $all }
+connections-none = No connections, or none that the filter lets through.
+head-bytes = BYTES
+head-sorted = { $title }↓
+log-shown = { $shown ->
+    [one] { $shown } entry
+   *[other] { $shown } entries
+}
+log-shown-lost = { $shown ->
+    [one] { $shown } entry
+   *[other] { $shown } entries
+}, { $lost } lost
+log-time = TIME
+log-none = No entries, or none that the filter lets through.
+
+dashboard-connecting = Asking rempartd…
+dashboard-up = Up { $uptime }, Rempart { $version }
+dashboard-candidate = ! A candidate waits: 5, then d shows what differs, c commits it
+dashboard-zones = Zones: { $names }
+dashboard-zone-external = { $name } (outside)
+dashboard-connections = Connections: { $count } of { $max } ({ $share } %)
+dashboard-minute = LAST MINUTE
+dashboard-faults = { $count ->
+    [one] { $count } FAULT
+   *[other] { $count } FAULTS
+}
+
+matrix-empty = No flows: everything between the zones is refused.
+matrix-corner-services = SERVICE
+
+configuration-candidate = ! The candidate differs from the running document: d shows how, c commits it
+configuration-no-candidate = The candidate is the running document: “rempart edit” or “rempart load” changes it
+configuration-none = Nothing was ever committed.
+revision-current = ● in force
+revision-pending = ! on trial
+
+detail-flow = Flow
+detail-number = Number
+detail-number-line = { $number }, line { $line } of the document
+detail-action = Action
+detail-state = State
+detail-from = From
+detail-from-zones = From zones
+detail-to = To
+detail-to-zones = To zones
+detail-services = Services
+detail-publish = Published
+detail-log = Logged
+detail-why = Why
+detail-owner = Answers for it
+detail-expires = Last day
+detail-schedule = Schedule
+detail-hits = Decided
+detail-hits-bytes = { $hits ->
+    [one] { $hits } time, { $bytes }
+   *[other] { $hits } times, { $bytes }
+}
+detail-odd = ! Odd
+detail-odd-inactive = The calendar has switched it off.
+detail-odd-hint = { $message }: { $hint }
+detail-connection = Connection
+detail-protocol = Protocol
+detail-source = Source
+detail-destination = Destination
+detail-icmp-type = ICMP type
+detail-translated-destination = Really goes to
+detail-translated-source = Leaves as
+detail-zones = Zones
+detail-age = Age
+detail-timeout = Forgotten in
+detail-sent = Sent
+detail-received = Received
+detail-traffic = { $bytes } in { $packets ->
+    [one] { $packets } packet
+   *[other] { $packets } packets
+}
+detail-entry = Entry
+detail-time = Time
+detail-decided = Decided by
+detail-in-interface = Came in by
+detail-out-interface = Out by
+detail-length = Length
+detail-no-flow = no flow
+detail-flow-number = { $label } (number { $number })
+
+text-waiting = Asking rempartd…
+text-sending = rempartd is at it…
+text-more = … { $count } more lines (PgDn)
+title-help = KEYS
+title-flows = { $count ->
+    [one] { $count } FLOW OF THIS CELL, THE FIRST THAT MATCHES DECIDES
+   *[other] { $count } FLOWS OF THIS CELL, THE FIRST THAT MATCHES DECIDES
+}
+title-flow = FLOW
+title-connection = CONNECTION
+title-entry = LOG ENTRY
+title-kill = { $count ->
+    [one] END { $count } CONNECTION
+   *[other] END { $count } CONNECTIONS
+}
+title-commit = COMMIT THE CANDIDATE
+title-rollback = ROLL BACK TO REVISION { $revision }
+title-revert = GO BACK FROM THE COMMIT ON TRIAL
+title-report = COMMITTED
+title-explain = WHAT BECOMES OF A PACKET
+title-failure = NOT DONE
+title-show = REVISION { $revision }
+title-candidate = WHAT THE CANDIDATE CHANGES
+title-diff = FROM { $from } TO { $to }
+title-plan = WHAT THE CANDIDATE WOULD DO
+kill-question = ! Exactly these will be ended: y ends them, n leaves them
+revert-question = ! What is below will change in the running document at once: y goes back, n leaves it
+commit-comment = Why
+commit-time = Goes back unless confirmed within
+commit-bad-time = ✗ This time cannot be read: 30s, 5m, 1h; empty is for good
+commit-refused = ✗ Refused, nothing was changed: see below
+commit-force = ✗ This would cut your own session. Ctrl-F commits all the same
+commit-nothing = Nothing would change.
+commit-for-good = ! Without a time it is for good: Enter commits
+commit-ready = ● Seen what is below? Enter commits
+report-trial = ! It goes back by itself in { $left }: y on any screen keeps it, r goes back now.
+report-step = - { $step }
+explain-from = From zone
+explain-source = Source address
+explain-destination = Destination address
+explain-service = Service
+explain-hint = The zone may be left out. Service: tcp/443, udp/53, icmp/echo-request, proto/47.
+explain-near = NEARLY
+explain-near-line = { $label } (line { $line }): { $why }
+
+help-text =
+    Everywhere
+      1 2 3 4 5, Tab   the screens: dashboard, flows, connections, log, configuration
+      e                what becomes of a packet, filled in from where the cursor is
+      y, r             keep the commit on trial, go back from it
+      L, F2            français
+      Ctrl-L           draw again, and ask a serial terminal for its size
+      Esc              back
+      q, Ctrl-C        quit
+
+    Flows
+      arrows, Enter    a cell and its flows; a flow and its details
+      t                zones by zones, or services by pairs of zones
+      ·  ▒  █  !       nothing, something, everything; a flow that is odd
+
+    Connections, log
+      /                filter: port:443 zone:lan flow:web addr:192.168.10.0/24
+                       proto:tcp action:drop, any text, ! before a term for not
+      f                freeze, and go on
+      s, n b a t       sort: next, newest, bytes, age, timeout
+      k, K             end this connection, all that the filter lets through
+
+    Configuration
+      Enter            what this revision changed
+      d, p             what the candidate changes, what it would do to the kernel
+      c, b             commit the candidate, roll back to this revision
+      v                the document of this revision

@@ -1,0 +1,96 @@
+# Ce qu’affichent les commandes.
+
+head-interface = INTERFACE
+head-zone = ZONE
+head-device = CARTE
+head-state = ÉTAT
+head-in = REÇU
+head-out = ÉMIS
+head-addresses = ADRESSES
+head-number = Nº
+head-flow = FLUX
+head-action = ACTION
+head-from = DE
+head-to = VERS
+head-services = SERVICES
+head-hits = PASSAGES
+head-line = LIGNE
+head-why = POURQUOI
+head-id = ID
+head-protocol = PROTO
+head-source = SOURCE
+head-destination = DESTINATION
+head-zones = ZONES
+head-age = ÂGE
+head-timeout = RESTE
+head-sent = ÉMIS
+head-received = REÇU
+head-stage = ÉTAPE
+head-what = DÉTAIL
+head-near-miss = PRESQUE
+head-why-not = POURQUOI PAS
+head-revision = RÉV
+head-mark = ICI
+head-time = DATE
+head-author = AUTEUR
+head-digest = EMPREINTE
+head-comment = COMMENTAIRE
+head-service = SERVICE
+head-ports = PORTS
+
+status-head = { $node }  { $role }  en marche depuis { $uptime }  Rempart { $version }
+status-revision = Révision { $revision } de { $author }, { $time } : { $comment }
+status-no-revision = Rien n’a encore été validé : tout est refusé.
+status-pending = La révision { $revision } de { $author } est à l’essai : reste { $left }. « rempart confirm » la garde, « rempart revert » revient en arrière.
+status-candidate = Le candidat diffère du document en vigueur : voyez « rempart diff ».
+status-connections = Connexions : { $count } sur { $max }
+status-flows = Flux : { $count }, dont éteints : { $inactive }
+status-no-faults = ● Aucun défaut
+status-fault = ✗ { $code } : { $message }
+
+matrix-corner = DE → VERS
+matrix-legend = · rien   ▒ certains hôtes ou services   █ tout   2 flux   ! un flux éteint ou signalé
+connections-count = { $count ->
+    [one] { $count } connexion
+   *[other] { $count } connexions
+}
+log-head = DATE                ACTION     ZONES         PROTO SOURCE                DESTINATION           FLUX
+log-lost = { $count ->
+    [one] { $count } entrée perdue avant lecture.
+   *[other] { $count } entrées perdues avant lecture.
+}
+kill-done = { $count ->
+    [one] { $count } connexion coupée.
+   *[other] { $count } connexions coupées.
+}
+kill-no-flow = aucune connexion d’un flux « { $flow } »
+load-done = Le candidat est chargé : voyez-le avec « rempart diff », mettez-le en vigueur avec « rempart commit ».
+check-offline = rempartd ne répond pas : seul le document est vérifié, pas ses assertions.
+check-valid = ● Le document est bon.
+check-invalid = ✗ Le document ne peut pas être validé.
+assertion-line = { $sign } : { $name } (ligne { $line })
+assertion-why = {"    "}{ $why }
+explain-verdict = { $verdict } : { $summary }
+explain-decided = Décidé par { $by }
+explain-decided-line = Décidé par { $by }, ligne { $line }
+commit-warning = ! ligne { $line }, { $code } : { $message }
+commit-done = La révision { $revision } est en vigueur : { $steps ->
+    [one] { $steps } étape
+   *[other] { $steps } étapes
+}, { $cut ->
+    [one] { $cut } connexion coupée
+   *[other] { $cut } connexions coupées
+}, { $ms } ms.
+commit-trial = La révision { $revision } est à l’essai : retour en arrière dans { $left } sans « rempart confirm ».
+confirm-done = La révision { $revision } est gardée.
+revert-done = La révision { $revision } est de nouveau en vigueur.
+history-current = ●
+history-rollback = [reprise de { $of }] { $comment }
+diff-empty = Aucune différence.
+
+edit-unchanged = Le candidat est inchangé.
+edit-loaded = Le candidat est chargé : voyez-le avec « rempart diff », mettez-le en vigueur avec « rempart commit ».
+edit-kept = Votre texte est gardé dans { $file }
+edit-again = Modifier encore ? [O/n]
+edit-no-editor = l’éditeur s’est mal terminé : { $error }
+error-file = { $file } : { $error }

@@ -1,0 +1,57 @@
+# Unités, rôles, états : ce que partagent toutes les commandes et tous les écrans. Les espaces insécables sont voulues.
+
+size-bytes = { $n } o
+size-kilo = { $n } ko
+size-mega = { $n } Mo
+size-giga = { $n } Go
+size-tera = { $n } To
+rate-bits = { $n } b/s
+rate-kilo = { $n } kb/s
+rate-mega = { $n } Mb/s
+rate-giga = { $n } Gb/s
+rate-tera = { $n } Tb/s
+duration-seconds = { $n } s
+duration-minutes = { $n } min
+duration-hours = { $n } h
+duration-days = { $n } j
+duration-minutes-seconds = { $m } min { $s } s
+duration-hours-minutes = { $h } h { $m } min
+duration-days-hours = { $d } j { $h } h
+
+role-active = actif
+role-standby = en attente
+role-unknown = rôle inconnu
+interface-missing = absente
+interface-no-link = sans lien
+interface-no-lease = sans bail
+interface-up = en ligne
+interface-dhcp = { $addresses } (DHCP)
+action-allow = autorisé
+action-deny = refusé
+action-reject = rejeté
+action-drop = ignoré
+action-unknown = inconnu
+flow-inactive = éteint
+flow-unused = inutilisé
+flow-active = utilisé
+assertion-holds = vérifiée
+assertion-fails = fausse
+stage-arrival = arrivée
+stage-protection = protection
+stage-destination-nat = NAT de destination
+stage-route = route
+stage-policy = politique
+stage-source-nat = NAT de source
+stage-other = autre
+
+error-unreachable = rempartd ne répond pas. Démarrez-le avec « systemctl start rempartd », ou cherchez pourquoi il s’est arrêté avec « journalctl -u rempartd ». ({ $detail })
+error-denied = Vous n’avez pas le droit d’interroger rempartd : utilisez sudo, ou faites autoriser votre compte sur le bus. ({ $detail })
+error-timeout = rempartd n’a pas répondu en { $seconds } s. Il travaille peut-être encore : voyez avec « rempart status ».
+error-garbled = La réponse de rempartd est incompréhensible pour ce programme ; sont-ils de la même version ? ({ $detail })
+error-invalid = Le document contient des erreurs. Rien n’a été modifié.
+error-assertion = Une assertion du document n’est pas vérifiée. Rien n’a été modifié.
+error-lock-out = Ceci couperait votre propre session. Rien n’a été modifié. { $text }
+error-busy = Autre chose doit d’abord se terminer. Rien n’a été modifié. { $text }
+error-not-found = Introuvable : { $text }
+error-apply = Le noyau a refusé. La dernière révision validée est de nouveau en vigueur. { $text }
+error-failed = La machine a échoué : { $text }

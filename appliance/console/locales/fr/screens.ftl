@@ -1,0 +1,193 @@
+# Les écrans. Les lignes de touches ont 80 colonnes.
+
+no-terminal = les écrans demandent un terminal. Utilisez les commandes : « rempart status », « rempart --help ».
+too-small = Les écrans demandent 60×16 ; ce terminal a { $width }×{ $height }. Les commandes marchent partout : « rempart status ».
+header = { $node }  { $glyph } { $role }  révision { $revision }
+header-unknown = Rempart
+tab-dashboard = 1 Accueil
+tab-matrix = 2 Flux
+tab-connections = 3 Connexions
+tab-log = 4 Journal
+tab-configuration = 5 Configuration
+banner-pending = ! À CONFIRMER : la révision { $revision } repart dans { $left }   y la garder   r revenir
+banner-stale = ✗ rempartd ne répond plus depuis { $since } : ce qui est affiché est ANCIEN
+banner-absent = ✗ rempartd ne répond pas depuis { $since } : rien n’est encore connu
+banner-denied = ✗ Vous n’avez pas le droit d’interroger rempartd : sudo, ou faites-vous autoriser
+yes = oui
+no = non
+
+keys-dashboard = 1-5 écrans  ↑↓ défiler  e expliquer  ? aide  L English  q quitter
+keys-matrix = ←↑↓→ bouger  Entrée flux  t pivoter  e expliquer  ? aide  L English  q quitter
+keys-connections = / filtrer  Entrée détails  k couper  f figer  s trier  1-5  ? aide  q quitter
+keys-log = / filtrer  Entrée détails  f figer  e expliquer  1-5 écrans  ? aide  q quitter
+keys-configuration = Entrée écart  d diff  p plan  c valider  b reprendre  v voir  ? aide  q quitter
+keys-filter = Entrée garder  Échap ôter  port:443 zone:lan flow:web addr:10.0.0.0/8 !proto:udp
+keys-text = ↑↓ Pg↑ Pg↓ défiler  Échap retour
+keys-flows = ↑↓ bouger  Entrée détails  Échap retour
+keys-details = Échap retour
+keys-connection = k couper cette connexion  Échap retour
+keys-kill = y (ou o) couper  n laisser  ↑↓ Pg↑ Pg↓ défiler
+keys-revert = y (ou o) revenir maintenant  n laisser  ↑↓ Pg↑ Pg↓ défiler
+keys-commit = Entrée valider  Tab autre champ  ↑↓ Pg↑ Pg↓ défiler  Échap laisser
+keys-explain = Entrée demander  Tab ↑↓ autre champ  Pg↑ Pg↓ défiler  Échap laisser
+
+live-running = ● direct
+live-frozen = ■ FIGÉ
+filter-none = / filtrer
+filter-set = Filtre : { $text }
+filter-editing = Filtre : { $text }_
+filter-bad = Filtre : { $text }  ✗ « { $word } » ne veut rien dire
+connections-shown = { $shown } sur { $all }
+connections-none = Aucune connexion, ou aucune que le filtre laisse passer.
+head-bytes = OCTETS
+head-sorted = { $title }↓
+log-shown = { $shown ->
+    [one] { $shown } entrée
+   *[other] { $shown } entrées
+}
+log-shown-lost = { $shown ->
+    [one] { $shown } entrée
+   *[other] { $shown } entrées
+}, { $lost } perdues
+log-time = HEURE
+log-none = Aucune entrée, ou aucune que le filtre laisse passer.
+
+dashboard-connecting = Question à rempartd…
+dashboard-up = En marche depuis { $uptime }, Rempart { $version }
+dashboard-candidate = ! Un candidat attend : 5, puis d montre ce qui diffère, c le valide
+dashboard-zones = Zones : { $names }
+dashboard-zone-external = { $name } (dehors)
+dashboard-connections = Connexions : { $count } sur { $max } ({ $share } %)
+dashboard-minute = UNE MINUTE
+dashboard-faults = { $count ->
+    [one] { $count } DÉFAUT
+   *[other] { $count } DÉFAUTS
+}
+
+matrix-empty = Aucun flux : tout est refusé entre les zones.
+matrix-corner-services = SERVICE
+
+configuration-candidate = ! Le candidat diffère du document en vigueur : d montre comment, c le valide
+configuration-no-candidate = Le candidat est le document en vigueur : « rempart edit » ou « rempart load »
+configuration-none = Rien n’a encore été validé.
+revision-current = ● en vigueur
+revision-pending = ! à l’essai
+
+detail-flow = Flux
+detail-number = Numéro
+detail-number-line = { $number }, ligne { $line } du document
+detail-action = Action
+detail-state = État
+detail-from = De
+detail-from-zones = Des zones
+detail-to = Vers
+detail-to-zones = Vers les zones
+detail-services = Services
+detail-publish = Publié
+detail-log = Journalisé
+detail-why = Pourquoi
+detail-owner = Responsable
+detail-expires = Dernier jour
+detail-schedule = Horaire
+detail-hits = A décidé
+detail-hits-bytes = { $hits } fois, { $bytes }
+detail-odd = ! À voir
+detail-odd-inactive = Le calendrier l’a éteint.
+detail-odd-hint = { $message } : { $hint }
+detail-connection = Connexion
+detail-protocol = Protocole
+detail-source = Source
+detail-destination = Destination
+detail-icmp-type = Type ICMP
+detail-translated-destination = Va en fait vers
+detail-translated-source = Sort comme
+detail-zones = Zones
+detail-age = Âge
+detail-timeout = Oubliée dans
+detail-sent = Émis
+detail-received = Reçu
+detail-traffic = { $bytes } en { $packets ->
+    [one] { $packets } paquet
+   *[other] { $packets } paquets
+}
+detail-entry = Entrée
+detail-time = Date
+detail-decided = Décidé par
+detail-in-interface = Entré par
+detail-out-interface = Sorti par
+detail-length = Longueur
+detail-no-flow = aucun flux
+detail-flow-number = { $label } (numéro { $number })
+
+text-waiting = Question à rempartd…
+text-sending = rempartd y travaille…
+text-more = … encore { $count } lignes (Pg↓)
+title-help = TOUCHES
+title-flows = { $count ->
+    [one] { $count } FLUX DE CETTE CASE, LE PREMIER QUI CORRESPOND DÉCIDE
+   *[other] { $count } FLUX DE CETTE CASE, LE PREMIER QUI CORRESPOND DÉCIDE
+}
+title-flow = FLUX
+title-connection = CONNEXION
+title-entry = ENTRÉE DU JOURNAL
+title-kill = { $count ->
+    [one] COUPER { $count } CONNEXION
+   *[other] COUPER { $count } CONNEXIONS
+}
+title-commit = VALIDER LE CANDIDAT
+title-rollback = REPRENDRE LA RÉVISION { $revision }
+title-revert = REVENIR DE LA VALIDATION À L’ESSAI
+title-report = VALIDÉ
+title-explain = CE QUE DEVIENT UN PAQUET
+title-failure = PAS FAIT
+title-show = RÉVISION { $revision }
+title-candidate = CE QUE LE CANDIDAT CHANGE
+title-diff = DE { $from } À { $to }
+title-plan = CE QUE LE CANDIDAT FERAIT
+kill-question = ! Exactement celles-ci seront coupées : y (ou o) les coupe, n les laisse
+revert-question = ! Ce qui suit changera tout de suite dans le document en vigueur : y (ou o) revient, n laisse
+commit-comment = Pourquoi
+commit-time = Revient sans confirmation après
+commit-bad-time = ✗ Délai illisible : 30s, 5m, 1h ; vide, c’est définitif
+commit-refused = ✗ Refusé, rien n’a été modifié : voir plus bas
+commit-force = ✗ Ceci couperait votre propre session. Ctrl-F valide quand même
+commit-nothing = Rien ne changerait.
+commit-for-good = ! Sans délai, c’est définitif : Entrée valide
+commit-ready = ● Vous avez lu ce qui suit ? Entrée valide
+report-trial = ! Retour automatique dans { $left } : y garde sur tout écran, r revient tout de suite.
+report-step = - { $step }
+explain-from = Depuis la zone
+explain-source = Adresse source
+explain-destination = Adresse de destination
+explain-service = Service
+explain-hint = La zone peut être omise. Service : tcp/443, udp/53, icmp/echo-request, proto/47.
+explain-near = PRESQUE
+explain-near-line = { $label } (ligne { $line }) : { $why }
+
+help-text =
+    Partout
+      1 2 3 4 5, Tab   les écrans : accueil, flux, connexions, journal, configuration
+      e                ce que devient un paquet, rempli selon le curseur
+      y, r             garder la validation à l’essai, en revenir
+      L, F2            English
+      Ctrl-L           redessiner, et demander sa taille à un terminal série
+      Échap            retour
+      q, Ctrl-C        quitter
+
+    Flux
+      flèches, Entrée  une case et ses flux ; un flux et ses détails
+      t                zones par zones, ou services par paires de zones
+      ·  ▒  █  !       rien, en partie, tout ; un flux à voir
+
+    Connexions, journal
+      /                filtre : port:443 zone:lan flow:web addr:192.168.10.0/24
+                       proto:tcp action:drop, tout texte, ! devant pour exclure
+      f                figer, puis reprendre
+      s, n b a t       trier : suivant, récentes, octets, âge, reste
+      k, K             couper cette connexion, toutes celles du filtre
+
+    Configuration
+      Entrée           ce que cette révision a changé
+      d, p             ce que le candidat change, ce qu’il ferait au noyau
+      c, b             valider le candidat, reprendre cette révision
+      v                le document de cette révision

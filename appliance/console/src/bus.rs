@@ -1,0 +1,268 @@
+//! Owns the connection to `rempartd`: what can be asked, what comes back, what can go wrong.
+//!
+//! The answers stay the JSON texts that the daemon sent until [`Reply::parse`] is asked to read them, so that
+//! `--json` prints exactly what came.
+
+use std::time::Duration;
+
+use rempart_bus::documents::{
+    CheckReport, CommitReport, CommitRequest, Connection, ExplainRequest, Explanation, FlowStatus, LogPage,
+    Revision, Status,
+};
+use rempart_bus::{Control1Proxy, Error};
+use serde::de::DeserializeOwned;
+
+/// Longest wait for an answer that only reads.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for an answer that changes the kernel: a large policy is loaded and read back.
+const WRITE_LIMIT: Duration = Duration::from_secs(120);
+
+/// A call to the daemon. `Check` and `Plan` take the candidate for the empty text.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Request {
+    /// How the node is.
+    Status,
+    /// The flows with their counters.
+    Flows,
+    /// The newest connections, at most so many.
+    Connections(u32),
+    /// Ends the connections with these ids.
+    Kill(Vec<u32>),
+    /// The log after this entry.
+    Log(u64),
+    /// Whether a document is good.
+    Check(String),
+    /// What a document would become.
+    Plan(String),
+    /// What becomes of a packet.
+    Explain(ExplainRequest),
+    /// The candidate's text.
+    Candidate,
+    /// Replaces the candidate; drops it if empty.
+    Load(String),
+    /// Commits.
+    Commit(CommitRequest),
+    /// Keeps the commit on trial.
+    Confirm,
+    /// Goes back from the commit on trial.
+    Revert,
+    /// Commits an older revision again.
+    Rollback(u32, CommitRequest),
+    /// The revisions.
+    History,
+    /// The document of a revision.
+    Show(u32),
+    /// A unified diff of two sides.
+    Diff(String, String),
+}
+
+/// What came back, read.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Reply {
+    /// To `Status`.
+    Status(Box<Status>),
+    /// To `Flows`.
+    Flows(Vec<FlowStatus>),
+    /// To `Connections`.
+    Connections(Vec<Connection>),
+    /// To `Log`.
+    Log(LogPage),
+    /// To `Check`.
+    Check(CheckReport),
+    /// To `Explain`.
+    Explain(Explanation),
+    /// To `Commit` and `Rollback`.
+    Commit(CommitReport),
+    /// To `History`.
+    History(Vec<Revision>),
+    /// To `Plan`, `Candidate`, `Show` and `Diff`: plain text.
+    Text(String),
+    /// To `Kill`: how many. To `Confirm` and `Revert`: the revision in force.
+    Number(u32),
+    /// To `Load`.
+    Done,
+}
+
+/// Why there is no answer.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// Nobody is there to ask. Nothing is known about what the daemon did.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The bus will not let this user ask.
+    #[error("{0}")]
+    Denied(String),
+    /// The daemon did not answer in time. It may still be working.
+    #[error("no answer within {0} s")]
+    TimedOut(u64),
+    /// The daemon refused.
+    #[error("{text}")]
+    Refused {
+        /// In what way.
+        kind: Refusal,
+        /// What the daemon says.
+        text: String,
+        /// What is wrong with the document, for `Invalid` and `Assertion`.
+        report: Option<Box<CheckReport>>,
+    },
+    /// The answer is not what the interface promises.
+    #[error("{0}")]
+    Garbled(String),
+}
+
+/// The ways in which the daemon refuses, as in [`rempart_bus::Error`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The document has errors.
+    Invalid,
+    /// An assertion does not hold.
+    Assertion,
+    /// The change would cut the session that asks.
+    LockOut,
+    /// Something else has to end first.
+    Busy,
+    /// No such revision, connection or pending commit.
+    NotFound,
+    /// The kernel refused.
+    Apply,
+    /// The machine failed.
+    Failed,
+}
+
+/// A connection to the bus with the daemon's proxy on it.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    proxy: Control1Proxy<'static>,
+}
+
+impl Bus {
+    /// Connects to `DBUS_SYSTEM_BUS_ADDRESS` or the system bus. Says nothing yet about the daemon.
+    pub async fn connect() -> Result<Bus, Failure> {
+        let connect = async {
+            let connection = zbus::Connection::system().await?;
+            let builder = Control1Proxy::builder(&connection);
+            builder.cache_properties(zbus::proxy::CacheProperties::No).build().await
+        };
+        match tokio::time::timeout(READ_LIMIT, connect).await {
+            Ok(Ok(proxy)) => Ok(Bus { proxy }),
+            Ok(Err(e)) => Err(Failure::Unreachable(e.to_string())),
+            Err(_) => Err(Failure::TimedOut(READ_LIMIT.as_secs())),
+        }
+    }
+
+    /// Asks, and gives the answer as it came; a number or nothing becomes a small JSON object.
+    pub async fn ask(&self, request: &Request) -> Result<String, Failure> {
+        let limit = match request {
+            Request::Commit(_) | Request::Rollback(..) | Request::Confirm | Request::Revert => WRITE_LIMIT,
+            Request::Plan(_) | Request::Check(_) | Request::Kill(_) | Request::Load(_) => WRITE_LIMIT,
+            Request::Status | Request::Flows | Request::Connections(_) | Request::Log(_) => READ_LIMIT,
+            Request::Explain(_) | Request::Candidate | Request::History => READ_LIMIT,
+            Request::Show(_) | Request::Diff(..) => READ_LIMIT,
+        };
+        match tokio::time::timeout(limit, self.call(request)).await {
+            Ok(answer) => answer.map_err(Failure::from),
+            Err(_) => Err(Failure::TimedOut(limit.as_secs())),
+        }
+    }
+
+    async fn call(&self, request: &Request) -> Result<String, Error> {
+        let p = &self.proxy;
+        match request {
+            Request::Status => p.status().await,
+            Request::Flows => p.flows().await,
+            Request::Connections(limit) => p.connections(*limit).await,
+            Request::Kill(ids) => p.kill(ids).await.map(|n| serde_json::json!({ "killed": n }).to_string()),
+            Request::Log(after) => p.log(*after).await,
+            Request::Check(document) => p.check(document).await,
+            Request::Plan(document) => p.plan(document).await,
+            Request::Explain(request) => p.explain(&json(request)).await,
+            Request::Candidate => p.candidate().await,
+            Request::Load(document) => p.load(document).await.map(|()| "{}".to_owned()),
+            Request::Commit(request) => p.commit(&json(request)).await,
+            Request::Confirm => p.confirm().await.map(in_force),
+            Request::Revert => p.revert().await.map(in_force),
+            Request::Rollback(revision, request) => p.rollback(*revision, &json(request)).await,
+            Request::History => p.history().await,
+            Request::Show(revision) => p.show(*revision).await,
+            Request::Diff(from, to) => p.diff(from, to).await,
+        }
+    }
+}
+
+fn in_force(revision: u32) -> String {
+    serde_json::json!({ "revision": revision }).to_string()
+}
+
+fn json(document: &impl serde::Serialize) -> String {
+    serde_json::to_string(document).expect("bus documents have string keys and finite numbers")
+}
+
+impl Request {
+    /// Whether the answer is plain text and not JSON.
+    pub fn answers_text(&self) -> bool {
+        matches!(self, Self::Plan(_) | Self::Candidate | Self::Show(_) | Self::Diff(..))
+    }
+}
+
+impl Reply {
+    /// Reads the answer to a request.
+    pub fn parse(request: &Request, answer: String) -> Result<Reply, Failure> {
+        fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
+            serde_json::from_str(text).map_err(|e| Failure::Garbled(e.to_string()))
+        }
+        fn field(text: &str, name: &str) -> Result<u32, Failure> {
+            let value: serde_json::Value = read(text)?;
+            let number = value.get(name).and_then(serde_json::Value::as_u64);
+            number.and_then(|n| n.try_into().ok()).ok_or_else(|| Failure::Garbled(text.to_owned()))
+        }
+        Ok(match request {
+            Request::Status => Reply::Status(read(&answer)?),
+            Request::Flows => Reply::Flows(read(&answer)?),
+            Request::Connections(_) => Reply::Connections(read(&answer)?),
+            Request::Log(_) => Reply::Log(read(&answer)?),
+            Request::Check(_) => Reply::Check(read(&answer)?),
+            Request::Explain(_) => Reply::Explain(read(&answer)?),
+            Request::Commit(_) | Request::Rollback(..) => Reply::Commit(read(&answer)?),
+            Request::History => Reply::History(read(&answer)?),
+            Request::Plan(_) | Request::Candidate | Request::Show(_) | Request::Diff(..) => {
+                Reply::Text(answer)
+            }
+            Request::Kill(_) => Reply::Number(field(&answer, "killed")?),
+            Request::Confirm | Request::Revert => Reply::Number(field(&answer, "revision")?),
+            Request::Load(_) => Reply::Done,
+        })
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let refused = |kind, text| Failure::Refused { kind, text, report: None };
+        let reported = |kind, text: String| match serde_json::from_str(&text) {
+            Ok(report) => Failure::Refused { kind, text: String::new(), report: Some(report) },
+            Err(_) => Failure::Refused { kind, text, report: None },
+        };
+        match error {
+            Error::ZBus(e) => unreachable_or_denied(e),
+            Error::Invalid(text) => reported(Refusal::Invalid, text),
+            Error::Assertion(text) => reported(Refusal::Assertion, text),
+            Error::LockOut(text) => refused(Refusal::LockOut, text),
+            Error::Busy(text) => refused(Refusal::Busy, text),
+            Error::NotFound(text) => refused(Refusal::NotFound, text),
+            Error::Apply(text) => refused(Refusal::Apply, text),
+            Error::Failed(text) => refused(Refusal::Failed, text),
+        }
+    }
+}
+
+fn unreachable_or_denied(error: zbus::Error) -> Failure {
+    use zbus::fdo;
+    let zbus::Error::FDO(fault) = &error else { return Failure::Unreachable(error.to_string()) };
+    match fault.as_ref() {
+        fdo::Error::AccessDenied(text) | fdo::Error::AuthFailed(text) => Failure::Denied(text.clone()),
+        fdo::Error::UnknownMethod(text)
+        | fdo::Error::UnknownInterface(text)
+        | fdo::Error::UnknownObject(text)
+        | fdo::Error::InvalidArgs(text) => Failure::Garbled(text.clone()),
+        other => Failure::Unreachable(other.to_string()),
+    }
+}

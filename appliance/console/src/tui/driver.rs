@@ -1,0 +1,143 @@
+//! The dull part: waits for one thing, hands it to [`update`], does what that says, draws.
+//!
+//! Tasks: a thread reads keys (and probes the size of a serial line, since nobody else may read then); each call
+//! to the daemon is a task of its own, so that nothing waits for the bus; the clock and the signals are in the
+//! loop itself. All speak to the loop through one bounded channel.
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossterm::event::{self, Event};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::MissedTickBehavior;
+
+use super::model::{Effect, Message, Model};
+use super::terminal::{self, Guard, Screen};
+use super::update::update;
+use super::view::view;
+use crate::bus::{Bus, Failure, Reply, Request};
+use crate::cli::who;
+use crate::lang::Lang;
+use crate::tr;
+
+/// Messages that wait for the loop. Keys are typed by a person, and calls under way are few.
+const MESSAGES_MAX: usize = 64;
+/// How soon the key thread sees that it should probe the size.
+const KEY_PERIOD: Duration = Duration::from_millis(100);
+
+/// Opens the screens and stays in them. The error is for the person.
+pub async fn open(lang: Lang, mono: bool, tz: TimeZone) -> Result<(), String> {
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return Err(tr!(lang, "no-terminal"));
+    }
+    let mut model = Model::new(lang, mono, tz, Timestamp::now());
+    model.author = who::author(|name| std::env::var(name).ok());
+    model.session = who::session();
+    let serial = terminal::is_serial();
+    let guard = Guard::new().map_err(|e| e.to_string())?;
+    if serial {
+        terminal::probe_size().map_err(|e| e.to_string())?;
+    }
+    let screen = guard.screen().map_err(|e| e.to_string())?;
+    let size = screen.size().map_err(|e| e.to_string())?;
+    (model.width, model.height) = (size.width, size.height);
+    let result = run(model, screen, serial).await;
+    drop(guard);
+    result.map_err(|e| e.to_string())
+}
+
+async fn run(mut model: Model, mut screen: Screen, serial: bool) -> io::Result<()> {
+    let (sender, mut messages) = mpsc::channel(MESSAGES_MAX);
+    let probe = Arc::new(AtomicBool::new(false));
+    let keys = (sender.clone(), probe.clone());
+    std::thread::spawn(move || read_keys(&keys.0, &keys.1));
+    let bus = Arc::new(Mutex::new(None));
+    let mut clock = tokio::time::interval(Duration::from_secs(1));
+    clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        let message = tokio::select! {
+            Some(message) = messages.recv() => message,
+            _ = clock.tick() => Message::Tick(Timestamp::now()),
+            _ = terminate.recv() => Message::Terminate,
+            _ = hang_up.recv() => Message::Terminate,
+        };
+        let mut next = Some(message);
+        while let Some(message) = next {
+            let effects;
+            (model, effects) = update(model, message);
+            for effect in effects {
+                match effect {
+                    Effect::Call(request) => {
+                        tokio::spawn(call(bus.clone(), request, sender.clone()));
+                    }
+                    Effect::Repaint => {
+                        probe.store(serial, Ordering::SeqCst);
+                        let size = screen.size()?;
+                        screen.resize(size.into())?;
+                    }
+                    Effect::Quit => return Ok(()),
+                }
+            }
+            // What has piled up is drawn once.
+            next = messages.try_recv().ok();
+        }
+        screen.draw(|frame| view(&model, frame))?;
+    }
+}
+
+/// Asks the daemon. A connection that has failed is made anew by the next call.
+async fn call(bus: Arc<Mutex<Option<Bus>>>, request: Request, sender: mpsc::Sender<Message>) {
+    let answer = match connected(&bus).await {
+        Ok(bus) => bus.ask(&request).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(Failure::Unreachable(_)) = &answer {
+        *bus.lock().await = None;
+    }
+    let answer = answer.and_then(|text| Reply::parse(&request, text));
+    // The loop has gone: so does the program.
+    let _ = sender.send(Message::Answer(request, answer)).await;
+}
+
+async fn connected(slot: &Mutex<Option<Bus>>) -> Result<Bus, Failure> {
+    let mut slot = slot.lock().await;
+    if let Some(bus) = &*slot {
+        return Ok(bus.clone());
+    }
+    let bus = Bus::connect().await?;
+    *slot = Some(bus.clone());
+    Ok(bus)
+}
+
+/// Reads the terminal until it is gone.
+fn read_keys(sender: &mpsc::Sender<Message>, probe: &AtomicBool) {
+    loop {
+        if probe.swap(false, Ordering::SeqCst) && terminal::probe_size().is_ok() {
+            let size = crossterm::terminal::size().unwrap_or((80, 24));
+            if sender.blocking_send(Message::Resize(size.0, size.1)).is_err() {
+                return;
+            }
+        }
+        let message = match event::poll(KEY_PERIOD) {
+            Ok(false) => continue,
+            Ok(true) => match event::read() {
+                Ok(Event::Key(key)) => Message::Key(key),
+                Ok(Event::Resize(width, height)) => Message::Resize(width, height),
+                Ok(_) => continue,
+                Err(_) => Message::Terminate,
+            },
+            Err(_) => Message::Terminate,
+        };
+        let last = message == Message::Terminate;
+        if sender.blocking_send(message).is_err() || last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Acting: brings the kernel to what a plan asks for, or back.
+//!
+//! ```text
+//! observe ─diff─▶ steps ─journal─▶ step by step ─▶ doom forbidden connections ─▶ ruleset (one transaction)
+//!                                       │ refused                                    │ refused
+//!                                       └──────────────── undo, backwards ◀──────────┘
+//!                                                                   ─▶ observe again ─▶ cut what is forbidden
+//! ```
+//!
+//! The ruleset comes last because it is the one step that is atomic: before it the old policy holds, after it
+//! the new one. Only a node that has no policy at all gets it first, so that it never forwards without one.
+
+use std::collections::BTreeSet;
+
+use rempart_config::Model;
+use rempart_plan::net::{Missing, Step, diff, missing};
+use rempart_plan::nft::{Base, Names, Origin, Ruleset, Script, TABLE};
+use rempart_plan::{Facts, Ids, Plan, compile};
+use rempart_system::conntrack::{Connection, Conntrack, ConntrackError};
+use rempart_system::links::{Links, LinksError};
+use rempart_system::nft::{Nft, NftError, NftFault, Objects};
+use tracing::{info, warn};
+
+use crate::judge::{Judge, Judgement};
+use crate::store::{Journal, Store, StoreError};
+
+/// Why an apply failed. The kernel is as it was before.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The network could not be read.
+    #[error("cannot read the network: {0}")]
+    Observe(#[source] LinksError),
+    /// A step was refused.
+    #[error("cannot {step}: {source}; everything done before it was taken back")]
+    Step {
+        /// What was tried.
+        step: String,
+        /// Why it failed.
+        source: LinksError,
+    },
+    /// The kernel refused the ruleset.
+    #[error("the kernel refused the policy{of}: {source}; the old policy is in force")]
+    Ruleset {
+        /// Which part of the document, where it can be told.
+        of: String,
+        /// What nft said.
+        source: NftError,
+    },
+    /// What was read back is not what was written.
+    #[error("the network is not as it was set: {0} is still to be done; everything was taken back")]
+    Verify(String),
+    /// The journal could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What an apply did.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// What was changed, a line each.
+    pub steps: Vec<String>,
+    /// What the node lacks.
+    pub missing: Vec<Missing>,
+    /// Connections that were ended because the policy forbids them now.
+    pub cut: u32,
+}
+
+/// Everything that a plan was made from, for judging connections and naming faults.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Its model.
+    pub model: &'a Model,
+    /// Its facts.
+    pub facts: &'a Facts,
+    /// The flow numbers.
+    pub ids: &'a Ids,
+}
+
+/// The hands of the daemon.
+#[derive(Debug)]
+pub struct Engine {
+    links: Links,
+    nft: Nft,
+    conntrack: Conntrack,
+    /// The ruleset that the kernel holds, as far as this process knows.
+    applied: Option<Ruleset>,
+}
+
+impl Engine {
+    /// Takes hold of the kernel.
+    pub fn new(links: Links, nft: Nft, conntrack: Conntrack) -> Self {
+        Self { links, nft, conntrack, applied: None }
+    }
+
+    /// Takes back what a crash left half done.
+    pub async fn recover(&mut self, store: &Store) -> Result<(), StoreError> {
+        if let Some(journal) = store.journal()? {
+            info!(steps = journal.steps.len(), "an apply was interrupted: taking it back");
+            self.undo(&journal.steps).await;
+            store.set_journal(None)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the kernel to the plan. On an error it is as before.
+    pub async fn apply(&mut self, subject: Subject<'_>, store: &Store) -> Result<Applied, ApplyError> {
+        let network = &subject.plan.network;
+        let observed = self.links.observe(network).await.map_err(ApplyError::Observe)?;
+        let steps = diff(network, &observed);
+        let mut out = Applied { missing: missing(network, &observed), ..Applied::default() };
+
+        let objects = match self.applied {
+            Some(_) => None,
+            None => self.nft.objects(TABLE).await.map_err(|e| ruleset_error(subject, None, e))?,
+        };
+        let names = objects.map(names_of);
+        if names.as_ref().is_some_and(|n| n.chains.contains(&subject.plan.ruleset.stamp())) {
+            // A restart of the daemon: the kernel holds this very ruleset. Leave it alone.
+            self.applied = Some(subject.plan.ruleset.clone());
+        }
+        let first = self.applied.is_none() && names.is_none();
+        if first {
+            self.write_ruleset(subject, Base::Nothing).await?;
+            out.steps.push("install the policy".into());
+        }
+        if let Err(error) = self.take_steps(&steps, store, &mut out).await {
+            if first {
+                self.remove_table().await;
+            }
+            return Err(error);
+        }
+        if !first && self.applied.as_ref() != Some(&subject.plan.ruleset) {
+            let doomed = self.doom(subject).await;
+            let old = self.applied.take();
+            let base = match (&old, &names) {
+                (Some(old), _) => Base::Ruleset(old),
+                (None, Some(names)) => Base::Names(names),
+                (None, None) => Base::Nothing,
+            };
+            if let Err(error) = self.write_ruleset(subject, base).await {
+                // Refused means unchanged. Anything else leaves doubt: the next apply looks first.
+                let refused = matches!(&error, ApplyError::Ruleset { source: NftError::Refused { .. }, .. });
+                self.applied = old.filter(|_| refused);
+                self.pardon(&doomed).await;
+                self.undo(&steps).await;
+                store.set_journal(None)?;
+                return Err(error);
+            }
+            out.steps.push("replace the policy".into());
+        }
+        self.verify(subject, &steps, store).await?;
+        store.set_journal(None)?;
+        out.cut = self.settle(subject).await;
+        Ok(out)
+    }
+
+    /// Does the steps, each in the journal before it is begun.
+    async fn take_steps(&mut self, steps: &[Step], store: &Store, out: &mut Applied) -> Result<(), ApplyError> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        // The whole list goes to disk at once: taking back a step that was never done changes nothing.
+        store.set_journal(Some(&Journal { steps: steps.to_vec() }))?;
+        for (position, step) in steps.iter().enumerate() {
+            if let Err(source) = self.links.apply(step).await {
+                self.undo(&steps[..position]).await;
+                store.set_journal(None)?;
+                return Err(ApplyError::Step { step: step.to_string(), source });
+            }
+            out.steps.push(step.to_string());
+        }
+        Ok(())
+    }
+
+    async fn undo(&mut self, steps: &[Step]) {
+        for undo in steps.iter().rev().filter_map(Step::undo) {
+            if let Err(error) = self.links.apply(&undo).await {
+                warn!(step = %undo, %error, "cannot take a step back");
+            }
+        }
+    }
+
+    async fn verify(&mut self, subject: Subject<'_>, steps: &[Step], store: &Store) -> Result<(), ApplyError> {
+        let network = &subject.plan.network;
+        let observed = self.links.observe(network).await.map_err(ApplyError::Observe)?;
+        let Some(left) = diff(network, &observed).into_iter().next() else { return Ok(()) };
+        // Devices come and go by themselves; only what this apply set itself must be there.
+        if steps.contains(&left) {
+            self.undo(steps).await;
+            store.set_journal(None)?;
+            return Err(ApplyError::Verify(left.to_string()));
+        }
+        info!(step = %left, "the network has changed meanwhile; it is looked at again");
+        Ok(())
+    }
+
+    async fn write_ruleset(&mut self, subject: Subject<'_>, base: Base<'_>) -> Result<(), ApplyError> {
+        let ruleset = &subject.plan.ruleset;
+        let script = ruleset.script(base);
+        let mut result = self.nft.apply(&script.text).await;
+        let mut failed = script;
+        if result.is_err() && matches!(base, Base::Ruleset(_)) {
+            // Somebody else may have changed our table: then the difference does not fit, but the whole does.
+            if let Ok(Some(o)) = self.nft.objects(TABLE).await {
+                failed = ruleset.script(Base::Names(&names_of(o)));
+                result = self.nft.apply(&failed.text).await;
+            }
+        }
+        result.map_err(|e| ruleset_error(subject, Some(&failed), e))?;
+        self.applied = Some(ruleset.clone());
+        Ok(())
+    }
+
+    async fn remove_table(&mut self) {
+        self.applied = None;
+        if let Err(error) = self.nft.apply(&format!("delete table inet {TABLE}\n")).await {
+            warn!(%error, "cannot remove the table again");
+        }
+    }
+
+    /// Marks the connections that the new policy forbids, so that it drops them from its first packet on.
+    async fn doom(&mut self, subject: Subject<'_>) -> Vec<Connection> {
+        let mut doomed = Vec::new();
+        let judge = Judge::new(subject);
+        for connection in self.list().await {
+            if judge.judge(&connection) == Judgement::Forbidden {
+                let marked =
+                    self.conntrack.set_mark(&connection, compile::MARK_DOOMED, compile::MARK_DOOMED).await;
+                match marked {
+                    Ok(true) => doomed.push(connection),
+                    Ok(false) => {}
+                    Err(error) => warn!(%error, "cannot mark a connection"),
+                }
+            }
+        }
+        doomed
+    }
+
+    async fn pardon(&mut self, doomed: &[Connection]) {
+        for connection in doomed {
+            if let Err(error) = self.conntrack.set_mark(connection, 0, compile::MARK_DOOMED).await {
+                warn!(%error, "cannot unmark a connection");
+            }
+        }
+    }
+
+    /// Ends the connections that the policy in force forbids, and gives the others the number of the flow that
+    /// admits them now.
+    async fn settle(&mut self, subject: Subject<'_>) -> u32 {
+        let mut forbidden = Vec::new();
+        let judge = Judge::new(subject);
+        for connection in self.list().await {
+            match judge.judge(&connection) {
+                Judgement::Forbidden => forbidden.push(connection),
+                Judgement::Admitted(mark) if mark != connection.mark => {
+                    if let Err(error) = self.conntrack.set_mark(&connection, mark, u32::MAX).await {
+                        warn!(%error, "cannot renumber a connection");
+                    }
+                }
+                Judgement::Admitted(_) | Judgement::Untouched => {}
+            }
+        }
+        match self.conntrack.delete_all(&forbidden).await {
+            Ok(cut) => cut as u32,
+            Err(error) => {
+                warn!(%error, "cannot end the connections that the policy forbids; it drops their packets");
+                0
+            }
+        }
+    }
+
+    /// The tracked connections; none when they cannot be read, which is logged.
+    pub async fn list(&mut self) -> Vec<Connection> {
+        match self.conntrack.list().await {
+            Ok(list) => list,
+            Err(error) => {
+                warn!(%error, "the connections cannot be read");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Ends connections; returns how many there were.
+    pub async fn kill(&mut self, ids: &BTreeSet<u32>) -> Result<u32, ConntrackError> {
+        let all = self.conntrack.list().await?;
+        let chosen: Vec<_> = all.into_iter().filter(|c| ids.contains(&c.id)).collect();
+        self.conntrack.delete_all(&chosen).await.map(|n| n as u32)
+    }
+
+    /// The connection table.
+    pub fn conntrack(&mut self) -> &mut Conntrack {
+        &mut self.conntrack
+    }
+
+    /// The program nft.
+    pub fn nft(&self) -> &Nft {
+        &self.nft
+    }
+
+    /// The links.
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+}
+
+fn names_of(objects: Objects) -> Names {
+    let Objects { chains, maps, sets, counters, helpers, comment: _, limits: _, flowtables: _ } = objects;
+    Names { chains, maps, sets, counters, helpers }
+}
+
+fn ruleset_error(subject: Subject<'_>, script: Option<&Script>, source: NftError) -> ApplyError {
+    let origin = script.and_then(|s| faults_of(&source).iter().find_map(|f| s.origin(f.line? as usize)));
+    let model = subject.model;
+    let of = match origin {
+        Some(Origin::Flow(index)) => {
+            let flow = &model.flows[index];
+            format!(" because of {} (line {})", flow.label, flow.line)
+        }
+        Some(Origin::SourceNat(index)) => {
+            let rule = &model.nat.source[index];
+            format!(" because of {} (line {})", rule.label, rule.line)
+        }
+        Some(Origin::OneToOne(index)) => {
+            format!(" because of the one-to-one translation at line {}", model.nat.one_to_one[index].line)
+        }
+        Some(Origin::Frame) | None => String::new(),
+    };
+    ApplyError::Ruleset { of, source }
+}
+
+fn faults_of(error: &NftError) -> &[NftFault] {
+    match error {
+        NftError::Refused { faults, .. } => faults,
+        NftError::Start { .. }
+        | NftError::Pipe(_)
+        | NftError::Timeout(_)
+        | NftError::TooLong(_)
+        | NftError::Json(_)
+        | NftError::Table { .. } => &[],
+    }
+}

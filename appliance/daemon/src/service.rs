@@ -1,0 +1,114 @@
+//! The bus side of the control daemon: turns calls into commands for the control loop and waits for answers.
+
+use rempart_bus::Error;
+use rempart_bus::documents::{CommitRequest, ExplainRequest};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// A call, as the control loop sees it.
+#[derive(Debug)]
+pub enum Command {
+    /// See [`rempart_bus::control::Control1`] for each of them.
+    Status(Reply<String>),
+    Flows(Reply<String>),
+    Connections(u32, Reply<String>),
+    Kill(Vec<u32>, Reply<u32>),
+    Log(u64, Reply<String>),
+    Check(String, Reply<String>),
+    Plan(String, Reply<String>),
+    Explain(ExplainRequest, Reply<String>),
+    Candidate(Reply<String>),
+    Load(String, Reply<()>),
+    Commit(CommitRequest, Reply<String>),
+    Confirm(Reply<u32>),
+    Revert(Reply<u32>),
+    Rollback(u32, CommitRequest, Reply<String>),
+    History(Reply<String>),
+    Show(u32, Reply<String>),
+    Diff(String, String, Reply<String>),
+}
+
+/// The object on the bus.
+#[derive(Debug)]
+pub struct Service {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Service {
+    /// An object that hands its calls to `commands`.
+    pub fn new(commands: mpsc::Sender<Command>) -> Self {
+        Self { commands }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let ending = || Error::Failed("the daemon is ending".into());
+        self.commands.send(command(reply)).await.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|e| Error::Failed(format!("the request cannot be read: {e}")))
+}
+
+#[zbus::interface(name = "org.rempart.Control1")]
+impl Service {
+    async fn status(&self) -> Result<String, Error> {
+        self.ask(Command::Status).await
+    }
+    async fn flows(&self) -> Result<String, Error> {
+        self.ask(Command::Flows).await
+    }
+    async fn connections(&self, limit: u32) -> Result<String, Error> {
+        self.ask(|r| Command::Connections(limit, r)).await
+    }
+    async fn kill(&self, ids: Vec<u32>) -> Result<u32, Error> {
+        self.ask(|r| Command::Kill(ids, r)).await
+    }
+    async fn log(&self, after: u64) -> Result<String, Error> {
+        self.ask(|r| Command::Log(after, r)).await
+    }
+    async fn check(&self, document: String) -> Result<String, Error> {
+        self.ask(|r| Command::Check(document, r)).await
+    }
+    async fn plan(&self, document: String) -> Result<String, Error> {
+        self.ask(|r| Command::Plan(document, r)).await
+    }
+    async fn explain(&self, request: &str) -> Result<String, Error> {
+        let request = parse(request)?;
+        self.ask(|r| Command::Explain(request, r)).await
+    }
+    async fn candidate(&self) -> Result<String, Error> {
+        self.ask(Command::Candidate).await
+    }
+    async fn load(&self, document: String) -> Result<(), Error> {
+        self.ask(|r| Command::Load(document, r)).await
+    }
+    async fn commit(&self, request: &str) -> Result<String, Error> {
+        let request = parse(request)?;
+        self.ask(|r| Command::Commit(request, r)).await
+    }
+    async fn confirm(&self) -> Result<u32, Error> {
+        self.ask(Command::Confirm).await
+    }
+    async fn revert(&self) -> Result<u32, Error> {
+        self.ask(Command::Revert).await
+    }
+    async fn rollback(&self, revision: u32, request: &str) -> Result<String, Error> {
+        let request = parse(request)?;
+        self.ask(|r| Command::Rollback(revision, request, r)).await
+    }
+    async fn history(&self) -> Result<String, Error> {
+        self.ask(Command::History).await
+    }
+    async fn show(&self, revision: u32) -> Result<String, Error> {
+        self.ask(|r| Command::Show(revision, r)).await
+    }
+    async fn diff(&self, from: String, to: String) -> Result<String, Error> {
+        self.ask(|r| Command::Diff(from, to, r)).await
+    }
+}

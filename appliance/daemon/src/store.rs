@@ -1,0 +1,279 @@
+//! What the daemon keeps on disk: revisions, the candidate, a commit on trial, the undo journal.
+//!
+//! ```text
+//! STATE/current              the number of the committed revision
+//! STATE/revisions/N/         document.toml, about.json
+//! STATE/candidate.toml       loaded and not committed yet
+//! STATE/pending.json         a commit that waits for confirmation; `current` is still the one before
+//! STATE/journal.json         an apply in progress: steps done so far, to be undone after a crash
+//! STATE/ids.json             the flow numbers
+//! STATE/facts.json           last leases and resolved names
+//! ```
+//!
+//! `current` moves last: whatever happens before, the machine comes back with the revision before.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::{fs, time::SystemTime};
+
+use rempart_bus::documents::Revision;
+use rempart_config::model::{Fqdn, InterfaceName};
+use rempart_plan::net::Step;
+use rempart_plan::{Ids, Lease};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::disk;
+
+/// How many revisions are kept; older ones go.
+pub const MAX_REVISIONS: u32 = 500;
+
+/// Why the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk.
+    #[error("{path}: {source}; nothing was committed, what was in force stays in force")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No such revision.
+    #[error("there is no revision {0}: `rempart history` lists those that are kept")]
+    NoRevision(u32),
+}
+
+/// A commit on trial.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pending {
+    /// The revision on trial.
+    pub revision: u32,
+    /// When it goes back, in seconds since 1970.
+    pub deadline_unix_s: u64,
+    /// The boot that it was made in: no trial survives a restart of the machine.
+    pub boot_id: String,
+    /// Who committed it.
+    pub author: String,
+}
+
+/// An apply in progress.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Journal {
+    /// The steps that were begun, in order.
+    pub steps: Vec<Step>,
+}
+
+/// Facts that are worth having before the first answer after a restart.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Leases.
+    pub leases: BTreeMap<InterfaceName, Lease>,
+    /// Resolved names.
+    pub names: BTreeMap<Fqdn, Vec<std::net::IpAddr>>,
+}
+
+/// The state folder.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// The store in `root`, which is made if it is not there.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let store = Self { root: root.to_owned() };
+        fs::create_dir_all(store.at("revisions")).map_err(|e| store.error("revisions", e))?;
+        Ok(store)
+    }
+
+    /// The number of the committed revision.
+    pub fn current(&self) -> Result<Option<u32>, StoreError> {
+        let text = disk::read(&self.at("current")).map_err(|e| self.error("current", e))?;
+        Ok(text.and_then(|t| t.trim().parse().ok()))
+    }
+
+    /// Makes `revision` the committed one.
+    pub fn set_current(&self, revision: u32) -> Result<(), StoreError> {
+        let text = format!("{revision}\n");
+        disk::write(&self.at("current"), text.as_bytes()).map_err(|e| self.error("current", e))
+    }
+
+    /// Keeps a document as a new revision, which is not committed by that.
+    pub fn add(&self, document: &str, about: &Revision) -> Result<u32, StoreError> {
+        let number = self.numbers()?.last().copied().unwrap_or(0).max(self.current()?.unwrap_or(0)) + 1;
+        let folder = format!("revisions/{number}");
+        let about = Revision { number, current: false, digest: digest(document), ..about.clone() };
+        let path = self.at(&folder).join("document.toml");
+        disk::write(&path, document.as_bytes()).map_err(|e| self.error(&folder, e))?;
+        disk::write_json(&self.at(&folder).join("about.json"), &about).map_err(|e| self.error(&folder, e))?;
+        Ok(number)
+    }
+
+    /// Forgets a revision that was not committed in the end.
+    pub fn discard(&self, revision: u32) -> Result<(), StoreError> {
+        let folder = format!("revisions/{revision}");
+        match fs::remove_dir_all(self.at(&folder)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.error(&folder, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The document of a revision.
+    pub fn document(&self, revision: u32) -> Result<String, StoreError> {
+        let folder = format!("revisions/{revision}");
+        let text = disk::read(&self.at(&folder).join("document.toml")).map_err(|e| self.error(&folder, e))?;
+        text.ok_or(StoreError::NoRevision(revision))
+    }
+
+    /// What is known about a revision.
+    pub fn about(&self, revision: u32) -> Result<Revision, StoreError> {
+        let folder = format!("revisions/{revision}");
+        let about = disk::read_json(&self.at(&folder).join("about.json")).map_err(|e| self.error(&folder, e))?;
+        about.ok_or(StoreError::NoRevision(revision))
+    }
+
+    /// All revisions, the newest first.
+    pub fn history(&self) -> Result<Vec<Revision>, StoreError> {
+        let current = self.current()?;
+        let numbers = self.numbers()?;
+        let about = numbers.iter().rev().map(|n| {
+            self.about(*n).map(|about| Revision { current: Some(about.number) == current, ..about })
+        });
+        about.collect()
+    }
+
+    /// Removes the oldest revisions beyond [`MAX_REVISIONS`].
+    pub fn prune(&self) -> Result<(), StoreError> {
+        let numbers = self.numbers()?;
+        let current = self.current()?;
+        let surplus = numbers.len().saturating_sub(MAX_REVISIONS as usize);
+        for number in numbers.into_iter().take(surplus).filter(|n| Some(*n) != current) {
+            self.discard(number)?;
+        }
+        Ok(())
+    }
+
+    fn numbers(&self) -> Result<Vec<u32>, StoreError> {
+        let entries = fs::read_dir(self.at("revisions")).map_err(|e| self.error("revisions", e))?;
+        let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()?.parse().ok());
+        // A crash between the two files leaves a folder without `about.json`: not a revision.
+        let whole = |n: &u32| self.at(&format!("revisions/{n}/about.json")).exists();
+        let mut numbers: Vec<u32> = names.filter(whole).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The candidate, if one was loaded.
+    pub fn candidate(&self) -> Result<Option<String>, StoreError> {
+        disk::read(&self.at("candidate.toml")).map_err(|e| self.error("candidate.toml", e))
+    }
+
+    /// Replaces or drops the candidate.
+    pub fn set_candidate(&self, document: Option<&str>) -> Result<(), StoreError> {
+        let path = self.at("candidate.toml");
+        let done = match document {
+            Some(text) => disk::write(&path, text.as_bytes()),
+            None => disk::remove(&path),
+        };
+        done.map_err(|e| self.error("candidate.toml", e))
+    }
+
+    /// The commit on trial.
+    pub fn pending(&self) -> Result<Option<Pending>, StoreError> {
+        disk::read_json(&self.at("pending.json")).map_err(|e| self.error("pending.json", e))
+    }
+
+    /// Notes or forgets a commit on trial.
+    pub fn set_pending(&self, pending: Option<&Pending>) -> Result<(), StoreError> {
+        let path = self.at("pending.json");
+        let done = match pending {
+            Some(pending) => disk::write_json(&path, pending),
+            None => disk::remove(&path),
+        };
+        done.map_err(|e| self.error("pending.json", e))
+    }
+
+    /// The apply that was in progress when the daemon ended.
+    pub fn journal(&self) -> Result<Option<Journal>, StoreError> {
+        disk::read_json(&self.at("journal.json")).map_err(|e| self.error("journal.json", e))
+    }
+
+    /// Notes or forgets an apply in progress.
+    pub fn set_journal(&self, journal: Option<&Journal>) -> Result<(), StoreError> {
+        let path = self.at("journal.json");
+        let done = match journal {
+            Some(journal) => disk::write_json(&path, journal),
+            None => disk::remove(&path),
+        };
+        done.map_err(|e| self.error("journal.json", e))
+    }
+
+    /// The flow numbers.
+    pub fn ids(&self) -> Result<Ids, StoreError> {
+        let ids = disk::read_json(&self.at("ids.json")).map_err(|e| self.error("ids.json", e))?;
+        Ok(ids.unwrap_or_default())
+    }
+
+    /// Keeps the flow numbers.
+    pub fn set_ids(&self, ids: &Ids) -> Result<(), StoreError> {
+        disk::write_json(&self.at("ids.json"), ids).map_err(|e| self.error("ids.json", e))
+    }
+
+    /// The facts of before the restart. They are a help, not a need: unreadable ones count as none.
+    pub fn remembered(&self) -> Remembered {
+        disk::read_json(&self.at("facts.json")).ok().flatten().unwrap_or_default()
+    }
+
+    /// Keeps facts for after a restart.
+    pub fn remember(&self, facts: &Remembered) -> Result<(), StoreError> {
+        disk::write_json(&self.at("facts.json"), facts).map_err(|e| self.error("facts.json", e))
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn error(&self, name: &str, source: io::Error) -> StoreError {
+        StoreError::Io { path: self.at(name), source }
+    }
+}
+
+/// SHA-256 of a document, in hex.
+pub fn digest(document: &str) -> String {
+    Sha256::digest(document.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Seconds since 1970.
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// What the kernel calls this boot.
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Revisions are numbered on, come back as they were written, and a torn one does not count.
+    #[test]
+    fn revisions_are_kept_whole() {
+        let root = std::env::temp_dir().join(format!("rempart-store-{}", std::process::id()));
+        let store = Store::open(&root).expect("store");
+        let about = Revision { author: "ann".into(), comment: "first".into(), ..Revision::default() };
+        assert_eq!(store.add("version = 1\n", &about).expect("add"), 1);
+        store.set_current(1).expect("current");
+        fs::create_dir_all(root.join("revisions/2")).expect("torn");
+        assert_eq!(store.add("version = 1\n# two\n", &about).expect("add"), 2);
+        let history = store.history().expect("history");
+        assert_eq!(history.iter().map(|r| (r.number, r.current)).collect::<Vec<_>>(), [(2, false), (1, true)]);
+        assert_eq!(store.document(2).expect("document"), "version = 1\n# two\n");
+        store.discard(2).expect("discard");
+        assert!(matches!(store.document(2), Err(StoreError::NoRevision(2))));
+        fs::remove_dir_all(root).expect("clean");
+    }
+}

@@ -1,0 +1,184 @@
+//! A node of its own: a fresh network namespace whose legs are TUN devices under the names of the document, set
+//! up by the same code as a real one.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+use rempart_config::model::Device;
+use rempart_config::space::Family;
+use rempart_plan::eval::Arrival;
+use rempart_plan::net::{Network, Step, diff};
+use rempart_plan::nft::{Script, TABLE};
+use rempart_plan::world::World;
+use rempart_system::conntrack::{Connection, Conntrack};
+use rempart_system::links::Links;
+use rempart_system::nft::{Counter, Nft, NftError};
+use rempart_system::sysctl;
+use rempart_system::tun::Tun;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::sync::mpsc;
+
+/// Largest packet that is read: the MTU of a TUN device.
+const MTU: usize = 1500;
+/// Most packets under way at once: a TUN device queues 500, and one packet may be answered by another.
+pub const BATCH: usize = 128;
+/// How long nothing must come out before a batch is over. The kernel handles a packet while it is handed over, so
+/// this only waits for our own readers.
+const QUIET: Duration = Duration::from_micros(300);
+const QUIET_TURNS: u32 = 2;
+const NFT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whatever may go wrong in the harness itself.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs `work` in a network namespace of its own, with a runtime; `None` when that takes more than the user may.
+pub fn in_namespace<T, F>(work: impl FnOnce() -> F + Send + 'static) -> Option<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T>,
+{
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: this needs root, for network namespaces and nftables in them");
+        return None;
+    }
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(work())
+    });
+    match thread.join() {
+        Ok(out) => Some(out),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// The node.
+#[derive(Debug)]
+pub struct Node {
+    legs: Vec<Arc<Tun>>,
+    links: Links,
+    nft: Nft,
+    conntrack: Conntrack,
+    raw4: Socket,
+    raw6: Socket,
+    seen: mpsc::UnboundedReceiver<(usize, Vec<u8>)>,
+    readers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.readers.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+impl Node {
+    /// Makes the devices of `world` in this thread's namespace and sets up `network` on them.
+    pub async fn new(world: &World, network: &Network) -> Result<Self, Failure> {
+        let (sender, seen) = mpsc::unbounded_channel();
+        let mut legs = Vec::new();
+        let mut readers = Vec::new();
+        for (index, leg) in world.legs.iter().enumerate() {
+            let tun = Arc::new(Tun::create(&leg.device)?);
+            legs.push(Arc::clone(&tun));
+            let sender = sender.clone();
+            readers.push(tokio::spawn(async move {
+                let mut buffer = [0; MTU];
+                while let Ok(length) = tun.receive(&mut buffer).await {
+                    if sender.send((index, buffer[..length].to_vec())).is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+        let links = Links::new()?;
+        links.apply(&Step::SetUp { device: Device::new("lo"), up: true }).await?;
+        // The kernel answers refused packets at a rate of its own, which would hide some of the answers.
+        for (key, value) in [("net/ipv4/icmp_ratelimit", "0"), ("net/ipv6/icmp/ratelimit", "0")] {
+            sysctl::write(key, value)?;
+        }
+        let node = Self {
+            legs,
+            links,
+            nft: Nft::new("nft", NFT_TIMEOUT),
+            conntrack: Conntrack::new()?,
+            raw4: Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(RAW)))?,
+            raw6: Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(RAW)))?,
+            seen,
+            readers,
+        };
+        node.set_network(network).await?;
+        Ok(node)
+    }
+
+    /// Makes the namespace's network what `network` says.
+    pub async fn set_network(&self, network: &Network) -> Result<(), Failure> {
+        let observed = self.links.observe(network).await?;
+        for step in diff(network, &observed) {
+            self.links.apply(&step).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies a transaction.
+    pub async fn apply(&self, script: &Script) -> Result<(), NftError> {
+        self.nft.apply(&script.text).await
+    }
+
+    /// The runner of `nft` in this namespace.
+    pub fn nft(&self) -> &Nft {
+        &self.nft
+    }
+
+    /// The hand on the connection table of this namespace.
+    pub fn conntrack(&mut self) -> &mut Conntrack {
+        &mut self.conntrack
+    }
+
+    /// The named counters of our table.
+    pub async fn counters(&self) -> Result<BTreeMap<String, Counter>, NftError> {
+        self.nft.counters(TABLE).await
+    }
+
+    /// Sends packets one after the other and returns what came out, and by which leg, until nothing more does.
+    pub async fn exchange<'a>(
+        &mut self,
+        packets: impl IntoIterator<Item = (Arrival, IpAddr, &'a [u8])>,
+    ) -> Result<Vec<(usize, Vec<u8>)>, Failure> {
+        for (arrival, destination, bytes) in packets {
+            match arrival {
+                Arrival::Leg(leg) => self.legs[leg].send(bytes).await?,
+                Arrival::Local => {
+                    let to = SockAddr::from(SocketAddr::new(destination, 0));
+                    let socket = if Family::of(destination) == Family::V4 { &self.raw4 } else { &self.raw6 };
+                    // The policy's refusal comes back as an error, and so does a missing route.
+                    let _ = socket.send_to(bytes, &to);
+                }
+            }
+        }
+        let mut out = Vec::new();
+        let mut quiet = 0;
+        while quiet < QUIET_TURNS {
+            tokio::time::sleep(QUIET).await;
+            let before = out.len();
+            while let Ok(one) = self.seen.try_recv() {
+                out.push(one);
+            }
+            quiet = if out.len() == before { quiet + 1 } else { 0 };
+        }
+        Ok(out)
+    }
+
+    /// The tracked connections, which are forgotten then.
+    pub async fn take_connections(&mut self) -> Result<Vec<Connection>, Failure> {
+        let all = self.conntrack.list().await?;
+        self.conntrack.delete_all(&all).await?;
+        Ok(all)
+    }
+}
+
+/// `IPPROTO_RAW`: whoever sends writes the IP header.
+const RAW: i32 = 255;

@@ -1,0 +1,253 @@
+//! Which packets to send: inside and just outside of what the policy speaks of.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use rempart_config::model::{Endpoint, Flow, ICMP, ICMP6, ServiceAtom, TCP, UDP};
+use rempart_config::space::{AddressSet, Family, Scalar, Set};
+use rempart_plan::eval::{Arrival, Packet, has_ports};
+use rempart_plan::world::Hop;
+
+use crate::policy::Policy;
+use crate::random::Random;
+
+/// Protocols that the kernel tracks by their addresses alone, so that two packets between the same hosts are one
+/// connection.
+const PORTLESS: [u8; 4] = [47, 50, 89, 99];
+
+/// Makes packets for one policy.
+#[derive(Debug)]
+pub struct Traffic<'a> {
+    policy: &'a Policy,
+    addresses: [Vec<IpAddr>; 2],
+    services: Vec<(u8, u16)>,
+    next_port: u16,
+    portless: BTreeSet<(IpAddr, IpAddr, u8)>,
+}
+
+impl<'a> Traffic<'a> {
+    /// For `policy`.
+    pub fn new(policy: &'a Policy) -> Self {
+        let mut set = BTreeSet::new();
+        let model = &policy.model;
+        for flow in &model.flows {
+            for end in flow.from.iter().chain(&flow.to) {
+                edges(&end.hosts.fixed, &mut set);
+            }
+            set.extend(flow.publish.iter().filter_map(|p| p.address));
+        }
+        for rule in &model.nat.source {
+            rule.from.iter().chain(&rule.to).for_each(|end| edges(&end.hosts.fixed, &mut set));
+        }
+        for one in &model.nat.one_to_one {
+            edges(&AddressSet::network(one.outside), &mut set);
+            edges(&AddressSet::network(one.inside), &mut set);
+        }
+        for leg in &policy.plan.world.legs {
+            for net in &leg.addresses {
+                set.insert(net.addr());
+                edges(&AddressSet::network(net.trunc()), &mut set);
+            }
+            set.extend(&leg.public);
+        }
+        policy.facts.blocklists.values().for_each(|list| edges(list, &mut set));
+        model.routes.iter().for_each(|route| edges(&AddressSet::network(route.to), &mut set));
+        for fixed in ["8.8.4.4", "169.254.9.9", "100.64.1.1", "10.99.99.99", "2001:db8:ffff::1", "100::7", "fd99::1"] {
+            set.extend(fixed.parse::<IpAddr>().ok());
+        }
+        let of = |family| set.iter().copied().filter(|a| Family::of(*a) == family).collect();
+        let services = model.flows.iter().flat_map(|f| &f.services);
+        let services = services.chain(model.nat.source.iter().flat_map(|s| &s.services)).chain(&model.noise);
+        let mut services: BTreeSet<(u8, u16)> = services.flat_map(service_edges).collect();
+        for flow in &model.flows {
+            if let Some(port) = flow.publish.as_ref().and_then(|p| p.port) {
+                services.extend([(TCP, port), (TCP, port + 1), (UDP, port), (TCP, port - 1)]);
+            }
+        }
+        services.extend([(TCP, 7), (UDP, 7), (ICMP, 8), (ICMP6, 128), (47, 0)]);
+        Self {
+            policy,
+            addresses: [of(Family::V4), of(Family::V6)],
+            services: services.into_iter().collect(),
+            next_port: 20_000,
+            portless: BTreeSet::new(),
+        }
+    }
+
+    /// A packet of a new connection.
+    pub fn next(&mut self, r: &mut Random) -> Packet {
+        loop {
+            let packet = self.attempt(r);
+            if !self.is_meant(&packet) {
+                continue;
+            }
+            let key = (packet.source, packet.destination, packet.protocol);
+            // Translation may make one connection of two.
+            if PORTLESS.contains(&packet.protocol) && !self.portless.insert(key) {
+                continue;
+            }
+            return packet;
+        }
+    }
+
+    fn attempt(&mut self, r: &mut Random) -> Packet {
+        let flows = &self.policy.model.flows;
+        let flow = if flows.is_empty() || r.chance(35) { None } else { Some(r.pick(flows)) };
+        let family = if r.chance(65) { Family::V4 } else { Family::V6 };
+        let world = &self.policy.plan.world;
+        let mut source = flow.and_then(|f| self.in_side(r, &f.from, family));
+        let mut destination = flow.and_then(|f| self.in_side(r, &f.to, family));
+        let mut service = flow.and_then(|f| in_services(r, f, family));
+        if let Some((flow, publish)) = flow.and_then(|f| Some((f, f.publish.as_ref()?)))
+            && family == Family::V4
+            && r.chance(75)
+        {
+            destination = publish.address.or_else(|| {
+                let public = world.public_addresses(flow.from.iter().filter_map(|e| e.zone.as_ref()));
+                let public: Vec<_> = public.into_iter().collect();
+                if public.is_empty() { None } else { Some(IpAddr::V4(*r.pick(&public))) }
+            });
+            if let (Some(outside), Some((protocol, port)), true) = (publish.port, service, r.chance(80)) {
+                let first = flow.services.iter().flat_map(|s| s.axes(family)).map(|a| a.1.lo).min().unwrap_or(port);
+                service = Some((protocol, outside.wrapping_add(port.wrapping_sub(first))));
+            }
+        }
+        let all = &self.addresses[usize::from(family == Family::V6)];
+        if source.is_none() || r.chance(12) {
+            source = Some(*r.pick(all));
+        }
+        if destination.is_none() || r.chance(12) {
+            destination = Some(*r.pick(all));
+        }
+        if service.is_none() || r.chance(12) {
+            service = Some(*r.pick(&self.services));
+        }
+        let (Some(source), Some(mut destination), Some((protocol, port))) = (source, destination, service) else {
+            unreachable!("each was set")
+        };
+        if r.chance(1) {
+            let group = if family == Family::V4 { "224.0.0.1" } else { "ff02::1" };
+            destination = group.parse().unwrap_or(destination);
+        }
+        let arrival = match world.route(source) {
+            Some(Hop::Local) if r.chance(80) => Arrival::Local,
+            Some(Hop::Leg(leg, _)) if r.chance(80) => Arrival::Leg(leg),
+            _ => Arrival::Leg(r.below(world.legs.len())),
+        };
+        self.next_port = if self.next_port >= 60_000 { 20_000 } else { self.next_port + 1 };
+        let source_port = if PORTLESS.contains(&protocol) { 0 } else { self.next_port };
+        Packet { arrival, source, destination, protocol, source_port, port }
+    }
+
+    /// Whether the evaluator speaks about it at all.
+    fn is_meant(&self, packet: &Packet) -> bool {
+        let zone = |leg: usize| {
+            let zone = self.policy.plan.world.legs[leg].zone.as_ref();
+            zone.and_then(|z| self.policy.model.zones.get(z))
+        };
+        let own = self.policy.plan.world.route(packet.source) == Some(Hop::Local);
+        let source = match (packet.source, packet.arrival) {
+            (_, Arrival::Local) => own,
+            // The kernel takes an IPv4 source of its own for a martian, before any policy or after it.
+            (IpAddr::V4(a), Arrival::Leg(leg)) => {
+                let guarded = zone(leg).is_some_and(|z| z.anti_spoof);
+                let broadcast = self.policy.plan.world.is_broadcast(a);
+                a.octets()[0] != 0
+                    && a.octets()[0] != 127
+                    && a.octets()[0] < 224
+                    && (guarded || (!own && !broadcast))
+            }
+            (IpAddr::V6(a), Arrival::Leg(_)) => {
+                !a.is_unspecified() && !a.is_loopback() && !a.is_multicast() && !a.is_unicast_link_local()
+                    && a.to_ipv4_mapped().is_none() && a.segments()[..6] != [0; 6]
+            }
+        };
+        let destination = match packet.destination {
+            IpAddr::V4(a) => {
+                let first = a.octets()[0];
+                first != 0 && first != 127 && (first < 224 || a.is_multicast())
+            }
+            IpAddr::V6(a) => {
+                !a.is_unspecified() && !a.is_loopback() && !a.is_unicast_link_local() && a.segments()[..6] != [0; 6]
+            }
+        };
+        let loopback =
+            packet.arrival == Arrival::Local && self.policy.plan.world.route(packet.destination) == Some(Hop::Local);
+        let group = packet.arrival == Arrival::Local
+            && (packet.destination.is_multicast()
+                || matches!(packet.destination, IpAddr::V4(a) if self.policy.plan.world.is_broadcast(a)));
+        source && destination && !loopback && !group
+    }
+
+    fn in_side(&self, r: &mut Random, ends: &[Endpoint], family: Family) -> Option<IpAddr> {
+        let end = r.pick(ends);
+        let hosts = if end.hosts.negated { end.hosts.fixed.complement() } else { end.hosts.fixed.clone() };
+        let whole = hosts == AddressSet::all();
+        let near: Vec<IpAddr> = self.addresses[usize::from(family == Family::V6)]
+            .iter()
+            .copied()
+            .filter(|a| hosts.contains(*a))
+            .filter(|a| {
+                let world = &self.policy.plan.world;
+                let zone = match world.route(*a) {
+                    Some(Hop::Leg(leg, _)) => world.legs[leg].zone.as_ref(),
+                    Some(Hop::Local) => return end.zone.as_ref().is_some_and(|z| z.is_firewall()),
+                    _ => None,
+                };
+                !whole || end.zone.is_none() || end.zone.as_ref() == zone
+            })
+            .collect();
+        if near.is_empty() { None } else { Some(*r.pick(&near)) }
+    }
+}
+
+fn in_services(r: &mut Random, flow: &Flow, family: Family) -> Option<(u8, u16)> {
+    let mut axes: Vec<(u8, u16)> = Vec::new();
+    for (protocol, ports) in flow.services.iter().flat_map(|s| s.axes(family)) {
+        if protocol.lo != protocol.hi {
+            axes.extend([(TCP, 81), (UDP, 4000), (if family == Family::V4 { ICMP } else { ICMP6 }, 128), (99, 0)]);
+            continue;
+        }
+        if has_ports(protocol.lo) || protocol.lo == ICMP || protocol.lo == ICMP6 {
+            let middle = ports.lo + r.below(usize::from(ports.hi - ports.lo) + 1) as u16;
+            axes.extend([ports.lo, ports.hi, middle].map(|port| (protocol.lo, port)));
+        } else {
+            axes.push((protocol.lo, 0));
+        }
+    }
+    if axes.is_empty() {
+        return None;
+    }
+    let (protocol, port) = *r.pick(&axes);
+    let port = if protocol == ICMP || protocol == ICMP6 { port & 0xff } else { port };
+    Some((protocol, port))
+}
+
+/// Both ends of each interval, and what lies just outside of them.
+fn edges(set: &AddressSet, out: &mut BTreeSet<IpAddr>) {
+    for address in around(&set.v4) {
+        out.insert(IpAddr::V4(address.into()));
+    }
+    for address in around(&set.v6) {
+        out.insert(IpAddr::V6(address.into()));
+    }
+}
+
+fn around<T: Scalar>(set: &Set<T>) -> impl Iterator<Item = T> {
+    let ends = |i: &rempart_config::space::Interval<T>| [Some(i.lo), Some(i.hi), i.lo.prev(), i.hi.next()];
+    set.intervals().iter().flat_map(ends).flatten()
+}
+
+fn service_edges(service: &ServiceAtom) -> Vec<(u8, u16)> {
+    match service {
+        ServiceAtom::Any => vec![(99, 0), (89, 0)],
+        ServiceAtom::Ports { protocol, ports } if matches!(*protocol, TCP | UDP | 136) => {
+            around(ports).map(|port| (*protocol, port)).collect()
+        }
+        ServiceAtom::Ports { .. } => Vec::new(),
+        ServiceAtom::Icmp(types) => around(types).map(|t| (ICMP, t.into())).collect(),
+        ServiceAtom::Icmp6(types) => around(types).map(|t| (ICMP6, t.into())).collect(),
+        ServiceAtom::Protocol(p) if PORTLESS.contains(p) => vec![(*p, 0)],
+        ServiceAtom::Protocol(_) => Vec::new(),
+    }
+}
