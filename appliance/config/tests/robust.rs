@@ -112,6 +112,10 @@ fn hostile_sizes_are_refused_in_time() {
     let doubling: String = std::iter::once("version = 1\nnode = 'fw'\n[host]\nh0 = '10.0.0.1'\n".to_owned())
         .chain((1..31).map(|n| format!("h{n} = {:?}\n", vec![format!("h{}", n - 1); 1000])))
         .collect();
+    // A thousand times the same name on each level is one address in the end: valid, and as quick.
+    let start = Instant::now();
+    assert!(survives(&(doubling + "[interface.lan]\ndevice = 'e0'\n")).is_empty());
+    assert!(start.elapsed() < Duration::from_secs(20));
     let big: Vec<String> = (0..60_000u32).map(|n| std::net::Ipv4Addr::from(n * 2 + (10 << 24)).to_string()).collect();
     let copies: String = (0..2_000).map(|n| format!("copy{n} = 'big'\n")).collect();
     let copies = format!("version = 1\nnode = 'fw'\n[host]\nbig = {big:?}\n{copies}");
@@ -129,7 +133,6 @@ fn hostile_sizes_are_refused_in_time() {
         ("quotes", quotes),
         ("unknown hosts", unknown_hosts),
         ("chain", chain),
-        ("doubling", doubling),
         ("copies", copies),
         ("huge", huge),
     ];

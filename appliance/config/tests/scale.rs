@@ -1,6 +1,7 @@
 //! Large policies: the size that is promised, and the shapes that would hurt a naive analysis.
 
 use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rempart_config::read;
@@ -14,10 +15,19 @@ fn world(zones: usize) -> String {
     text
 }
 
+/// The tests measure, so they take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Reads a few times and keeps the best, because the machine has other things to do.
 fn timed(name: &str, text: &str) -> (rempart_config::Reading, Duration) {
-    let start = Instant::now();
-    let reading = read(text);
-    let took = start.elapsed();
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let once = || {
+        let start = Instant::now();
+        let reading = read(text);
+        (reading, start.elapsed())
+    };
+    let runs = if cfg!(debug_assertions) { 1 } else { 5 };
+    let (reading, took) = (0..runs).map(|_| once()).min_by_key(|(_, took)| *took).expect("one run");
     println!("{name}: {} KiB, {} diagnostics, {took:?}", text.len() >> 10, reading.diagnostics.len());
     // The promise is 0.3 s for the first of these, optimised; a debug build is some thirty times slower.
     assert!(took < Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 3 }), "{name} took {took:?}");

@@ -240,9 +240,12 @@ impl<'a> Evaluator<'a> {
         let unspecified = packet.source.is_unspecified();
         let asks = unspecified
             && (packet.protocol == ICMP6 || (packet.protocol == UDP && packet.port == 67));
+        let dhcp = self.model.interfaces.get(&self.world.legs[leg].interface).is_some_and(|i| i.dhcp);
+        let answered = dhcp && packet.protocol == UDP && (packet.source_port, packet.port) == (67, 68);
         let link_local = matches!(packet.source, IpAddr::V6(a) if a.is_unicast_link_local());
         zone.is_some_and(|z| z.anti_spoof)
             && !asks
+            && !answered
             && !link_local
             && self.world.leg_towards(packet.source) != Some(leg)
     }

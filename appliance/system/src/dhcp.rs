@@ -1,9 +1,9 @@
 //! A DHCPv4 client (RFC 2131): the lease of one interface, as a stream.
 //!
-//! Why not one of the existing ones: mozim 0.3.4 ignores DHCPNAK while it requests and renews, goes on requesting
-//! an offer whose server has gone until its overall time is up, and reads a packet socket whose device has gone
-//! in a loop that never yields; busybox's client is a program and a shell script more. This one is a machine without clock
-//! or socket ([`machine`]), a codec ([`codec`]) and the driver below.
+//! Why not one of the existing ones: mozim 0.3.4 passes over DHCPNAK while it requests, renews and rebinds, goes on
+//! requesting an offer whose server has gone for as long as it may, and never looks for a device that came back
+//! under another number; busybox's client is a program and a shell script more. This one is a machine without
+//! clock or socket ([`machine`]), a codec ([`codec`]) and the driver below.
 //!
 //! It works past the ruleset and the routing table, on a packet socket: the ruleset needs no opening for it, and
 //! nothing but answers to port 68 ever reaches it. It neither sets addresses nor routes.

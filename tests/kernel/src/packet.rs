@@ -80,11 +80,10 @@ fn body(packet: &Packet, number: u32) -> Vec<u8> {
             6
         }
         UDP_LITE => {
-            // The checksum covers the header alone: where it covers everything, Linux forgets the pseudo-header
-            // (nf_ip_checksum_partial) and takes the packet for a broken one.
+            // The checksum covers the header alone.
             ports(&mut out);
             out.extend([0, 8, 0, 0]);
-            let sum = fold(pseudo(packet, 12) + sum(&out));
+            let sum = nonzero(fold(pseudo(packet, 12) + sum(&out)));
             out[6..8].copy_from_slice(&sum.to_be_bytes());
             out.extend(number.to_be_bytes());
             return out;
@@ -107,6 +106,7 @@ fn body(packet: &Packet, number: u32) -> Vec<u8> {
     };
     let pseudo = if packet.protocol == ICMP { 0 } else { pseudo(packet, out.len()) };
     let sum = fold(pseudo + sum(&out));
+    let sum = if packet.protocol == UDP { nonzero(sum) } else { sum };
     out[checksum_at..checksum_at + 2].copy_from_slice(&sum.to_be_bytes());
     out
 }
@@ -152,6 +152,11 @@ fn fold(mut sum: u32) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
+}
+
+/// A checksum of zero means that there is none (RFC 768).
+fn nonzero(sum: u16) -> u16 {
+    if sum == 0 { u16::MAX } else { sum }
 }
 
 /// Reads what came out of a device. `None` for what is none of ours: the kernel's own neighbour discovery.

@@ -15,6 +15,10 @@ use crate::random::Random;
 /// connection.
 const PORTLESS: [u8; 4] = [47, 50, 89, 99];
 
+/// The groups that every host joins, IPv4 and IPv6.
+const GROUPS: [&str; 2] = ["224.0.0.1", "ff02::1"];
+const UDP_LITE: u8 = 136;
+
 /// Makes packets for one policy.
 #[derive(Debug)]
 pub struct Traffic<'a> {
@@ -126,7 +130,7 @@ impl<'a> Traffic<'a> {
             unreachable!("each was set")
         };
         if r.chance(1) {
-            let group = if family == Family::V4 { "224.0.0.1" } else { "ff02::1" };
+            let group = GROUPS[usize::from(family == Family::V6)];
             destination = group.parse().unwrap_or(destination);
         }
         let arrival = match world.route(source) {
@@ -162,13 +166,16 @@ impl<'a> Traffic<'a> {
                     && a.to_ipv4_mapped().is_none() && a.segments()[..6] != [0; 6]
             }
         };
+        // What is sent to groups that nobody joined never gets as far as the policy.
+        let joined = GROUPS.iter().any(|g| g.parse() == Ok(packet.destination));
         let destination = match packet.destination {
             IpAddr::V4(a) => {
                 let first = a.octets()[0];
-                first != 0 && first != 127 && (first < 224 || a.is_multicast())
+                first != 0 && first != 127 && (first < 224 || joined || a.is_broadcast())
             }
             IpAddr::V6(a) => {
-                !a.is_unspecified() && !a.is_loopback() && !a.is_unicast_link_local() && a.segments()[..6] != [0; 6]
+                let unicast = !a.is_loopback() && !a.is_unicast_link_local() && !a.is_multicast();
+                (unicast && a.segments()[..6] != [0; 6]) || joined
             }
         };
         let loopback =
@@ -176,7 +183,12 @@ impl<'a> Traffic<'a> {
         let group = packet.arrival == Arrival::Local
             && (packet.destination.is_multicast()
                 || matches!(packet.destination, IpAddr::V4(a) if self.policy.plan.world.is_broadcast(a)));
-        source && destination && !loopback && !group
+        // Linux checks UDP-Lite over IPv4 against the pseudo-header of UDP (`udplite_error` in
+        // net/netfilter/nf_conntrack_proto_udp.c) and takes every right packet for a broken one.
+        let broken = packet.protocol == UDP_LITE && packet.source.is_ipv4();
+        // The node sends none itself.
+        let redirect = packet.arrival == Arrival::Local && (packet.protocol, packet.port) == (ICMP6, 137);
+        source && destination && !redirect && !loopback && !group && !broken
     }
 
     fn in_side(&self, r: &mut Random, ends: &[Endpoint], family: Family) -> Option<IpAddr> {

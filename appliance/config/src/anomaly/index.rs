@@ -17,13 +17,37 @@ pub(super) struct Index {
 }
 
 /// Boxes of one zone pair. Each is in one list: by its destination or else its source when that is one
-/// address, which it mostly is.
+/// address, which it mostly is, and there by its port.
 #[derive(Default)]
 struct Bucket {
-    destinations: BTreeMap<u128, Vec<u32>>,
-    sources: BTreeMap<u128, Vec<u32>>,
-    wide: Vec<u32>,
+    destinations: Lists,
+    sources: Lists,
+    wide: Lists,
 }
+
+/// Lists by address, and by port where it is one port.
+#[derive(Default)]
+struct Lists(BTreeMap<(u128, Option<u16>), Vec<u32>>);
+
+impl Lists {
+    fn insert(&mut self, address: u128, port: &Interval<u16>, number: u32) {
+        self.0.entry((address, single(port))).or_default().push(number);
+    }
+
+    /// The lists that may hold what overlaps.
+    fn near(&self, address: &Interval<u128>, port: &Interval<u16>) -> impl Iterator<Item = &Vec<u32>> {
+        let (several, one) = match single(address) {
+            // `None` sorts before every port.
+            Some(a) => (Some((a, None)..=(a, None)), (a, Some(port.lo))..=(a, Some(port.hi))),
+            None => (None, (address.lo, None)..=(address.hi, Some(u16::MAX))),
+        };
+        let several = several.into_iter().flat_map(|range| self.0.range(range));
+        several.chain(self.0.range(one)).map(|(_, list)| list)
+    }
+}
+
+/// The address that stands for all in [`Bucket::wide`].
+const WIDE: Interval<u128> = Interval { lo: 0, hi: 0 };
 
 impl Index {
     pub fn len(&self) -> usize {
@@ -36,12 +60,12 @@ impl Index {
         let block = &cover.block;
         let place = (block.family, single(&block.from), single(&block.to));
         let bucket = self.places.entry(place).or_default();
-        let list = match (single(&block.cell.destination), single(&block.cell.source)) {
-            (Some(address), _) => bucket.destinations.entry(address).or_default(),
-            (None, Some(address)) => bucket.sources.entry(address).or_default(),
-            (None, None) => &mut bucket.wide,
-        };
-        list.push(number);
+        let port = &block.cell.port;
+        match (single(&block.cell.destination), single(&block.cell.source)) {
+            (Some(address), _) => bucket.destinations.insert(address, port, number),
+            (None, Some(address)) => bucket.sources.insert(address, port, number),
+            (None, None) => bucket.wide.insert(WIDE.lo, port, number),
+        }
         self.covers.push(cover);
     }
 
@@ -54,10 +78,10 @@ impl Index {
     ) -> Option<Vec<&Cover>> {
         let mut found = Vec::new();
         let mut look = |bucket: &Bucket| -> Option<()> {
-            let (destination, source) = (&block.cell.destination, &block.cell.source);
-            let at = bucket.destinations.range(destination.lo..=destination.hi);
-            let by_source = bucket.sources.range(source.lo..=source.hi);
-            for list in at.chain(by_source).map(|(_, list)| list).chain([&bucket.wide]) {
+            let port = &block.cell.port;
+            let by_destination = bucket.destinations.near(&block.cell.destination, port);
+            let by_source = bucket.sources.near(&block.cell.source, port);
+            for list in by_destination.chain(by_source).chain(bucket.wide.near(&WIDE, port)) {
                 for number in list {
                     *steps = steps.checked_sub(1)?;
                     let cover = &self.covers[*number as usize];

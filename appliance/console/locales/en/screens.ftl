@@ -17,7 +17,7 @@ yes = yes
 no = no
 
 keys-dashboard = 1-5 screens  ↑↓ scroll  e explain  ? help  L français  q quit
-keys-matrix = ←↑↓→ move  Enter flows  t turn  e explain  1-5 screens  ? help  L français  q quit
+keys-matrix = ←↑↓→ move  Enter flows  t turn  e explain  1-5  ? help  L français  q quit
 keys-connections = / filter  Enter details  k end  f freeze  s sort  e explain  1-5  ? help  q quit
 keys-log = / filter  Enter details  f freeze  e explain  1-5 screens  ? help  q quit
 keys-configuration = Enter change  d diff  p plan  c commit  b roll back  v view  ? help  q quit
@@ -58,7 +58,7 @@ dashboard-candidate = ! A candidate waits: 5, then d shows what differs, c commi
 dashboard-zones = Zones: { $names }
 dashboard-zone-external = { $name } (outside)
 dashboard-connections = Connections: { $count } of { $max } ({ $share } %)
-dashboard-minute = LAST MINUTE
+dashboard-minute = 1 MINUTE
 dashboard-faults = { $count ->
     [one] { $count } FAULT
    *[other] { $count } FAULTS
@@ -66,6 +66,7 @@ dashboard-faults = { $count ->
 
 matrix-empty = No flows: everything between the zones is refused.
 matrix-corner-services = SERVICE
+matrix-key = · nothing  ▒ in part  █ everything  2 number of flows  ! a flow off or warned about
 
 configuration-candidate = ! The candidate differs from the running document: d shows how, c commits it
 configuration-no-candidate = The candidate is the running document: “rempart edit” or “rempart load” changes it
@@ -169,7 +170,7 @@ explain-near-line = { $label } (line { $line }): { $why }
 
 help-text =
     Everywhere
-      1 2 3 4 5, Tab   the screens: dashboard, flows, connections, log, configuration
+      1 2 3 4 5, Tab   the screens, by their number or one after the other
       e                what becomes of a packet, filled in from where the cursor is
       y, r             keep the commit on trial, go back from it
       L, F2            français

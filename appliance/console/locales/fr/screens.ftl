@@ -9,7 +9,7 @@ tab-matrix = 2 Flux
 tab-connections = 3 Connexions
 tab-log = 4 Journal
 tab-configuration = 5 Configuration
-banner-pending = ! À CONFIRMER : la révision { $revision } repart dans { $left }   y la garder   r revenir
+banner-pending = ! À CONFIRMER : la révision { $revision } sera annulée dans { $left }   y la garder   r revenir
 banner-stale = ✗ rempartd ne répond plus depuis { $since } : ce qui est affiché est ANCIEN
 banner-absent = ✗ rempartd ne répond pas depuis { $since } : rien n’est encore connu
 banner-denied = ✗ Vous n’avez pas le droit d’interroger rempartd : sudo, ou faites-vous autoriser
@@ -58,7 +58,7 @@ dashboard-candidate = ! Un candidat attend : 5, puis d montre ce qui diffère, 
 dashboard-zones = Zones : { $names }
 dashboard-zone-external = { $name } (dehors)
 dashboard-connections = Connexions : { $count } sur { $max } ({ $share } %)
-dashboard-minute = UNE MINUTE
+dashboard-minute = 1 MINUTE
 dashboard-faults = { $count ->
     [one] { $count } DÉFAUT
    *[other] { $count } DÉFAUTS
@@ -66,6 +66,7 @@ dashboard-faults = { $count ->
 
 matrix-empty = Aucun flux : tout est refusé entre les zones.
 matrix-corner-services = SERVICE
+matrix-key = · rien  ▒ en partie  █ tout  2 nombre de flux  ! un flux éteint ou signalé
 
 configuration-candidate = ! Le candidat diffère du document en vigueur : d montre comment, c le valide
 configuration-no-candidate = Le candidat est le document en vigueur : « rempart edit » ou « rempart load »
@@ -166,7 +167,7 @@ explain-near-line = { $label } (ligne { $line }) : { $why }
 
 help-text =
     Partout
-      1 2 3 4 5, Tab   les écrans : accueil, flux, connexions, journal, configuration
+      1 2 3 4 5, Tab   les écrans, par leur numéro ou à la suite
       e                ce que devient un paquet, rempli selon le curseur
       y, r             garder la validation à l’essai, en revenir
       L, F2            English

@@ -7,6 +7,7 @@ use super::model::{CommitForm, Dialog, EXPLAIN_FIELDS, Effect, ExplainForm, Inpu
 use super::update::{move_cursor, open, type_into};
 use crate::bus::{Failure, Refusal, Request};
 use crate::cli::confirm_time;
+use crate::lang::Lang;
 
 /// The time that the form proposes for the confirmation.
 const CONFIRM_DEFAULT: &str = "5m";
@@ -78,6 +79,8 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         m.dialogs.push(dialog);
         return Vec::new();
     }
+    // A French hand types o for oui; an English one might mean something else.
+    let yes = key.code == KeyCode::Char('y') || (key.code == KeyCode::Char('o') && m.lang == Lang::Fr);
     let page = m.body_height().saturating_sub(2);
     let lines = super::view::dialogs::lines(m, &dialog).len();
     let scrolled = |at: usize| {
@@ -148,22 +151,20 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         }
         Dialog::Kill { victims, scroll: at, sending } => {
             *at = scroll;
-            match key.code {
-                KeyCode::Char('y' | 'o') if !*sending => {
-                    *sending = true;
-                    vec![Effect::Call(Request::Kill(victims.iter().map(|c| c.id).collect()))]
-                }
-                _ => Vec::new(),
+            if yes && !*sending {
+                *sending = true;
+                vec![Effect::Call(Request::Kill(victims.iter().map(|c| c.id).collect()))]
+            } else {
+                Vec::new()
             }
         }
         Dialog::Revert { scroll: at, sending, .. } => {
             *at = scroll;
-            match key.code {
-                KeyCode::Char('y' | 'o') if !*sending => {
-                    *sending = true;
-                    vec![Effect::Call(Request::Revert)]
-                }
-                _ => Vec::new(),
+            if yes && !*sending {
+                *sending = true;
+                vec![Effect::Call(Request::Revert)]
+            } else {
+                Vec::new()
             }
         }
         Dialog::Explain(form) => on_explain_key(form, key, scroll),

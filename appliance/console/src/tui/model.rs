@@ -24,9 +24,9 @@ pub const CONNECTIONS_MAX: u32 = 2000;
 /// Dialogs on top of each other: list, details, explain.
 pub const DIALOGS_MAX: usize = 4;
 /// Samples of each interface's rates, one every [`RATE_PERIOD_S`].
-pub const RATES_MAX: usize = 12;
+pub const RATES_MAX: usize = 10;
 /// Seconds for each sample, which is their mean: a minute in all, and few bytes on a serial line.
-pub const RATE_PERIOD_S: u32 = 5;
+pub const RATE_PERIOD_S: u32 = 6;
 /// Longest text in an input field, in characters.
 pub const INPUT_MAX: usize = 200;
 

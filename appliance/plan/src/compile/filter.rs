@@ -137,6 +137,10 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
         let chain = rs.chains.entry(hook.into()).or_default();
         chain.base = Some(format!("type filter hook {hook} priority 0; policy drop;"));
         chain.rule(format!("ct mark & {MARK_DOOMED:#010x} != 0 counter name \"p.doomed\" drop"));
+        if hook == "output" {
+            // IPv6 has no setting that forbids redirects, as IPv4 does; tracking would call them invalid.
+            chain.rule("icmpv6 type nd-redirect drop");
+        }
         chain.rule("ct state vmap { established : accept, related : accept, invalid : goto invalid }");
         if hook != "forward" {
             let lo = if hook == "input" { "iifname" } else { "oifname" };

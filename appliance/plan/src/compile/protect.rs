@@ -103,6 +103,11 @@ fn write_arrival(rs: &mut Ruleset, model: &Model, world: &World) {
         // A host without an address yet asks for one from 0.0.0.0 (RFC 2131 §4.1) or :: (RFC 4861 §7.2.2).
         chain.rule("ip saddr 0.0.0.0 udp dport 67 accept");
         chain.rule("ip6 saddr :: meta l4proto icmpv6 accept");
+        // A server answers before the address that it gives, and with it the way back, is there.
+        let dhcp = world.legs.iter().filter(|l| model.interfaces.get(&l.interface).is_some_and(|i| i.dhcp));
+        if let Some(devices) = device_set(dhcp.map(|l| l.device.as_str())) {
+            chain.rule(format!("iifname {devices} udp sport 67 udp dport 68 accept"));
+        }
         chain.rule(format!("iifname {devices} fib saddr . iif oif 0 goto spoofed"));
     }
     write_drop(rs, "spoofed", "p.spoof", Some("anti-spoof drop"));

@@ -183,7 +183,7 @@ type Made = (Vec<(&'static str, bool)>, Vec<(&'static str, u8)>, Vec<Option<u32>
 
 fn made() -> impl Strategy<Value = Made> {
     let names: Vec<&str> = PHYSICAL.into_iter().chain(MADE).collect();
-    let chosen = subsequence(names, 1..=9).prop_flat_map(|names| {
+    subsequence(names, 1..=9).prop_flat_map(|names| {
         let count = names.len();
         (
             proptest::collection::vec(any::<bool>(), count)
@@ -196,8 +196,7 @@ fn made() -> impl Strategy<Value = Made> {
             proptest::collection::vec(proptest::option::of(prop_oneof![Just(1400u32), Just(9000)]), count),
             proptest::collection::vec(addresses(), count),
         )
-    });
-    chosen
+    })
 }
 
 /// One IPv6 address only once per device, as the kernel has it.
@@ -351,4 +350,165 @@ proptest! {
             prop_assert!(!step.reason().is_empty() && !step.to_string().is_empty());
         }
     }
+}
+
+// --- from the document -----------------------------------------------------------------------------------------
+
+const DOCUMENT: &str = r#"
+version = 1
+
+[pair]
+nodes = ["rte01", "rte02"]
+sync = "sync"
+
+[system]
+max_connections = 300000
+
+[interface.wan]
+device = "eth0"
+zone = "wan"
+address = "dhcp"
+mtu = 1492
+
+[interface.wan2]
+device = "eth3"
+zone = "wan"
+address = { rte01 = "198.51.100.11/24", rte02 = "198.51.100.12/24" }
+virtual = { address = "198.51.100.10/24", vrid = 5 }
+gateway = "198.51.100.1"
+
+[interface.trunk]
+device = "bond0"
+bond = { members = ["eth1", "eth2"], mode = "lacp" }
+mtu = 9000
+
+[interface.lan]
+zone = "lan"
+vlan = { parent = "trunk", id = 10 }
+address = { rte01 = "192.168.10.1/24", rte02 = "192.168.10.2/24" }
+virtual = { address = "192.168.10.254/24", vrid = 10 }
+
+[interface.sync]
+device = "eth4"
+address = { rte01 = "169.254.77.1/30", rte02 = "169.254.77.2/30" }
+
+[host]
+web = "192.168.10.80"
+
+[[flow]]
+from = "wan"
+to = "lan:web"
+allow = ["https"]
+publish = { address = "198.51.100.20" }
+
+[[nat.one_to_one]]
+outside = "198.51.100.32/30"
+inside = "192.168.10.32/30"
+interface = "wan2"
+"#;
+
+fn model() -> Model {
+    let reading = rempart_config::read(DOCUMENT);
+    let report = rempart_config::render(&reading.diagnostics, "document.toml", DOCUMENT, false);
+    reading.model.unwrap_or_else(|| panic!("{report}"))
+}
+
+fn planned(node: &str, role: Role) -> Network {
+    let model = model();
+    let mut facts = Facts::default();
+    let lease = crate::Lease {
+        address: "203.0.113.7/32".parse().expect("a network"),
+        gateway: Some([203, 0, 113, 1].into()),
+        dns: Vec::new(),
+    };
+    facts.leases.insert(InterfaceName::new("wan"), lease);
+    Network::of(&model, model.node(node).expect("the node"), role, &facts)
+}
+
+fn lines(network: &Network) -> Vec<String> {
+    let address = |a: &Address| format!("{} {}{}", a.device, a.net, if a.shared { " shared" } else { "" });
+    network.addresses.iter().map(address).collect()
+}
+
+/// The active node has its own addresses, the virtual ones, and those that translation answers for, without a
+/// network of their own where the interface has one.
+#[test]
+fn the_active_node_answers_for_all() {
+    let network = planned("rte01", Role::Active);
+    let outside: Vec<String> = (32..36).map(|n| format!("eth3 198.51.100.{n}/32 shared")).collect();
+    let mut wanted: Vec<String> = [
+        "bond0.10 192.168.10.1/24",
+        "bond0.10 192.168.10.254/32 shared",
+        "eth0 203.0.113.7/32",
+        "eth3 198.51.100.10/32 shared",
+        "eth3 198.51.100.11/24",
+        "eth3 198.51.100.20/32 shared",
+        "eth4 169.254.77.1/30",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    wanted.extend(outside);
+    wanted.sort();
+    let mut found = lines(&network);
+    found.sort();
+    assert_eq!(found, wanted);
+    assert_eq!(network.unanswered, BTreeSet::new());
+}
+
+/// The waiting node has its own addresses alone, and the same links and routes.
+#[test]
+fn the_standby_has_its_own_addresses() {
+    let (active, standby) = (planned("rte02", Role::Active), planned("rte02", Role::Standby));
+    let found = lines(&standby);
+    assert_eq!(
+        found,
+        ["bond0.10 192.168.10.2/24", "eth0 203.0.113.7/32", "eth3 198.51.100.12/24", "eth4 169.254.77.2/30"]
+    );
+    assert_eq!(
+        (&active.links, &active.routes, &active.sysctls),
+        (&standby.links, &standby.routes, &standby.sysctls)
+    );
+}
+
+#[test]
+fn links_and_routes_are_those_of_the_document() {
+    let network = planned("rte01", Role::Standby);
+    let link = |name: &str| network.links[&device(name)].clone();
+    assert_eq!(link("eth0").mtu, Some(1492));
+    assert_eq!(
+        link("eth1"),
+        Link { kind: LinkKind::Physical, mtu: Some(9000), master: Some(device("bond0")) }
+    );
+    assert_eq!(link("bond0").kind, LinkKind::Bond { mode: BondMode::Lacp });
+    assert_eq!(link("bond0.10").kind, LinkKind::Vlan { parent: device("bond0"), id: 10 });
+    let routes: Vec<String> = network.routes.iter().map(|(k, h)| format!("{k} {h}")).collect();
+    let [first, second] = routes.as_slice() else { panic!("{routes:?}") };
+    assert!(
+        first.starts_with("0.0.0.0/0 metric 10") && first.ends_with("via 198.51.100.1 on eth3"),
+        "{first}"
+    );
+    assert!(
+        second.starts_with("0.0.0.0/0 metric 20") && second.ends_with("via 203.0.113.1 on eth0"),
+        "{second}"
+    );
+    // The lease is of one address: its gateway is reached all the same.
+    assert!(network.routes.values().any(|h| matches!(h, NextHop::Gateway { onlink: true, .. })));
+    assert_eq!(network.dhcp.len(), 1);
+    let value = |key: &str| network.sysctls.get(key).map(|s| s.value.as_str());
+    assert_eq!(value("net/netfilter/nf_conntrack_max"), Some("300000"));
+    assert_eq!(value("net/netfilter/nf_conntrack_buckets"), Some("300032"));
+    assert_eq!(value("net/ipv6/conf/bond0.10/accept_ra"), Some("0"));
+}
+
+/// A one-to-one network of more than the limit is not put on the interface address by address.
+#[test]
+fn large_networks_are_left_to_routing() {
+    let mut model = model();
+    let one = model.nat.one_to_one[0].clone();
+    let outside: IpNet = "198.51.0.0/16".parse().expect("a network");
+    model.nat.one_to_one = vec![rempart_config::model::OneToOne { outside, ..one }];
+    let network =
+        Network::of(&model, model.node("rte01").expect("the node"), Role::Active, &Facts::default());
+    assert_eq!(network.unanswered, BTreeSet::from([outside]));
+    assert!(!lines(&network).iter().any(|l| l.contains("198.51.100.32")));
 }

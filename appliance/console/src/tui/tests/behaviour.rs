@@ -312,7 +312,7 @@ fn a_refusal_is_shown_in_full_and_nothing_hangs() {
 }
 
 #[test]
-fn rates_are_means_over_five_seconds() {
+fn rates_are_means_over_six_seconds() {
     let mut m = fresh(Lang::En, true);
     for _ in 0..70 {
         m = give(m, Request::Status, Reply::Status(Box::new(fixtures::status())));

@@ -79,7 +79,7 @@ fn zones(m: &Model, s: &Status) -> String {
 
 fn interfaces(m: &Model, list: &[InterfaceStatus], theme: Theme, width: usize) -> Vec<Line<'static>> {
     let lang = m.lang;
-    let rows: Vec<Vec<Cell>> = list.iter().map(|i| interface(m, i)).collect();
+    let rows: Vec<Vec<Cell>> = list.iter().flat_map(|i| interface(m, i)).collect();
     let columns = vec![
         Column::text(tr!(lang, "head-interface"), 6, 12),
         Column::text(tr!(lang, "head-zone"), 4, 10),
@@ -95,23 +95,31 @@ fn interfaces(m: &Model, list: &[InterfaceStatus], theme: Theme, width: usize) -
     out
 }
 
-fn interface(m: &Model, i: &InterfaceStatus) -> Vec<Cell> {
+/// A row for the interface, and one for each address after the first.
+fn interface(m: &Model, i: &InterfaceStatus) -> Vec<Vec<Cell>> {
     let sign = words::interface(i);
-    let addresses = match (i.addresses.is_empty(), i.dhcp) {
-        (true, _) => "-".to_owned(),
-        (false, false) => i.addresses.join(" "),
-        (false, true) => tr!(m.lang, "interface-dhcp", addresses = i.addresses.join(" ")),
+    let address = match (i.addresses.first(), i.dhcp) {
+        (None, _) => "-".to_owned(),
+        (Some(address), false) => address.clone(),
+        (Some(address), true) => tr!(m.lang, "interface-dhcp", addresses = address.as_str()),
     };
     let rates = m.rates.get(&i.name).map(bars).unwrap_or_default();
-    vec![
+    let first = vec![
         (i.name.clone(), Tone::Accent),
         (i.zone.clone().unwrap_or_else(|| "-".to_owned()), Tone::Plain),
         (format!("{} {}", sign.glyph, tr!(m.lang, sign.word)), sign.tone),
         (bit_rate(m.lang, i.rx_bits_per_s), Tone::Plain),
         (bit_rate(m.lang, i.tx_bits_per_s), Tone::Plain),
         (rates, Tone::Accent),
-        (addresses, Tone::Plain),
-    ]
+        (address, Tone::Plain),
+    ];
+    let blank = |address: &String| {
+        let mut row = vec![Cell::default(); first.len() - 1];
+        row.push((address.clone(), Tone::Plain));
+        row
+    };
+    let more: Vec<_> = i.addresses.iter().skip(1).map(blank).collect();
+    std::iter::once(first).chain(more).collect()
 }
 
 /// A minute of rates against the largest of them; whatever is not nothing shows.

@@ -4,7 +4,7 @@ use ratatui_core::text::Line;
 use rempart_bus::documents::LogEntry;
 
 use super::{filter_line, toned};
-use crate::cli::print::{endpoint, target, way};
+use crate::cli::print::way;
 use crate::format::time_of_day;
 use crate::tr;
 use crate::tui::grid::{Cell, Column, Grid, page};
@@ -25,10 +25,10 @@ pub fn lines(m: &Model, theme: Theme, width: usize, height: usize) -> Vec<Line<'
         Column::fixed(tr!(lang, "log-time"), 8),
         Column::fixed(tr!(lang, "head-action"), 10),
         Column::fixed(tr!(lang, "head-zones"), 8 + spare),
-        Column::fixed(tr!(lang, "head-protocol"), 4),
-        Column::fixed(tr!(lang, "head-source"), 19 + spare),
-        Column::fixed(tr!(lang, "head-destination"), 18 + spare),
-        Column::fixed(tr!(lang, "head-flow"), 7 + spare),
+        Column::fixed(tr!(lang, "head-source"), 15 + spare),
+        Column::fixed(tr!(lang, "head-destination"), 15 + spare),
+        Column::fixed(tr!(lang, "head-service"), 9),
+        Column::fixed(tr!(lang, "head-flow"), 9 + spare),
     ];
     let grid = Grid::new(columns, &[], width);
     let mut out = vec![filter_line(m, &m.log, count, theme, width), grid.head(theme)];
@@ -46,9 +46,19 @@ fn row(m: &Model, e: &LogEntry) -> Vec<Cell> {
         (time_of_day(&m.tz, &e.time), Tone::Plain),
         (format!("{} {}", action.glyph, tr!(m.lang, action.word)), action.tone),
         (way(e.from_zone.as_deref(), e.to_zone.as_deref()), Tone::Plain),
-        (e.protocol.clone(), Tone::Plain),
-        (endpoint(&e.source, e.source_port), Tone::Plain),
-        (target(&e.protocol, &e.destination, e.destination_port), Tone::Plain),
+        // The source port says little and is among the details; the addresses need the room.
+        (e.source.to_string(), Tone::Plain),
+        (e.destination.to_string(), Tone::Plain),
+        (service(e), Tone::Plain),
         (e.reason.clone(), Tone::Accent),
     ]
+}
+
+/// Protocol with its port or type: `tcp/443`.
+fn service(e: &LogEntry) -> String {
+    match (e.protocol.as_str(), e.destination_port) {
+        ("icmp" | "icmpv6", kind) => format!("{}/{kind}", e.protocol),
+        (protocol, 0) => protocol.to_owned(),
+        (protocol, port) => format!("{protocol}/{port}"),
+    }
 }

@@ -54,7 +54,7 @@ pub fn lines(m: &Model, theme: Theme, width: usize, height: usize) -> Vec<Line<'
     };
     let table_height = height.saturating_sub(PREVIEW + 1).max(3);
     let mut out = table(m, &sheet, theme, width, table_height);
-    out.push(toned(tr!(m.lang, "matrix-legend"), Tone::Dim, theme));
+    out.push(toned(tr!(m.lang, "matrix-key"), Tone::Dim, theme));
     let (_, _, ids) = matrix_shape(m);
     let flows: Vec<&FlowStatus> = m.flows.iter().filter(|f| ids.contains(&f.id)).collect();
     let room = height.saturating_sub(out.len() + 1);
