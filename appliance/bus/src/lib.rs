@@ -1,9 +1,11 @@
 //! What the daemons serve on the system bus and the console calls.
 //!
 //! Large answers travel as one JSON text each, whose types are in [`documents`]: the same text is what
-//! `--json` prints, so a script sees what the console sees. Types only: nothing here decides or acts.
+//! `--json` prints, so a script sees what the console sees. Types, and the one document that both sides can make
+//! ([`review`]); nothing here acts.
 
 pub mod control;
 pub mod documents;
+pub mod review;
 
 pub use control::{CONTROL_NAME, CONTROL_PATH, Control1Proxy, Error};

@@ -43,7 +43,7 @@ pub fn read(text: &str) -> Reading {
     let mut faults = faults::Faults::default();
     let model = tree::parse(text, &mut faults)
         .and_then(|tree| draft::Document::decode(&tree, &mut faults))
-        .and_then(|draft| resolve::model(&draft, &tree::Lines::of(text), &mut faults));
+        .and_then(|draft| resolve::model(&draft, &diagnostic::Lines::of(text), &mut faults));
     Reading { model, diagnostics: faults.finish() }
 }
 

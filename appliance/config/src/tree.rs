@@ -62,18 +62,3 @@ fn dots_are_few(text: &str, faults: &mut Faults) -> bool {
     }
     true
 }
-
-/// Where lines start, so that a line number is a search and not a scan.
-pub(crate) struct Lines(Vec<usize>);
-
-impl Lines {
-    pub fn of(text: &str) -> Self {
-        Self(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at).collect())
-    }
-
-    /// The line of a byte offset, from 1.
-    pub fn line(&self, offset: usize) -> u32 {
-        let before = self.0.partition_point(|newline| *newline < offset);
-        u32::try_from(before + 1).unwrap_or(u32::MAX)
-    }
-}

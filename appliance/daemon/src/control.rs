@@ -235,7 +235,8 @@ impl Control {
                 self.facts.blocklists.insert(name, list.addresses);
             }
             News::List(name, Err(problem)) => {
-                let message = format!("block list {name} cannot be read: {problem}; its last content stays in force");
+                let message =
+                    format!("block list {name} cannot be read: {problem}; its last content stays in force");
                 self.complain(&format!("list {name}"), "block-list", message);
                 return;
             }
@@ -319,17 +320,22 @@ impl Control {
     }
 
     /// Brings a prepared document into force as `revision`.
-    async fn put_in_force(&mut self, revision: u32, document: String, ready: Ready) -> Result<Applied, Error> {
+    async fn put_in_force(
+        &mut self,
+        revision: u32,
+        document: String,
+        ready: Ready,
+    ) -> Result<Applied, Error> {
         let Ready { model, node, plan, facts, ids } = ready;
         // On disk before any packet carries them: a number is never given twice.
         self.store.set_ids(&ids).map_err(failed)?;
         let subject = Subject { plan: &plan, model: &model, facts: &facts, ids: &ids };
-        let applied = self.engine.apply(subject, &self.store).await.map_err(|e| Error::Apply(e.to_string()))?;
+        let applied =
+            self.engine.apply(subject, &self.store).await.map_err(|e| Error::Apply(e.to_string()))?;
         self.gatherer.follow(&model, &plan.network.dhcp, &facts.leases, &self.node);
         self.missing.clone_from(&applied.missing);
-        self.complaints.retain(|about, _| {
-            about.strip_prefix("list ").is_some_and(|l| model.blocklists.contains_key(l))
-        });
+        self.complaints
+            .retain(|about, _| about.strip_prefix("list ").is_some_and(|l| model.blocklists.contains_key(l)));
         (self.facts, self.ids) = (facts, ids);
         self.running = Some(Running { revision, document, model, node, plan });
         self.publish();
@@ -362,7 +368,8 @@ impl Control {
             return Err(Error::Failed(format!("the countdown must be 1 to {MAX_CONFIRM_S} seconds")));
         }
         if request.confirm_s.is_some() && self.store.current().map_err(failed)?.is_none() {
-            let message = "this is the first revision, so there is nothing to go back to: commit it without --confirm";
+            let message =
+                "this is the first revision, so there is nothing to go back to: commit it without --confirm";
             return Err(Error::Failed(message.into()));
         }
         let document = match &request.document {

@@ -157,7 +157,12 @@ impl Engine {
     }
 
     /// Does the steps, each in the journal before it is begun.
-    async fn take_steps(&mut self, steps: &[Step], store: &Store, out: &mut Applied) -> Result<(), ApplyError> {
+    async fn take_steps(
+        &mut self,
+        steps: &[Step],
+        store: &Store,
+        out: &mut Applied,
+    ) -> Result<(), ApplyError> {
         if steps.is_empty() {
             return Ok(());
         }
@@ -182,7 +187,12 @@ impl Engine {
         }
     }
 
-    async fn verify(&mut self, subject: Subject<'_>, steps: &[Step], store: &Store) -> Result<(), ApplyError> {
+    async fn verify(
+        &mut self,
+        subject: Subject<'_>,
+        steps: &[Step],
+        store: &Store,
+    ) -> Result<(), ApplyError> {
         let network = &subject.plan.network;
         let observed = self.links.observe(network).await.map_err(ApplyError::Observe)?;
         let Some(left) = diff(network, &observed).into_iter().next() else { return Ok(()) };

@@ -108,9 +108,7 @@ impl Gatherer {
         retain(&mut self.lists, |key| wanted.contains(key));
         for key in wanted {
             let sender = self.sender.clone();
-            self.lists
-                .entry(key.clone())
-                .or_insert_with(|| tokio::spawn(follow_list(key.0, key.1, sender)));
+            self.lists.entry(key.clone()).or_insert_with(|| tokio::spawn(follow_list(key.0, key.1, sender)));
         }
     }
 }
@@ -133,7 +131,12 @@ pub fn names_in(model: &Model) -> BTreeSet<Fqdn> {
     flows.chain(nat).chain(checks).flat_map(|e| e.hosts.names.iter().cloned()).collect()
 }
 
-async fn follow_lease(interface: InterfaceName, device: Device, options: Options, sender: mpsc::Sender<News>) {
+async fn follow_lease(
+    interface: InterfaceName,
+    device: Device,
+    options: Options,
+    sender: mpsc::Sender<News>,
+) {
     let mut client = Dhcp::start(device, options);
     loop {
         let lease = client.next().await;
@@ -233,7 +236,10 @@ pub fn parse_list(text: &str) -> List {
         }
     }
     let complaint = (bad > 0).then(|| {
-        format!("{bad} lines hold no address, network or range (line {}); the others count", examples.join(", "))
+        format!(
+            "{bad} lines hold no address, network or range (line {}); the others count",
+            examples.join(", ")
+        )
     });
     List { addresses: Arc::new(AddressSet::union_of(&sets)), complaint }
 }
@@ -245,7 +251,9 @@ mod tests {
     /// Comments, ranges and both families go in; what is no address is counted and named.
     #[test]
     fn a_list_is_read_line_by_line() {
-        let list = parse_list("# feed\n198.51.100.0/24 ; net\n203.0.113.9\n2001:db8::/32\nnonsense\n\n10.0.0.1-10.0.0.9\n");
+        let list = parse_list(
+            "# feed\n198.51.100.0/24 ; net\n203.0.113.9\n2001:db8::/32\nnonsense\n\n10.0.0.1-10.0.0.9\n",
+        );
         assert!(list.addresses.contains("198.51.100.77".parse().expect("address")));
         assert!(list.addresses.contains("10.0.0.5".parse().expect("address")));
         assert!(list.addresses.contains("2001:db8::1".parse().expect("address")));

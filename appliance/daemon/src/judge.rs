@@ -21,17 +21,6 @@ pub enum Judgement {
     Untouched,
 }
 
-/// A connection in the policy's terms.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// Its first packet.
-    pub packet: Packet,
-    /// The zone that it comes from.
-    pub from: Option<String>,
-    /// The zone that it goes to.
-    pub to: Option<String>,
-}
-
 /// Judges connections under one policy.
 #[derive(Debug)]
 pub struct Judge<'a> {
@@ -78,16 +67,14 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The first packet of a connection and the zones that it went between.
-    pub fn seen(&self, connection: &Connection) -> Option<Seen> {
-        let packet = self.first_packet(connection)?;
+    /// The zone that an address lies in.
+    pub fn zone(&self, address: IpAddr) -> Option<String> {
         let world = &self.subject.plan.world;
-        let zone = |address: IpAddr| match world.route(address) {
-            Some(Hop::Local) => Some("firewall".to_owned()),
-            Some(Hop::Leg(leg, _)) => world.legs[leg].zone.as_ref().map(ToString::to_string),
-            Some(Hop::Blackhole) | None => None,
-        };
-        Some(Seen { packet, from: zone(packet.source), to: zone(connection.reply.source) })
+        match world.route(address)? {
+            Hop::Local => Some(rempart_config::model::FIREWALL.to_owned()),
+            Hop::Leg(leg, _) => world.legs[leg].zone.as_ref().map(ToString::to_string),
+            Hop::Blackhole => None,
+        }
     }
 
     /// The flow whose number a mark carries, by its index.

@@ -37,7 +37,8 @@ pub struct Directory {
 impl Directory {
     /// The names of a network and of numbered flows.
     pub fn new(world: &World, flows: BTreeMap<u32, String>) -> Self {
-        let devices = world.legs.iter().map(|l| (l.device.clone(), (l.interface.to_string(), l.zone.clone())));
+        let devices =
+            world.legs.iter().map(|l| (l.device.clone(), (l.interface.to_string(), l.zone.clone())));
         Self { devices: devices.collect(), flows }
     }
 }

@@ -5,18 +5,18 @@ use std::time::{Instant, SystemTime};
 
 use rempart_bus::Error;
 use rempart_bus::documents::{
-    AssertionResult, CheckReport, Connection, Diagnosis, ExplainRequest, Explanation, Fault, FlowStatus,
-    InterfaceStatus, NearMiss, Revision, Stage, Status, ZoneStatus,
+    CheckReport, Connection, ExplainRequest, Explanation, Fault, FlowStatus, InterfaceStatus, NearMiss,
+    Revision, Stage, Status, ZoneStatus,
 };
+use rempart_bus::review;
+use rempart_config::Model;
 use rempart_config::model::{Action, Device, Flow, NodeIndex};
 use rempart_config::space::Family;
-use rempart_config::{Diagnostic, Model, Severity};
-use rempart_plan::assert::{Finding, examine_all};
 use rempart_plan::eval::{Evaluator, Packet, Verdict};
-use rempart_plan::explain::{protocol_name, question_service, service};
+use rempart_plan::explain::{protocol_name, question_service};
 use rempart_plan::nft::TABLE;
 use rempart_plan::{Plan, Role, World, facts, print};
-use rempart_system::conntrack::{self, Layer4, Status as TrackStatus, TcpState, Traffic};
+use rempart_system::conntrack::{self, Layer4, Status as TrackStatus, TcpState};
 use rempart_system::links::{LinkStatistics, Links};
 use tracing::warn;
 
@@ -88,7 +88,8 @@ impl Control {
             Command::Rollback(revision, request, reply) => {
                 let done = match self.store.document(revision) {
                     Ok(document) => {
-                        let request = rempart_bus::documents::CommitRequest { document: Some(document), ..request };
+                        let request =
+                            rempart_bus::documents::CommitRequest { document: Some(document), ..request };
                         self.commit(request, Some(revision)).await.and_then(|r| json(&r))
                     }
                     Err(error) => Err(not_found(error)),
@@ -193,7 +194,13 @@ impl Control {
             let id = self.ids.of(&flow.key);
             let hits = counters.get(&format!("f{id}")).copied().unwrap_or_default();
             let active = !self.facts.inactive.contains(&flow.key);
-            out.push(FlowStatus { hits: hits.packets, bytes: hits.bytes, active, id, ..flow_status(&running.model, flow) });
+            out.push(FlowStatus {
+                hits: hits.packets,
+                bytes: hits.bytes,
+                active,
+                id,
+                ..flow_status(&running.model, flow)
+            });
         }
         Ok(out)
     }
@@ -204,9 +211,11 @@ impl Control {
         // The kernel lists in no order of use; those that began last come first, where it tells.
         list.sort_by_key(|c| std::cmp::Reverse((c.started_ns, c.timeout_s)));
         list.truncate(limit.min(MAX_CONNECTIONS) as usize);
-        let subject = Subject { plan: &running.plan, model: &running.model, facts: &self.facts, ids: &self.ids };
+        let subject =
+            Subject { plan: &running.plan, model: &running.model, facts: &self.facts, ids: &self.ids };
         let judge = Judge::new(subject);
-        let now_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        let now_ns =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         let shown: Vec<Connection> =
             list.iter().map(|c| connection(c, &judge, &running.model, now_ns)).collect();
         json(&shown)
@@ -214,18 +223,7 @@ impl Control {
 
     /// Everything that `check` says about a document, and its model when it has no error.
     pub(crate) fn examine(&self, document: &str) -> (CheckReport, Option<Model>) {
-        let reading = rempart_config::read(document);
-        let mut report = CheckReport {
-            valid: reading.model.is_some(),
-            diagnostics: reading.diagnostics.iter().map(|d| diagnosis(d, document)).collect(),
-            rendered: rempart_config::render(&reading.diagnostics, "rempart.toml", document, false),
-            assertions: Vec::new(),
-        };
-        if let Some(model) = &reading.model {
-            report.assertions = assertions(model, &self.facts);
-            report.valid = report.assertions.iter().all(|a| a.holds);
-        }
-        (report, reading.model)
+        review::check(document, "rempart.toml", &self.facts, false)
     }
 
     /// A document's model, this node in it, and the network it makes; errors as the bus says them.
@@ -273,7 +271,9 @@ impl Control {
             "candidate" => self.candidate().map_err(failed),
             number => {
                 let revision = number.parse().map_err(|_| {
-                    Error::NotFound(format!("`{number}` is neither a revision number, `running` nor `candidate`"))
+                    Error::NotFound(format!(
+                        "`{number}` is neither a revision number, `running` nor `candidate`"
+                    ))
                 })?;
                 self.store.document(revision).map_err(not_found)
             }
@@ -330,50 +330,6 @@ fn explained(e: rempart_plan::explain::Explanation, model: &Model, ids: &rempart
     }
 }
 
-fn assertions(model: &Model, facts: &rempart_plan::Facts) -> Vec<AssertionResult> {
-    let results = examine_all(model, facts).into_iter().map(|(check, finding)| {
-        let counterexample = match finding {
-            Finding::Holds => None,
-            Finding::Undecided(why) => Some(why.to_string()),
-            Finding::Fails(c) => {
-                let flow = match c.flow {
-                    Some(index) => {
-                        let flow = &model.flows[index];
-                        format!("{} (line {})", flow.label, flow.line)
-                    }
-                    None => "no flow: refused by default".into(),
-                };
-                Some(format!(
-                    "{} in {} to {} in {} {}: {flow}",
-                    c.source,
-                    c.from,
-                    c.destination,
-                    c.to,
-                    service(c.protocol, c.port)
-                ))
-            }
-        };
-        let holds = counterexample.is_none();
-        AssertionResult { name: check.name.clone(), line: check.line, holds, counterexample }
-    });
-    results.collect()
-}
-
-fn diagnosis(d: &Diagnostic, document: &str) -> Diagnosis {
-    let (line, column) = rempart_config::position(document, d.span.start);
-    Diagnosis {
-        severity: match d.severity {
-            Severity::Error => "error".into(),
-            Severity::Warning => "warning".into(),
-        },
-        code: d.code.into(),
-        message: d.message.clone(),
-        line,
-        column,
-        hint: d.hint.clone(),
-    }
-}
-
 fn zones(model: &Model) -> Vec<ZoneStatus> {
     let zones = model.zones.iter().map(|(name, zone)| ZoneStatus {
         name: name.to_string(),
@@ -420,20 +376,31 @@ fn flow_status(model: &Model, flow: &Flow) -> FlowStatus {
 
 fn connection(c: &conntrack::Connection, judge: &Judge<'_>, model: &Model, now_ns: u64) -> Connection {
     let port = |l: &Layer4, at_source: bool| match l {
-        Layer4::Ports { source, destination } => if at_source { *source } else { *destination },
-        Layer4::Icmp { kind, .. } => if at_source { 0 } else { u16::from(*kind) },
+        Layer4::Ports { source, destination } => {
+            if at_source {
+                *source
+            } else {
+                *destination
+            }
+        }
+        Layer4::Icmp { kind, .. } => {
+            if at_source {
+                0
+            } else {
+                u16::from(*kind)
+            }
+        }
         Layer4::Other => 0,
     };
     let (original, reply) = (&c.original, &c.reply);
-    let seen = judge.seen(c);
     let flow = judge.flow_of(c.mark).map(|index| &model.flows[index]);
     let real = (reply.source, port(&reply.layer4, true));
     let asked = (original.destination, port(&original.layer4, false));
     let icmp = matches!(original.layer4, Layer4::Icmp { .. });
     let left_as = (reply.destination, port(&reply.layer4, false));
     let own = (original.source, port(&original.layer4, true));
-    let sent = c.sent.unwrap_or(Traffic::default());
-    let received = c.received.unwrap_or(Traffic::default());
+    let sent = c.sent.unwrap_or_default();
+    let received = c.received.unwrap_or_default();
     Connection {
         id: c.id,
         protocol: protocol_name(c.protocol).to_string(),
@@ -443,8 +410,8 @@ fn connection(c: &conntrack::Connection, judge: &Judge<'_>, model: &Model, now_n
         destination_port: asked.1,
         translated_destination: Some(real).filter(|r| r.0 != asked.0 || (!icmp && r.1 != asked.1)),
         translated_source: Some(left_as).filter(|l| l.0 != own.0 || (!icmp && l.1 != own.1)),
-        from_zone: seen.as_ref().and_then(|s| s.from.clone()),
-        to_zone: seen.and_then(|s| s.to),
+        from_zone: judge.zone(own.0),
+        to_zone: judge.zone(real.0),
         flow: flow.map_or(0, |_| c.mark & rempart_plan::compile::MARK_ID),
         flow_label: flow.map(|f| f.label.clone()).unwrap_or_default(),
         state: match &c.tcp {

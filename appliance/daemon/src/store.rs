@@ -130,7 +130,8 @@ impl Store {
     /// What is known about a revision.
     pub fn about(&self, revision: u32) -> Result<Revision, StoreError> {
         let folder = format!("revisions/{revision}");
-        let about = disk::read_json(&self.at(&folder).join("about.json")).map_err(|e| self.error(&folder, e))?;
+        let about =
+            disk::read_json(&self.at(&folder).join("about.json")).map_err(|e| self.error(&folder, e))?;
         about.ok_or(StoreError::NoRevision(revision))
     }
 
@@ -270,7 +271,10 @@ mod tests {
         fs::create_dir_all(root.join("revisions/2")).expect("torn");
         assert_eq!(store.add("version = 1\n# two\n", &about).expect("add"), 2);
         let history = store.history().expect("history");
-        assert_eq!(history.iter().map(|r| (r.number, r.current)).collect::<Vec<_>>(), [(2, false), (1, true)]);
+        assert_eq!(
+            history.iter().map(|r| (r.number, r.current)).collect::<Vec<_>>(),
+            [(2, false), (1, true)]
+        );
         assert_eq!(store.document(2).expect("document"), "version = 1\n# two\n");
         store.discard(2).expect("discard");
         assert!(matches!(store.document(2), Err(StoreError::NoRevision(2))));

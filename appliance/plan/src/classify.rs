@@ -143,9 +143,7 @@ mod tests {
         let n = *n;
         (0..n[0])
             .flat_map(|a| {
-                (0..n[1]).flat_map(move |b| {
-                    (0..n[2]).flat_map(move |c| (0..n[3]).map(move |d| (a, b, c, d)))
-                })
+                (0..n[1]).flat_map(move |b| (0..n[2]).flat_map(move |c| (0..n[3]).map(move |d| (a, b, c, d))))
             })
             .collect()
     }

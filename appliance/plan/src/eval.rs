@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use rempart_config::Model;
 use rempart_config::model::{
-    Action, Endpoint, Flow, ICMP, ICMP6, Name, Outbound, PORT_PROTOCOLS, ServiceAtom, SourceAddress, UDP, ZoneName,
+    Action, Endpoint, Flow, ICMP, ICMP6, Name, Outbound, PORT_PROTOCOLS, ServiceAtom, SourceAddress, UDP,
+    ZoneName,
 };
 use rempart_config::space::{AddressSet, Family};
 
@@ -127,7 +128,8 @@ impl<'a> Evaluator<'a> {
                 to.iter().for_each(|to| by_pair.entry((from, *to)).or_default().push(index));
             }
         }
-        let guarded = model.zones.iter().filter(|(n, z)| !n.is_firewall() && (z.block_private || z.block_bogons));
+        let guarded =
+            model.zones.iter().filter(|(n, z)| !n.is_firewall() && (z.block_private || z.block_bogons));
         let impossible = guarded.map(|(name, zone)| {
             let own: Vec<_> = world.legs_in(name).flat_map(|(_, l)| l.addresses.iter().copied()).collect();
             (name, impossible_sources(zone, &own))
@@ -158,7 +160,8 @@ impl<'a> Evaluator<'a> {
         let tracking = tracking(packet);
         // What is not tracked is not translated either.
         out.translated = if tracking == Tracking::New { self.translate(packet) } else { None };
-        let (destination, port) = out.translated.map_or((packet.destination, packet.port), |(a, p, _)| (a, p));
+        let (destination, port) =
+            out.translated.map_or((packet.destination, packet.port), |(a, p, _)| (a, p));
         let inner = Packet { destination, port, ..*packet };
         let broadcast = matches!(destination, IpAddr::V4(a) if self.world.is_broadcast(a));
         let group = destination.is_multicast() || broadcast;
@@ -208,7 +211,9 @@ impl<'a> Evaluator<'a> {
         };
         out.decider = match decision {
             Some(index) => Decider::Flow(index),
-            None if group || self.model.noise.iter().any(|s| self.service_matches(s, &inner)) => Decider::Noise,
+            None if group || self.model.noise.iter().any(|s| self.service_matches(s, &inner)) => {
+                Decider::Noise
+            }
             None => Decider::Default,
         };
         let action = decision.map_or(Action::Deny, |index| self.model.flows[index].action);
@@ -238,8 +243,7 @@ impl<'a> Evaluator<'a> {
         let Arrival::Leg(leg) = packet.arrival else { return false };
         let zone = self.world.legs[leg].zone.as_ref().and_then(|z| self.model.zones.get(z));
         let unspecified = packet.source.is_unspecified();
-        let asks = unspecified
-            && (packet.protocol == ICMP6 || (packet.protocol == UDP && packet.port == 67));
+        let asks = unspecified && (packet.protocol == ICMP6 || (packet.protocol == UDP && packet.port == 67));
         let dhcp = self.model.interfaces.get(&self.world.legs[leg].interface).is_some_and(|i| i.dhcp);
         let answered = dhcp && packet.protocol == UDP && (packet.source_port, packet.port) == (67, 68);
         let link_local = matches!(packet.source, IpAddr::V6(a) if a.is_unicast_link_local());
@@ -310,12 +314,10 @@ impl<'a> Evaluator<'a> {
 
     /// What the frame of the policy lets through without a flow.
     fn is_essential(&self, packet: &Packet, leg: Option<usize>) -> Option<&'static str> {
-        let dhcp = |leg: usize| {
-            self.model.interfaces.get(&self.world.legs[leg].interface).is_some_and(|i| i.dhcp)
-        };
-        let slaac = |leg: usize| {
-            self.model.interfaces.get(&self.world.legs[leg].interface).is_some_and(|i| i.slaac)
-        };
+        let dhcp =
+            |leg: usize| self.model.interfaces.get(&self.world.legs[leg].interface).is_some_and(|i| i.dhcp);
+        let slaac =
+            |leg: usize| self.model.interfaces.get(&self.world.legs[leg].interface).is_some_and(|i| i.slaac);
         let v6 = packet.source.is_ipv6() && packet.protocol == ICMP6;
         let udp = packet.source.is_ipv4() && packet.protocol == UDP;
         match (packet.arrival, leg) {
@@ -327,7 +329,9 @@ impl<'a> Evaluator<'a> {
             (Arrival::Local, Some(_)) if v6 && matches!(packet.port, 131 | 133 | 135 | 136 | 143) => {
                 Some("neighbour discovery")
             }
-            (Arrival::Local, Some(by)) if udp && (packet.source_port, packet.port) == (68, 67) && dhcp(by) => {
+            (Arrival::Local, Some(by))
+                if udp && (packet.source_port, packet.port) == (68, 67) && dhcp(by) =>
+            {
                 Some("DHCP")
             }
             _ => None,
@@ -339,10 +343,10 @@ impl<'a> Evaluator<'a> {
         if from.and_then(|z| self.impossible.get(z)).is_some_and(|s| s.contains(packet.source)) {
             return Some(Decider::Impossible);
         }
-        let listed = |name: &Name, address| self.facts.blocklists.get(name).is_some_and(|s| s.contains(address));
-        let applies = |zones: &BTreeSet<ZoneName>, zone: Option<&ZoneName>| {
-            zone.is_some_and(|z| zones.contains(z))
-        };
+        let listed =
+            |name: &Name, address| self.facts.blocklists.get(name).is_some_and(|s| s.contains(address));
+        let applies =
+            |zones: &BTreeSet<ZoneName>, zone: Option<&ZoneName>| zone.is_some_and(|z| zones.contains(z));
         let hit = |address, zone| {
             let lists = self.model.blocklists.iter();
             lists.filter(|(_, l)| applies(&l.zones, zone)).find(|(n, _)| listed(n, address)).map(|(n, _)| n)

@@ -37,7 +37,7 @@ pub fn slices(model: &Model, facts: &Facts, flow: &Flow) -> Vec<Slice> {
                 reached_from.insert(zone, AddressSet::all());
             }
             let target = AddressSet::one(publish.target);
-            let hosts: BTreeMap<_, _> = to.iter().map(|(z, _)| (*z, target.clone())).collect();
+            let hosts: BTreeMap<_, _> = to.keys().map(|z| (*z, target.clone())).collect();
             cross(&reached_from, &hosts, &flow.services, Lane::Translated, &[Family::V4], &mut out);
             // An IPv6 host is published under its own address: to those asked for, without translation.
             cross(&from, &to, &flow.services, Lane::Any, &[Family::V6], &mut out);

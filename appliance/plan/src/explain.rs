@@ -56,7 +56,9 @@ impl Evaluator<'_> {
         if zone.is_firewall() {
             return Ok(Arrival::Local);
         }
-        if let Some(leg) = self.world.legs.iter().position(|l| l.interface.as_str() == from && l.zone.is_some()) {
+        if let Some(leg) =
+            self.world.legs.iter().position(|l| l.interface.as_str() == from && l.zone.is_some())
+        {
             let zoned = self.world.legs_in(&zone).map(|(n, _)| n);
             // A zone and an interface often share their name: then the one that the source lies behind.
             return Ok(Arrival::Leg(zoned.into_iter().find(|n| Some(*n) == towards).unwrap_or(leg)));
@@ -129,7 +131,12 @@ impl Evaluator<'_> {
         let why = match &outcome.decider {
             Decider::Flow(index) => {
                 let flow = &self.model.flows[*index];
-                format!("{decided_by}, line {} ({} → {})", flow.line, flow_side(&flow.from), flow_side(&flow.to))
+                format!(
+                    "{decided_by}, line {} ({} → {})",
+                    flow.line,
+                    flow_side(&flow.from),
+                    flow_side(&flow.to)
+                )
             }
             Decider::Default => format!("no flow from {from} to {} allows it", zone(&outcome.to)),
             Decider::Noise => format!("no flow allows it, and it is noise ({from} → {})", zone(&outcome.to)),
@@ -140,7 +147,11 @@ impl Evaluator<'_> {
             Decider::Invalid => "it answers or reports something, and no connection asked for it".into(),
             Decider::System(what) => format!("{what} is always let through"),
         };
-        format!("{} from {} in {from} to {to} {verdict}: {why}", protocol_name(packet.protocol), packet.source)
+        format!(
+            "{} from {} in {from} to {to} {verdict}: {why}",
+            protocol_name(packet.protocol),
+            packet.source
+        )
     }
 
     fn arrival_text(&self, packet: &Packet) -> String {
@@ -241,7 +252,14 @@ impl Evaluator<'_> {
         near.into_iter().map(|(_, index, why)| (index, why)).collect()
     }
 
-    fn miss_text(&self, miss: Mismatch, flow: &Flow, packet: &Packet, from: &ZoneName, to: &ZoneName) -> String {
+    fn miss_text(
+        &self,
+        miss: Mismatch,
+        flow: &Flow,
+        packet: &Packet,
+        from: &ZoneName,
+        to: &ZoneName,
+    ) -> String {
         match miss {
             Mismatch::FromZone => format!("it comes from {}, not from {from}", flow_side(&flow.from)),
             Mismatch::ToZone => format!("it goes to {}, not to {to}", flow_side(&flow.to)),

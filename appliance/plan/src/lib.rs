@@ -8,11 +8,11 @@ pub mod compile;
 pub mod eval;
 pub mod expand;
 pub mod explain;
-pub mod print;
 pub mod facts;
-pub mod net;
 pub mod ids;
+pub mod net;
 pub mod nft;
+pub mod print;
 pub mod world;
 
 use rempart_config::Model;

@@ -297,8 +297,10 @@ impl Map {
         match (&self.content, old.map(|o| &o.content)) {
             (Content::Dynamic, Some(Content::Dynamic) | None) => Delta::Nothing,
             (Content::Elements(new), Some(Content::Elements(old))) => {
-                let gone: Vec<_> = old.iter().filter(|(k, v)| new.get(*k).is_none_or(|n| n.0 != v.0)).collect();
-                let fresh: Vec<_> = new.iter().filter(|(k, v)| old.get(*k).is_none_or(|o| o.0 != v.0)).collect();
+                let gone: Vec<_> =
+                    old.iter().filter(|(k, v)| new.get(*k).is_none_or(|n| n.0 != v.0)).collect();
+                let fresh: Vec<_> =
+                    new.iter().filter(|(k, v)| old.get(*k).is_none_or(|o| o.0 != v.0)).collect();
                 if gone.len() * 4 > old.len() {
                     Delta::Refill { flush: true }
                 } else {
@@ -313,7 +315,12 @@ impl Map {
     }
 }
 
-fn write_elements<'a>(s: &mut Script, verb: &str, name: &str, elements: impl IntoIterator<Item = Element<'a>>) {
+fn write_elements<'a>(
+    s: &mut Script,
+    verb: &str,
+    name: &str,
+    elements: impl IntoIterator<Item = Element<'a>>,
+) {
     let mut elements = elements.into_iter().peekable();
     if elements.peek().is_none() {
         return;

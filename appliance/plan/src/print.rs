@@ -46,7 +46,9 @@ fn write_network(out: &mut String, plan: &Plan) -> fmt::Result {
             LinkKind::Physical => {}
             LinkKind::Vlan { parent, id } => write!(out, " vlan {id} on {parent}")?,
             LinkKind::Bond { mode } => write!(out, " bond {mode:?}")?,
-            LinkKind::Bridge { stp } => write!(out, " bridge, spanning tree {}", if *stp { "on" } else { "off" })?,
+            LinkKind::Bridge { stp } => {
+                write!(out, " bridge, spanning tree {}", if *stp { "on" } else { "off" })?
+            }
         }
         if let Some(master) = &link.master {
             write!(out, " in {master}")?;
@@ -81,9 +83,10 @@ fn write_policy(out: &mut String, model: &Model, facts: &Facts, ids: &Ids) -> fm
     type Section = (&'static str, fn(&Flow) -> bool);
     let to_firewall = |f: &Flow| f.to.iter().any(|e| e.zone.as_ref().is_some_and(|z| z.is_firewall()));
     let from_firewall = |f: &Flow| f.from.iter().any(|e| e.zone.as_ref().is_some_and(|z| z.is_firewall()));
-    let business =
-        |f: &Flow| f.to.iter().any(|e| e.zone.as_ref().is_none_or(|z| !z.is_firewall()))
-            && f.from.iter().any(|e| e.zone.as_ref().is_none_or(|z| !z.is_firewall()));
+    let business = |f: &Flow| {
+        f.to.iter().any(|e| e.zone.as_ref().is_none_or(|z| !z.is_firewall()))
+            && f.from.iter().any(|e| e.zone.as_ref().is_none_or(|z| !z.is_firewall()))
+    };
     let sections: [Section; 4] = [
         ("1. to the firewall", to_firewall),
         ("2. from the firewall", from_firewall),

@@ -112,7 +112,8 @@ impl World {
         let networks = || legs.iter().flat_map(|l| &l.addresses);
         // A router answers by the first address of its IPv6 networks too (RFC 4291 §2.6.1), the links between
         // two routers excepted (RFC 6164).
-        let anycast = networks().filter(|n| matches!(n, IpNet::V6(_)) && n.prefix_len() < 127).map(IpNet::network);
+        let anycast =
+            networks().filter(|n| matches!(n, IpNet::V6(_)) && n.prefix_len() < 127).map(IpNet::network);
         let local = networks().map(IpNet::addr).chain(anycast).collect();
         let with_broadcast = networks().filter_map(|net| match net {
             IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast()),

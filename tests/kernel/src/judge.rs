@@ -129,6 +129,7 @@ impl<'a> Session<'a> {
             let none = Vec::new();
             let seen = seen.get(&number).unwrap_or(&none);
             let connection = connections.get(&key(packet)).copied();
+            if packet.protocol==99 && packet.source.to_string()=="192.168.10.11" { eprintln!("DBG n={number} {packet:?} {outcome:?}"); for (l,b) in &came { if let Some(x)=packet::read(b) { if x.destination==packet.source || x.number==number {eprintln!("  out {l} {x:?}"); } } } }
             if let Some(problem) = self.problem(packet, &outcome, seen, connection) {
                 self.report.differences.push(format!("{problem}\n  {packet:?}\n  {outcome:?}\n  {seen:?}"));
             }

@@ -96,8 +96,14 @@ impl Node {
         }
         let links = Links::new()?;
         links.apply(&Step::SetUp { device: Device::new("lo"), up: true }).await?;
-        // The kernel answers refused packets at a rate of its own, which would hide some of the answers.
-        for (key, value) in [("net/ipv4/icmp_ratelimit", "0"), ("net/ipv6/icmp/ratelimit", "0")] {
+        // The kernel answers refused packets at a rate of its own, which would hide some of the answers. For IPv6
+        // the mask is a list of message types that cannot be empty: one that nobody has.
+        for (key, value) in [
+            ("net/ipv4/icmp_ratelimit", "0"),
+            ("net/ipv4/icmp_ratemask", "0"),
+            ("net/ipv6/icmp/ratelimit", "0"),
+            ("net/ipv6/icmp/ratemask", "255"),
+        ] {
             sysctl::write(key, value)?;
         }
         let node = Self {

@@ -152,14 +152,16 @@ impl<'a> Traffic<'a> {
         let own = self.policy.plan.world.route(packet.source) == Some(Hop::Local);
         let source = match (packet.source, packet.arrival) {
             (_, Arrival::Local) => own,
-            // The kernel takes an IPv4 source of its own for a martian, before any policy or after it.
+            // The kernel takes an IPv4 source of its own for a martian, if the policy does not before, and a
+            // broadcast address always.
             (IpAddr::V4(a), Arrival::Leg(leg)) => {
                 let guarded = zone(leg).is_some_and(|z| z.anti_spoof);
                 let broadcast = self.policy.plan.world.is_broadcast(a);
                 a.octets()[0] != 0
                     && a.octets()[0] != 127
                     && a.octets()[0] < 224
-                    && (guarded || (!own && !broadcast))
+                    && !broadcast
+                    && (guarded || !own)
             }
             (IpAddr::V6(a), Arrival::Leg(_)) => {
                 !a.is_unspecified() && !a.is_loopback() && !a.is_multicast() && !a.is_unicast_link_local()
@@ -183,9 +185,9 @@ impl<'a> Traffic<'a> {
         let group = packet.arrival == Arrival::Local
             && (packet.destination.is_multicast()
                 || matches!(packet.destination, IpAddr::V4(a) if self.policy.plan.world.is_broadcast(a)));
-        // Linux checks UDP-Lite over IPv4 against the pseudo-header of UDP (`udplite_error` in
-        // net/netfilter/nf_conntrack_proto_udp.c) and takes every right packet for a broken one.
-        let broken = packet.protocol == UDP_LITE && packet.source.is_ipv4();
+        // Linux checks UDP-Lite against the pseudo-header of UDP (`udplite_error` in
+        // net/netfilter/nf_conntrack_proto_udp.c) and takes right packets for broken ones.
+        let broken = packet.protocol == UDP_LITE;
         // The node sends none itself.
         let redirect = packet.arrival == Arrival::Local && (packet.protocol, packet.port) == (ICMP6, 137);
         source && destination && !redirect && !loopback && !group && !broken

@@ -22,7 +22,7 @@ use crate::model::{
     HostSet, Interface, InterfaceName, Model, Name, Route, ServiceAtom,
     VpnGroup, Zone, ZoneName,
 };
-use crate::tree::Lines;
+use crate::diagnostic::Lines;
 use names::{Book, Budget};
 use networks::Networks;
 

@@ -64,6 +64,7 @@ dashboard-faults = { $count ->
    *[other] { $count } FAULTS
 }
 
+matrix-no-flows = No flow in this cell: everything is refused here.
 matrix-empty = No flows: everything between the zones is refused.
 matrix-corner-services = SERVICE
 matrix-key = · nothing  ▒ in part  █ everything  2 number of flows  ! a flow off or warned about

@@ -64,6 +64,7 @@ dashboard-faults = { $count ->
    *[other] { $count } DÉFAUTS
 }
 
+matrix-no-flows = Aucun flux dans cette case : tout y est refusé.
 matrix-empty = Aucun flux : tout est refusé entre les zones.
 matrix-corner-services = SERVICE
 matrix-key = · rien  ▒ en partie  █ tout  2 nombre de flux  ! un flux éteint ou signalé

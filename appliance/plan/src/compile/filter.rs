@@ -250,8 +250,11 @@ fn write_flows(rs: &mut Ruleset, model: &Model, ids: &Ids) {
             special.insert(key, (format!("goto {name}"), Origin::Flow(index)));
         }
     }
-    let map =
-        |kind: &str, content| Map { kind: kind.into(), options: String::new(), content: Content::Elements(content) };
+    let map = |kind: &str, content| Map {
+        kind: kind.into(),
+        options: String::new(),
+        content: Content::Elements(content),
+    };
     let verdict = rs.chains.entry("verdict".into()).or_default();
     verdict.rule("counter name ct mark map @hits");
     if !special.is_empty() {
@@ -283,7 +286,10 @@ fn flow_chain(rs: &mut Ruleset, flow: &Flow, id: u32, origin: Origin) -> Option<
             };
             let options = format!("flags dynamic; size {};", super::protect::MAX_SOURCES);
             rs.maps.insert(name.clone(), Map { kind: kind.into(), options, content: Content::Dynamic });
-            chain.rule_of(origin, format!("add @{name} {{ {key} ct count over {} }} goto over.{id}", limit.max));
+            chain.rule_of(
+                origin,
+                format!("add @{name} {{ {key} ct count over {} }} goto over.{id}", limit.max),
+            );
             if !limit.per_source {
                 break;
             }

@@ -115,7 +115,9 @@ fn write_in(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
         let pairs = model.nat.one_to_one.iter().enumerate();
         let elements: BTreeMap<_, _> = pairs
             .filter(|(_, o)| Family::of(o.outside.addr()) == family)
-            .map(|(n, o)| (o.outside.trunc().to_string(), (o.inside.trunc().to_string(), Origin::OneToOne(n))))
+            .map(|(n, o)| {
+                (o.outside.trunc().to_string(), (o.inside.trunc().to_string(), Origin::OneToOne(n)))
+            })
             .collect();
         if !elements.is_empty() {
             let name = format!("one.in.{word}");
@@ -126,7 +128,8 @@ fn write_in(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
     rs.chains.insert("nat.in".into(), chain);
 }
 
-const FAMILIES: [(Family, &str, &str); 2] = [(Family::V4, "ip", "ipv4_addr"), (Family::V6, "ip6", "ipv6_addr")];
+const FAMILIES: [(Family, &str, &str); 2] =
+    [(Family::V4, "ip", "ipv4_addr"), (Family::V6, "ip6", "ipv6_addr")];
 
 fn add_map(
     rs: &mut Ruleset,
@@ -202,7 +205,8 @@ fn write_outbound(rs: &mut Ruleset, chain: &mut Chain, model: &Model, world: &Wo
                     SourceAddress::Keep => true,
                 };
                 if family_fits {
-                    let list = lines.entry((slice.from, slice.to)).or_default().entry(slice.family).or_default();
+                    let list =
+                        lines.entry((slice.from, slice.to)).or_default().entry(slice.family).or_default();
                     let cells = slice.cells.into_iter();
                     list.extend(cells.map(|c| (Lane::Any, c, (verdict.clone(), origin))));
                 }
@@ -213,8 +217,7 @@ fn write_outbound(rs: &mut Ruleset, chain: &mut Chain, model: &Model, world: &Wo
         for (from, to, sources) in automatic(model, world) {
             let list = lines.entry((from, to)).or_default().entry(Family::V4).or_default();
             for source in sources.wide(Family::V4) {
-                let cell =
-                    Cell { source, destination: ALL_V4, protocol: Interval::ALL, port: Interval::ALL };
+                let cell = Cell { source, destination: ALL_V4, protocol: Interval::ALL, port: Interval::ALL };
                 list.push((Lane::Any, cell, ("goto nat.interface".to_owned(), Origin::Frame)));
             }
         }
@@ -230,7 +233,8 @@ const ALL_V4: Interval<u128> = Interval { lo: 0, hi: u32::MAX as u128 };
 
 /// The automatic outbound rules: which sources are translated from which inside zone to which external one.
 pub fn automatic(model: &Model, world: &World) -> Vec<(ZoneName, ZoneName, AddressSet)> {
-    let translated: Vec<_> = TRANSLATED.iter().filter_map(|n| n.parse().ok()).map(AddressSet::network).collect();
+    let translated: Vec<_> =
+        TRANSLATED.iter().filter_map(|n| n.parse().ok()).map(AddressSet::network).collect();
     let translated = AddressSet::union_of(&translated);
     let external = |z: &ZoneName| model.zones.get(z).is_some_and(|z| z.external);
     let mut out = Vec::new();

@@ -124,7 +124,8 @@ fn write_shield(
     let own: Vec<IpNet> = world.legs_in(name).flat_map(|(_, l)| l.addresses.iter().copied()).collect();
     let impossible = Arc::new(impossible_sources(zone, &own));
     let mut chain = Chain::default();
-    for (family, kind, source) in [(Family::V4, "ipv4_addr", "ip saddr"), (Family::V6, "ipv6_addr", "ip6 saddr")]
+    for (family, kind, source) in
+        [(Family::V4, "ipv4_addr", "ip saddr"), (Family::V6, "ipv6_addr", "ip6 saddr")]
     {
         let digit = digit(family);
         if impossible.has(family) {
@@ -161,7 +162,8 @@ fn write_shield_out(rs: &mut Ruleset, model: &Model, facts: &Facts, name: &ZoneN
     for list in model.blocklists.iter().filter(|(_, l)| l.zones.contains(name)).map(|(n, _)| n) {
         if facts.blocklists.contains_key(list) {
             for (family, destination) in [(Family::V4, "ip daddr"), (Family::V6, "ip6 daddr")] {
-                chain.rule(format!("{destination} @{} goto blocked.{list}", block_set(list.as_str(), family)));
+                chain
+                    .rule(format!("{destination} @{} goto blocked.{list}", block_set(list.as_str(), family)));
             }
         }
     }

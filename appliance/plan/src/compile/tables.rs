@@ -45,7 +45,9 @@ impl Class {
                 "ip6 saddr . ip6 daddr . meta l4proto . th dport",
                 "ipv6_addr . ipv6_addr . inet_proto . inet_service",
             ),
-            (Self::Icmp, Family::V4) => ("ip saddr . ip daddr . icmp type", "ipv4_addr . ipv4_addr . icmp_type"),
+            (Self::Icmp, Family::V4) => {
+                ("ip saddr . ip daddr . icmp type", "ipv4_addr . ipv4_addr . icmp_type")
+            }
             (Self::Icmp, Family::V6) => {
                 ("ip6 saddr . ip6 daddr . icmpv6 type", "ipv6_addr . ipv6_addr . icmpv6_type")
             }
@@ -116,9 +118,8 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
             let chain_name = format!("{name}.{}", class.suffix(*family));
             let nfproto = if *family == Family::V4 { "ipv4" } else { "ipv6" };
             match class {
-                Class::Ports => by_protocol.extend(
-                    PORT_PROTOCOLS.iter().map(|p| format!("{nfproto} . {p} : goto {chain_name}")),
-                ),
+                Class::Ports => by_protocol
+                    .extend(PORT_PROTOCOLS.iter().map(|p| format!("{nfproto} . {p} : goto {chain_name}"))),
                 Class::Icmp => {
                     let p = if *family == Family::V4 { ICMP } else { ICMP6 };
                     by_protocol.push(format!("{nfproto} . {p} : goto {chain_name}"));
@@ -143,7 +144,8 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
                     }
                 }
                 let value = if usage == Use::Mark { "mark" } else { "verdict" };
-                let elements = g.cells.into_iter().map(|(cell, outcome)| (class.element(*family, &cell), outcome));
+                let elements =
+                    g.cells.into_iter().map(|(cell, outcome)| (class.element(*family, &cell), outcome));
                 let map = Map {
                     kind: format!("{key_type} : {value}"),
                     options: "flags interval;".into(),

@@ -57,7 +57,11 @@ pub fn lines(m: &Model, theme: Theme, width: usize, height: usize) -> Vec<Line<'
     out.push(toned(tr!(m.lang, "matrix-key"), Tone::Dim, theme));
     let (_, _, ids) = matrix_shape(m);
     let flows: Vec<&FlowStatus> = m.flows.iter().filter(|f| ids.contains(&f.id)).collect();
-    let room = height.saturating_sub(out.len() + 1);
+    if flows.is_empty() {
+        out.push(toned(tr!(m.lang, "matrix-no-flows"), Tone::Plain, theme));
+        return out;
+    }
+    let room = height.saturating_sub(out.len());
     out.extend(flow_table(m, &flows, None, theme, width, room));
     out
 }
