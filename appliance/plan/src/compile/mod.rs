@@ -32,8 +32,8 @@ use crate::{Facts, Ids, World};
 pub const MARK_ALLOW: u32 = 1 << 31;
 /// Bit of the connection mark: a flow refuses it.
 pub const MARK_DENY: u32 = 1 << 30;
-/// Bit of the connection mark: the next policy forbids it. Set on existing connections just before that
-/// policy comes into force, which then drops them from its first packet on, and removed with them after.
+/// Bit of the connection mark: the policy that is about to come into force forbids it. Every ruleset drops it,
+/// in both directions; it is set just before the change and goes with the connection just after.
 pub const MARK_DOOMED: u32 = 1 << 29;
 /// The flow number in the connection mark.
 pub const MARK_ID: u32 = crate::ids::MAX_ID;
