@@ -51,8 +51,14 @@ pub(crate) fn check(
             Verdict::Free => {}
             Verdict::Undecided => {
                 faults
-                    .warning("undecided-flow", span, "whether earlier flows take all of its packets was not decided")
-                    .hint("there are too many combinations of addresses and ports; fewer and larger ones help");
+                    .warning(
+                        "undecided-flow",
+                        span,
+                        "whether earlier flows take all of its packets was not decided",
+                    )
+                    .hint(
+                        "there are too many combinations of addresses and ports; fewer and larger ones help",
+                    );
             }
             Verdict::Covered(by) => report(at, &by, flows, spans, &publications, faults),
         }

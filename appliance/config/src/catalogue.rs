@@ -6,7 +6,15 @@ pub(crate) const SERVICES: &[(&str, &[&str], &str)] = &[
     (
         "ad",
         &[
-            "dns", "kerberos", "kpasswd", "ldap", "ldaps", "ldap-gc", "smb", "msrpc", "ntp",
+            "dns",
+            "kerberos",
+            "kpasswd",
+            "ldap",
+            "ldaps",
+            "ldap-gc",
+            "smb",
+            "msrpc",
+            "ntp",
             // What domain members use of the dynamic range since Windows Vista (Microsoft KB 832017).
             "tcp/49152-65535",
         ],
@@ -82,7 +90,11 @@ pub(crate) const SERVICES: &[(&str, &[&str], &str)] = &[
     ("redis", &["tcp/6379"], "Redis"),
     ("rsync", &["tcp/873"], "rsync daemon"),
     ("rtsp", &["tcp/554", "udp/554"], "streaming control"),
-    ("sip", &["udp/5060", "tcp/5060"], "telephony signalling; wants helper = \"sip\" where NAT is in the way"),
+    (
+        "sip",
+        &["udp/5060", "tcp/5060"],
+        "telephony signalling; wants helper = \"sip\" where NAT is in the way",
+    ),
     ("sips", &["tcp/5061"], "telephony signalling over TLS"),
     ("smb", &["tcp/445"], "Windows file sharing"),
     ("smtp", &["tcp/25"], "mail between servers"),

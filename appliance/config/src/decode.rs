@@ -69,7 +69,11 @@ impl<T: Decode> Decode for Many<T> {
                 wrong_type::<Self>(value, faults);
                 return None;
             }
-            return At::decode(value, faults).map(|one| Many { items: vec![one], whole: true, span: value.span() });
+            return At::decode(value, faults).map(|one| Many {
+                items: vec![one],
+                whole: true,
+                span: value.span(),
+            });
         };
         if array.is_empty() {
             faults

@@ -33,9 +33,8 @@ impl Faults {
     pub fn finish(self) -> Vec<Diagnostic> {
         let mut all = self.errors;
         all.extend(self.warnings);
-        all.sort_by(|a, b| (a.span.start, a.severity).cmp(&(b.span.start, b.severity)));
-        for (severity, more) in
-            [(Severity::Error, self.more_errors), (Severity::Warning, self.more_warnings)]
+        all.sort_by_key(|d| (d.span.start, d.severity));
+        for (severity, more) in [(Severity::Error, self.more_errors), (Severity::Warning, self.more_warnings)]
         {
             if more > 0 {
                 let kind = if severity == Severity::Error { "errors" } else { "warnings" };

@@ -55,7 +55,9 @@ pub fn service(text: &str) -> Result<Vec<model::ServiceAtom>, String> {
         Meaning::Atom(atom) => Ok(vec![atom]),
         Meaning::Name(name) => match catalogue::find(&name) {
             Some(elements) => Ok(elements.iter().filter_map(|e| service(e).ok()).flatten().collect()),
-            None => Err(format!("`{name}` is not a common service: write it as tcp/443, udp/53, icmp/8 or proto/47")),
+            None => Err(format!(
+                "`{name}` is not a common service: write it as tcp/443, udp/53, icmp/8 or proto/47"
+            )),
         },
     }
 }

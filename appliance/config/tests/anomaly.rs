@@ -43,16 +43,26 @@ fn a_covered_flow_is_told() {
     assert_eq!(judge(&[wide, "from='a:10.0.0.7'\nto='b:target'\nallow=['ssh']"]), ["shadowed-flow"]);
     assert_eq!(judge(&[wide, "from='a'\nto='b'\ndeny=['ssh']"]), ["redundant-flow"]);
     assert_eq!(judge(&[wide, "from='a'\nto='b'\nallow=['ssh', 'udp/1']"]), [""; 0]);
-    assert_eq!(judge(&["from='any'\nto='any'\ndrop=['any']", "from='a'\nto='b'\nallow=['ssh']"]), ["shadowed-flow"]);
+    assert_eq!(
+        judge(&["from='any'\nto='any'\ndrop=['any']", "from='a'\nto='b'\nallow=['ssh']"]),
+        ["shadowed-flow"]
+    );
     // Every zone is not the firewall.
-    assert_eq!(judge(&["from='any'\nto='any'\ndrop=['any']", "from='a'\nto='firewall'\nallow=['ssh']"]), [""; 0]);
+    assert_eq!(
+        judge(&["from='any'\nto='any'\ndrop=['any']", "from='a'\nto='firewall'\nallow=['ssh']"]),
+        [""; 0]
+    );
     // Two halves make a whole.
-    let (low, high) = ("from='a:10.0.0.0/25'\nto='b'\nallow=['ssh']", "from='a:10.0.0.128/25'\nto='b'\nallow=['ssh']");
+    let (low, high) =
+        ("from='a:10.0.0.0/25'\nto='b'\nallow=['ssh']", "from='a:10.0.0.128/25'\nto='b'\nallow=['ssh']");
     assert_eq!(judge(&[low, high, "from='a:10.0.0.0/24'\nto='b'\nallow=['ssh']"]), ["redundant-flow"]);
     assert_eq!(judge(&[low, high, "from='a:10.0.0.0/24'\nto='b'\nreject=['ssh']"]), ["shadowed-flow"]);
     // ICMP of both versions.
     assert_eq!(judge(&["from='a'\nto='b'\ndeny=['icmp']", "from='a'\nto='b'\nallow=['ping']"]), [""; 0]);
-    assert_eq!(judge(&["from='a'\nto='b'\ndeny=['icmp', 'icmp6']", "from='a'\nto='b'\nallow=['ping']"]), ["shadowed-flow"]);
+    assert_eq!(
+        judge(&["from='a'\nto='b'\ndeny=['icmp', 'icmp6']", "from='a'\nto='b'\nallow=['ping']"]),
+        ["shadowed-flow"]
+    );
 }
 
 #[test]
@@ -60,14 +70,27 @@ fn what_may_not_hold_covers_nothing() {
     // An earlier flow that depends on time, load or a name must not cover a later one.
     let later = "from='a'\nto='b'\nallow=['ssh']";
     for condition in ["expires=2030-01-01", "rate='5/second'", "connections=5"] {
-        assert_eq!(judge(&[&format!("from='a'\nto='b'\nallow=['tcp']\n{condition}"), later]), [""; 0], "{condition}");
+        assert_eq!(
+            judge(&[&format!("from='a'\nto='b'\nallow=['tcp']\n{condition}"), later]),
+            [""; 0],
+            "{condition}"
+        );
         // The other way round the condition never comes to bear.
-        assert_eq!(judge(&["from='a'\nto='b'\nallow=['tcp']", &format!("{later}\n{condition}")]), ["redundant-flow"]);
+        assert_eq!(
+            judge(&["from='a'\nto='b'\nallow=['tcp']", &format!("{later}\n{condition}")]),
+            ["redundant-flow"]
+        );
     }
-    assert_eq!(judge(&["from='a:named'\nto='b'\ndeny=['any']", "from='a:named'\nto='b'\nallow=['ssh']"]), [""; 0]);
+    assert_eq!(
+        judge(&["from='a:named'\nto='b'\ndeny=['any']", "from='a:named'\nto='b'\nallow=['ssh']"]),
+        [""; 0]
+    );
     assert_eq!(judge(&["from='a:!named'\nto='b'\ndeny=['any']", later]), [""; 0]);
     // But everything covers a name, and the whole of a pool covers a group.
-    assert_eq!(judge(&["from='a'\nto='b'\ndeny=['any']", "from='a:named'\nto='b'\nallow=['ssh']"]), ["shadowed-flow"]);
+    assert_eq!(
+        judge(&["from='a'\nto='b'\ndeny=['any']", "from='a:named'\nto='b'\nallow=['ssh']"]),
+        ["shadowed-flow"]
+    );
     let pool = "from='vpn:10.0.9.0/24'\nto='b'\ndeny=['any']";
     assert_eq!(judge(&[pool, "from='vpn:staff'\nto='b'\nallow=['ssh']"]), ["shadowed-flow"]);
 }
@@ -108,7 +131,8 @@ fn rule() -> impl Strategy<Value = Rule> {
             ":!fd00:1::2",
         ])
     };
-    let services = prop::sample::select(vec!["tcp", "any", "tcp/1-2", "tcp/2-3", "udp", "icmp", "icmp6/1", "proto/50"]);
+    let services =
+        prop::sample::select(vec!["tcp", "any", "tcp/1-2", "tcp/2-3", "udp", "icmp", "icmp6/1", "proto/50"]);
     let side = move || (zone(), hosts()).prop_map(|(z, h)| format!("{z}{h}"));
     let services = prop::collection::vec(services, 1..3).prop_map(|s| format!("{s:?}"));
     let action = prop::sample::select(vec!["allow", "deny", "drop"]);
@@ -123,12 +147,35 @@ fn rule() -> impl Strategy<Value = Rule> {
 /// ports hold one of each kind that the flows above can tell apart.
 fn reached(flows: &[rempart_config::model::Flow]) -> (bool, bool) {
     let zones = ["a", "b", "vpn", "firewall"];
-    let addresses: Vec<std::net::IpAddr> =
-        ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "fd00:1::", "fd00:1::2", "fd00:1::4", "fd00:1::3", "::"]
-            .into_iter()
-            .map(|a| a.parse().expect("an address"))
-            .collect();
-    let protocols = [(1u8, 0u16), (1, 5), (6, 0), (6, 1), (6, 2), (6, 3), (6, 4), (17, 1), (50, 0), (58, 0), (58, 1), (99, 0)];
+    let addresses: Vec<std::net::IpAddr> = [
+        "10.0.0.0",
+        "10.0.0.1",
+        "10.0.0.2",
+        "10.0.0.3",
+        "10.0.0.4",
+        "fd00:1::",
+        "fd00:1::2",
+        "fd00:1::4",
+        "fd00:1::3",
+        "::",
+    ]
+    .into_iter()
+    .map(|a| a.parse().expect("an address"))
+    .collect();
+    let protocols = [
+        (1u8, 0u16),
+        (1, 5),
+        (6, 0),
+        (6, 1),
+        (6, 2),
+        (6, 3),
+        (6, 4),
+        (17, 1),
+        (50, 0),
+        (58, 0),
+        (58, 1),
+        (99, 0),
+    ];
     let side = |e: &rempart_config::model::Endpoint, zone: &str, address| {
         let in_zone = e.zone.as_ref().map_or(zone != "firewall", |z| z.as_str() == zone);
         in_zone && e.hosts.fixed.contains(address) != e.hosts.negated

@@ -64,7 +64,9 @@ fn the_documentation_shows_nothing_that_is_refused() {
         let wrong: Vec<_> = reading
             .diagnostics
             .iter()
-            .filter(|d| matches!(d.code, "unknown-key" | "bad-value" | "wrong-type" | "syntax" | "out-of-range"))
+            .filter(|d| {
+                matches!(d.code, "unknown-key" | "bad-value" | "wrong-type" | "syntax" | "out-of-range")
+            })
             .collect();
         assert!(wrong.is_empty(), "{block}\n{wrong:?}");
         blocks += 1;

@@ -29,7 +29,8 @@ fn survives(text: &str) -> Vec<&'static str> {
 
 /// A slice of an example that ends between two characters.
 fn cut(text: &str, from: Index, to: Index) -> (usize, usize) {
-    let (a, b) = (text.floor_char_boundary(from.index(text.len())), text.floor_char_boundary(to.index(text.len())));
+    let (a, b) =
+        (text.floor_char_boundary(from.index(text.len())), text.floor_char_boundary(to.index(text.len())));
     (a.min(b), a.max(b))
 }
 
@@ -116,7 +117,8 @@ fn hostile_sizes_are_refused_in_time() {
     let start = Instant::now();
     assert!(survives(&(doubling + "[interface.lan]\ndevice = 'e0'\n")).is_empty());
     assert!(start.elapsed() < Duration::from_secs(20));
-    let big: Vec<String> = (0..60_000u32).map(|n| std::net::Ipv4Addr::from(n * 2 + (10 << 24)).to_string()).collect();
+    let big: Vec<String> =
+        (0..60_000u32).map(|n| std::net::Ipv4Addr::from(n * 2 + (10 << 24)).to_string()).collect();
     let copies: String = (0..2_000).map(|n| format!("copy{n} = 'big'\n")).collect();
     let copies = format!("version = 1\nnode = 'fw'\n[host]\nbig = {big:?}\n{copies}");
     let huge = "#".repeat(limits::MAX_DOCUMENT_BYTES + 1);

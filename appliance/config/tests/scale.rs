@@ -10,7 +10,8 @@ use rempart_config::read;
 fn world(zones: usize) -> String {
     let mut text = String::from("version = 1\nnode = 'fw'\n");
     for n in 0..zones {
-        write!(text, "[interface.i{n}]\ndevice = 'e{n}'\nzone = 'z{n}'\naddress = '10.{n}.0.1/16'\n").expect("to a string");
+        write!(text, "[interface.i{n}]\ndevice = 'e{n}'\nzone = 'z{n}'\naddress = '10.{n}.0.1/16'\n")
+            .expect("to a string");
     }
     text
 }
@@ -67,7 +68,8 @@ fn a_last_flow_under_ten_thousand() {
     // 10,000 flows that each take one port of one host, then one that is covered by all of them together.
     let mut text = world(2);
     for port in 0..10_000 {
-        write!(text, "[[flow]]\nfrom = 'z0'\nto = 'z1:10.1.0.9'\nallow = ['tcp/{port}']\n").expect("to a string");
+        write!(text, "[[flow]]\nfrom = 'z0'\nto = 'z1:10.1.0.9'\nallow = ['tcp/{port}']\n")
+            .expect("to a string");
     }
     text += "[[flow]]\nfrom = 'z0'\nto = 'z1:10.1.0.9'\nallow = ['tcp/0-9999']\n";
     let (reading, _) = timed("one host, many ports", &text);
@@ -98,7 +100,9 @@ fn fragments_are_bounded() {
 #[test]
 fn large_hosts_do_not_multiply() {
     // Hosts of a thousand networks on both sides of many flows: too much to analyse, not too much to read.
-    let nets = |zone: usize| (0..1_000).map(|n| format!("'10.{zone}.{}.{}'", n / 100, 2 * (n % 100) + 1)).collect::<Vec<_>>();
+    let nets = |zone: usize| {
+        (0..1_000).map(|n| format!("'10.{zone}.{}.{}'", n / 100, 2 * (n % 100) + 1)).collect::<Vec<_>>()
+    };
     let mut text = world(2);
     write!(text, "[host]\na = [{}]\nb = [{}]\n", nets(0).join(","), nets(1).join(",")).expect("to a string");
     for port in 0..500 {

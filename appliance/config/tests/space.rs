@@ -8,10 +8,7 @@ use rempart_config::space::{Cell, Interval, Set, subtract};
 fn intervals() -> impl Strategy<Value = Vec<Interval<u8>>> {
     // Ends of the range are likely, because that is where `next` and `prev` have nothing to give.
     let end = prop_oneof![Just(0u8), Just(255u8), any::<u8>(), 100..110u8];
-    prop::collection::vec(
-        (end.clone(), end).prop_map(|(a, b)| Interval { lo: a.min(b), hi: a.max(b) }),
-        0..6,
-    )
+    prop::collection::vec((end.clone(), end).prop_map(|(a, b)| Interval { lo: a.min(b), hi: a.max(b) }), 0..6)
 }
 
 fn naive(intervals: &[Interval<u8>]) -> BTreeSet<u8> {

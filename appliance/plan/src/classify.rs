@@ -20,16 +20,17 @@ pub enum Lane {
 
 /// A group: boxes that no packet can match two of.
 #[derive(Clone, Debug)]
-pub struct Group<T> {
-    /// Which connections it is about.
-    pub lane: Lane,
+pub struct Group<L, T> {
+    /// What its boxes have in common.
+    pub lane: L,
     /// The boxes and what a match means.
     pub cells: Vec<(Cell, T)>,
 }
 
-/// Sorts boxes, given in the order of evaluation, into groups. Boxes of one flow must be disjoint.
-pub fn group<T>(cells: impl IntoIterator<Item = (Lane, Cell, T)>) -> Vec<Group<T>> {
-    let mut groups: Vec<Group<T>> = Vec::new();
+/// Sorts boxes, given in the order of evaluation, into groups, each of one lane. Boxes of one flow must be
+/// disjoint.
+pub fn group<L: Copy + PartialEq, T>(cells: impl IntoIterator<Item = (L, Cell, T)>) -> Vec<Group<L, T>> {
+    let mut groups: Vec<Group<L, T>> = Vec::new();
     let mut index = Index::default();
     for (lane, cell, outcome) in cells {
         let first_free = index.last_overlapping(&cell).map_or(0, |g| g + 1);

@@ -274,8 +274,8 @@ impl<'a> Evaluator<'a> {
         if self.facts.inactive.contains(&flow.key) || !publish.target.is_ipv4() {
             return None;
         }
-        let named = flow.from.iter().any(|e| e.zone.as_ref().is_none_or(|z| z == zone));
-        if !named && !publish.reflect.contains(zone) {
+        let meant = self.side(&flow.from, zone, packet.source) == Side::Matches;
+        if !meant && !publish.reflect.contains(zone) {
             return None;
         }
         let asked_for = match publish.address {

@@ -290,3 +290,60 @@ fn traffic_is_counted() {
         assert!(eth0.up && eth0.carrier && eth0.tx_packets > 0 && eth0.tx_bytes > 0, "{eth0:?}");
     });
 }
+
+const DOCUMENT: &str = r#"
+version = 1
+node = "fw"
+
+[system]
+max_connections = 300000
+
+[interface.wan]
+device = "eth0"
+zone = "wan"
+address = ["198.51.100.11/24", "2001:db8::11/64"]
+gateway = ["198.51.100.1", "2001:db8::1"]
+
+[interface.lan]
+device = "br0"
+zone = "lan"
+bridge = { members = ["eth1", "eth2"] }
+address = ["192.168.10.1/24", "fd00:10::1/64"]
+
+[[nat.one_to_one]]
+outside = "198.51.100.32/30"
+inside = "192.168.10.32/30"
+interface = "wan"
+"#;
+
+/// A whole document in, with all its kernel settings; after one round nothing is left to do.
+#[test]
+fn a_document_is_reached() {
+    in_namespace(|| async {
+        cables();
+        let reading = rempart_config::read(DOCUMENT);
+        let report = rempart_config::render(&reading.diagnostics, "document.toml", DOCUMENT, false);
+        let model = reading.model.unwrap_or_else(|| panic!("{report}"));
+        let node = model.node(model.nodes[0].as_str()).expect("the node");
+        let network = Network::of(&model, node, rempart_plan::Role::Active, &rempart_plan::Facts::default());
+        let links = Links::new().expect("links");
+        let before = links.observe(&network).await.expect("observed");
+        assert_eq!(missing(&network, &before), []);
+        let steps = diff(&network, &before);
+        apply_all(&links, &steps).await;
+        // What the kernel does by itself once the links are up comes a little later.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let after = links.observe(&network).await.expect("observed");
+        let rest = diff(&network, &after);
+        assert!(
+            rest.is_empty(),
+            "left to do: {}",
+            rest.iter().map(|s| format!("\n  {s}")).collect::<String>()
+        );
+        for step in steps.iter().rev().filter_map(Step::undo) {
+            links.apply(&step).await.unwrap_or_else(|e| panic!("{e}"));
+        }
+        let undone = links.observe(&network).await.expect("observed");
+        assert_eq!(settled(undone), settled(before));
+    });
+}

@@ -135,7 +135,8 @@ impl<'a> Shape<'a> {
         for family in Family::BOTH {
             let services: Vec<_> = flow.services.iter().flat_map(|s| s.axes(family)).collect();
             let wide = |(zone, set): &(Interval<u16>, AddressSet)| (*zone, set.wide(family));
-            let (from, to): (Vec<_>, Vec<_>) = (from.iter().map(wide).collect(), to.iter().map(wide).collect());
+            let (from, to): (Vec<_>, Vec<_>) =
+                (from.iter().map(wide).collect(), to.iter().map(wide).collect());
             let count = |side: &[(Interval<u16>, Vec<_>)]| side.iter().map(|(_, s)| s.len()).sum::<usize>();
             let blocks = count(&from).saturating_mul(count(&to)).saturating_mul(services.len());
             if out.len().saturating_add(blocks) > room.min(MAX_FLOW_CELLS) {

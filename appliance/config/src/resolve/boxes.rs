@@ -40,7 +40,9 @@ pub(super) fn nodes(document: &Document, faults: &mut Faults) -> Nodes {
                 [_, _] => Nodes { names, known: true },
                 _ => {
                     let message = format!("a pair has two nodes, not {}", names.len());
-                    faults.error("one-or-two", &list.span, message).hint("a single box has `node = \"NAME\"`");
+                    faults
+                        .error("one-or-two", &list.span, message)
+                        .hint("a single box has `node = \"NAME\"`");
                     unknown
                 }
             }
@@ -70,9 +72,9 @@ pub(super) fn sync(
         return None;
     };
     if let Some(zone) = &interface.zone {
-        faults
-            .error("sync-in-zone", &name.span, format!("the sync interface is in zone `{zone}`"))
-            .hint(format!("the cable between the nodes is in no policy: remove `zone` from [interface.{known}]"));
+        faults.error("sync-in-zone", &name.span, format!("the sync interface is in zone `{zone}`")).hint(
+            format!("the cable between the nodes is in no policy: remove `zone` from [interface.{known}]"),
+        );
     }
     if interface.addresses.iter().any(Vec::is_empty) {
         faults

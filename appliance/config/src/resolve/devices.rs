@@ -134,7 +134,11 @@ fn name_vlan(
             if below == at || chain.len() > MAX_VLAN_DEPTH && !chain.contains(&below) {
                 let names: Vec<_> = chain.iter().map(|i| drafts.entries[*i].0.value.as_str()).collect();
                 faults
-                    .error("vlan-parent", &parent.span, format!("interface `{}` is its own parent", name.value))
+                    .error(
+                        "vlan-parent",
+                        &parent.span,
+                        format!("interface `{}` is its own parent", name.value),
+                    )
                     .label(format!("{} → {}", names.join(" → "), parent.value.0))
                     .hint("a VLAN lies on a device that is there without it");
             }
@@ -216,7 +220,11 @@ fn check_uses(
                         || owner.r#virtual.is_some())
                 {
                     faults
-                        .error("duplicate-device", &member.span, format!("`{name}` is an interface of its own"))
+                        .error(
+                            "duplicate-device",
+                            &member.span,
+                            format!("`{name}` is an interface of its own"),
+                        )
                         .related(&device_span(owner, node), "used here")
                         .hint("address and zone belong to the bond or bridge, not to its members");
                 }

@@ -9,9 +9,7 @@ use crate::decode::{At, Either, List, Many, Toggle};
 use crate::draft::{Document, FlowDraft};
 use crate::faults::{Faults, Span};
 use crate::limits::MAX_FLOWS;
-use crate::model::{
-    Action, ConnectionLimit, Endpoint, Flow, HostSet, Name, ServiceAtom, VPN, ZoneName,
-};
+use crate::model::{Action, ConnectionLimit, Endpoint, Flow, HostSet, Name, ServiceAtom, VPN, ZoneName};
 use crate::space::{Family, Set};
 use crate::text::endpoint::{EndpointText, HostText, is_bare};
 use crate::text::service::ServiceText;
@@ -121,7 +119,11 @@ impl World<'_> {
         for at in &list.items {
             if at.value.zone == VPN && self.vpn_groups.is_empty() {
                 faults
-                    .warning("no-vpn-group", &at.span, "there is no remote access yet, so this matches nothing")
+                    .warning(
+                        "no-vpn-group",
+                        &at.span,
+                        "there is no remote access yet, so this matches nothing",
+                    )
                     .hint("define the groups of users: [vpn.group.NAME] with `pool = \"10.77.10.0/24\"`");
                 continue;
             }
@@ -196,7 +198,9 @@ impl World<'_> {
             faults
                 .error("firewall-to-firewall", span, "a flow from the firewall to the firewall")
                 .related(&spans.0.span, "the firewall is a source here")
-                .hint("what the box sends to itself is not filtered: give the other zones a flow of their own");
+                .hint(
+                    "what the box sends to itself is not filtered: give the other zones a flow of their own",
+                );
         }
         let sides = |f| self.any_in(from, f) && self.any_in(to, f);
         let with = |f| services.iter().any(|s| !s.axes(f).is_empty());
@@ -211,7 +215,11 @@ impl World<'_> {
                 .related(&spans.0.span, format!("only {}", name(from)));
         } else if !Family::BOTH.into_iter().any(|f| sides(f) && with(f)) {
             faults
-                .error("family-mismatch", &list.span, "no packet can match: the services are of the other IP version")
+                .error(
+                    "family-mismatch",
+                    &list.span,
+                    "no packet can match: the services are of the other IP version",
+                )
                 .hint("`icmp` is IPv4 alone, `icmp6` IPv6 alone; `ping` is both");
         }
     }
@@ -220,9 +228,7 @@ impl World<'_> {
     pub(super) fn any_in(&self, side: &[Endpoint], family: Family) -> bool {
         side.iter().any(|e| {
             let hosts = &e.hosts;
-            let pool = |g: &Name| {
-                self.vpn_groups.get(g).is_some_and(|g| Family::of(g.pool.addr()) == family)
-            };
+            let pool = |g: &Name| self.vpn_groups.get(g).is_some_and(|g| Family::of(g.pool.addr()) == family);
             match hosts.negated {
                 true => !hosts.is_fixed() || hosts.fixed.complement().has(family),
                 false => {
@@ -313,12 +319,18 @@ fn check_helper(helper: &At<crate::model::Helper>, services: &[ServiceAtom], fau
         crate::model::Helper::Tftp => "UDP",
     };
     faults
-        .error("helper-service", &helper.span, format!("the helper `{name}` cannot follow all of these services"))
+        .error(
+            "helper-service",
+            &helper.span,
+            format!("the helper `{name}` cannot follow all of these services"),
+        )
         .label(format!("follows {wanted} ports"))
         .hint("give the control connection a flow of its own; what it opens is let through by the helper");
 }
 
-fn connections(value: &Either<crate::decode::Int<1, 16_777_216>, crate::draft::ConnectionsDraft>) -> Option<ConnectionLimit> {
+fn connections(
+    value: &Either<crate::decode::Int<1, 16_777_216>, crate::draft::ConnectionsDraft>,
+) -> Option<ConnectionLimit> {
     let (max, per_source) = match value {
         Either::Short(max) => (max.0, false),
         Either::Table(table) => {

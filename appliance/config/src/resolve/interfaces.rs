@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::boxes::Nodes;
 use super::{devices, networks};
-use crate::decode::{At, Either, Many};
+use crate::decode::{At, Either, Many, Named};
 use crate::draft::{Document, InterfaceDraft, VirtualDraft};
 use crate::faults::{Faults, Span};
 use crate::limits::MAX_INTERFACES;
@@ -44,7 +44,28 @@ pub(super) fn resolve(
         spans.insert(key.clone(), places);
         interfaces.insert(key, interface);
     }
+    check_carried_mtu(drafts, &interfaces, faults);
     (interfaces, spans)
+}
+
+/// A VLAN's frames go through its parent: the kernel refuses a larger MTU above (`vlan_dev_change_mtu`).
+fn check_carried_mtu(
+    drafts: &Named<InterfaceDraft>,
+    interfaces: &BTreeMap<InterfaceName, Interface>,
+    faults: &mut Faults,
+) {
+    const ETHERNET: u32 = 1500;
+    for (name, draft) in drafts.iter() {
+        let kind = interfaces.get(name.value.as_str()).map(|i| &i.kind);
+        let (Some(InterfaceKind::Vlan { parent, .. }), Some(mtu)) = (kind, &draft.mtu) else { continue };
+        let below = interfaces.get(parent).and_then(|p| p.mtu).unwrap_or(ETHERNET);
+        if mtu.value.0 > below {
+            faults
+                .error("out-of-range", &mtu.span, format!("an MTU of {} on a VLAN", mtu.value.0))
+                .label(format!("`{parent}` below carries {below}"))
+                .hint(format!("set `mtu` of [interface.{parent}] to as much"));
+        }
+    }
 }
 
 fn one(
@@ -134,7 +155,8 @@ fn addresses(draft: &InterfaceDraft, nodes: &Nodes, places: &mut Spans, faults: 
 
 /// Both nodes must be on the same networks: otherwise they cannot stand in for each other.
 fn same_networks(lists: &[&Many<InterfaceAddress>], fixed: &[Vec<IpNet>], faults: &mut Faults) {
-    let networks = |list: &Vec<IpNet>| list.iter().map(IpNet::trunc).collect::<std::collections::BTreeSet<_>>();
+    let networks =
+        |list: &Vec<IpNet>| list.iter().map(IpNet::trunc).collect::<std::collections::BTreeSet<_>>();
     let [a, b] = fixed else { return };
     let (first, second) = (networks(a), networks(b));
     if let Some(lone) = second.symmetric_difference(&first).next() {
@@ -255,7 +277,11 @@ fn gateways(
                 faults.error("bad-gateway", &item.span, format!("{address} is the box's own address"));
             } else if fresh && !networks::reachable(interface, own, address) {
                 faults
-                    .error("bad-gateway", &item.span, format!("{address} is not on a network of this interface"))
+                    .error(
+                        "bad-gateway",
+                        &item.span,
+                        format!("{address} is not on a network of this interface"),
+                    )
                     .hint("a gateway is a neighbour: it lies in the network of the interface's own address");
             }
         }

@@ -16,13 +16,12 @@ mod zones;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::anomaly;
+use crate::diagnostic::Lines;
 use crate::draft::Document;
 use crate::faults::Faults;
 use crate::model::{
-    HostSet, Interface, InterfaceName, Model, Name, Route, ServiceAtom,
-    VpnGroup, Zone, ZoneName,
+    HostSet, Interface, InterfaceName, Model, Name, Route, ServiceAtom, VpnGroup, Zone, ZoneName,
 };
-use crate::diagnostic::Lines;
 use names::{Book, Budget};
 use networks::Networks;
 

@@ -197,7 +197,9 @@ pub(super) fn atoms(
         let part = match &element.value.meaning {
             Meaning::Atom(atom) => Some(vec![atom.clone()]),
             Meaning::Name(name) => match book.get(name) {
-                Some(known) => known.as_ref().filter(|k| budget.charge(k.size(), &element.span, faults)).cloned(),
+                Some(known) => {
+                    known.as_ref().filter(|k| budget.charge(k.size(), &element.span, faults)).cloned()
+                }
                 None => {
                     let built_in = Vec::built_in(name);
                     if built_in.is_none() {
@@ -223,12 +225,7 @@ pub(super) fn unknown_host<'a>(
     unknown::<HostSet>(name, span, known, faults);
 }
 
-fn unknown<'a, T: Nests>(
-    name: &str,
-    span: &Span,
-    known: impl Iterator<Item = &'a str>,
-    faults: &mut Faults,
-) {
+fn unknown<'a, T: Nests>(name: &str, span: &Span, known: impl Iterator<Item = &'a str>, faults: &mut Faults) {
     let what = T::WHAT;
     let known = known.chain(T::built_in_names());
     faults.error(T::UNKNOWN, span, format!("there is no {what} `{name}`")).suggest(name, known);

@@ -26,7 +26,11 @@ impl World<'_> {
         let one_to_one = take(one_to_one, MAX_RULES, "one-to-one translations", faults);
         let mode = outbound.map_or(Outbound::Automatic, |o| o.value);
         if let (Outbound::Automatic, Some(first)) = (mode, source.first()) {
-            let fault = faults.error("unused-rules", &first.span, "outbound rules are there, but `outbound` is automatic");
+            let fault = faults.error(
+                "unused-rules",
+                &first.span,
+                "outbound rules are there, but `outbound` is automatic",
+            );
             let fault = match outbound {
                 Some(outbound) => fault.related(&outbound.span, "so the rules would not be used"),
                 None => fault,
@@ -56,7 +60,11 @@ impl World<'_> {
             let leaves = endpoint.zone.as_ref().is_some_and(|z| !z.is_firewall() && z.as_str() != VPN);
             if !leaves {
                 faults
-                    .error("nat-to", &to_text.span, format!("nothing leaves to `{}` by an interface", endpoint.text))
+                    .error(
+                        "nat-to",
+                        &to_text.span,
+                        format!("nothing leaves to `{}` by an interface", endpoint.text),
+                    )
                     .hint("`to` names zones with interfaces, such as `wan`");
             }
         }
@@ -90,11 +98,16 @@ impl World<'_> {
         let family = Family::of(own);
         if !self.any_in(from, family) || !self.any_in(to, family) {
             faults
-                .error("family-mismatch", span, format!("no packet of this rule is of the IP version of {own}"))
+                .error(
+                    "family-mismatch",
+                    span,
+                    format!("no packet of this rule is of the IP version of {own}"),
+                )
                 .hint("source, destination and the address in between are of one version");
         }
         let zones: BTreeSet<_> = to.iter().filter_map(|e| e.zone.clone()).collect();
-        let interfaces = || self.interfaces.values().filter(|i| i.zone.as_ref().is_some_and(|z| zones.contains(z)));
+        let interfaces =
+            || self.interfaces.values().filter(|i| i.zone.as_ref().is_some_and(|z| zones.contains(z)));
         let known = self.networks.find(own).is_some_and(|(_, name)| {
             self.interfaces.get(name).and_then(|i| i.zone.as_ref()).is_some_and(|z| zones.contains(z))
         });
@@ -132,12 +145,17 @@ impl World<'_> {
                 {
                     if mine.contains(&theirs) || theirs.contains(&mine) {
                         faults
-                            .error("contradictory-nat", span, format!("{mine} is translated one to one already"))
+                            .error(
+                                "contradictory-nat",
+                                span,
+                                format!("{mine} is translated one to one already"),
+                            )
                             .related(place, "here");
                     }
                 }
             }
-            let Some(interface) = self.outside_interface(draft, outside.value.0, &outside.span, faults) else {
+            let Some(interface) = self.outside_interface(draft, outside.value.0, &outside.span, faults)
+            else {
                 continue;
             };
             let line = self.lines.line(draft.span.start);
@@ -155,7 +173,8 @@ impl World<'_> {
         faults: &mut Faults,
     ) -> Option<InterfaceName> {
         for (name, interface) in &self.interfaces {
-            let own = interface.addresses.iter().flatten().chain(interface.virtuals.iter().map(|v| &v.address));
+            let own =
+                interface.addresses.iter().flatten().chain(interface.virtuals.iter().map(|v| &v.address));
             if let Some(mine) = own.map(|n| n.addr()).find(|a| outside.contains(a)) {
                 faults
                     .error("contradictory-nat", span, format!("{mine} is the box's own address on `{name}`"))
@@ -167,7 +186,11 @@ impl World<'_> {
             let known = self.interfaces.get_key_value(given.value.0.as_str()).map(|(name, _)| name.clone());
             if known.is_none() {
                 faults
-                    .error("unknown-interface", &given.span, format!("there is no interface `{}`", given.value.0))
+                    .error(
+                        "unknown-interface",
+                        &given.span,
+                        format!("there is no interface `{}`", given.value.0),
+                    )
                     .suggest(&given.value.0, self.interfaces.keys().map(InterfaceName::as_str));
             }
             return known;

@@ -82,7 +82,12 @@ fn overlaps<'a>(
         let nets = interface.addresses.iter().nth(node).into_iter().flatten();
         let places = spans.get(name).and_then(|s| s.addresses.get(node)).into_iter().flatten();
         for (net, span) in nets.zip(places).filter(|(n, _)| !is_link_local(n.addr())) {
-            all.push(Entry { net: net.trunc(), span, interface: Some(name), what: format!("interface `{name}`") });
+            all.push(Entry {
+                net: net.trunc(),
+                span,
+                interface: Some(name),
+                what: format!("interface `{name}`"),
+            });
         }
     }
     for (name, (group, span)) in pools {
@@ -98,7 +103,8 @@ fn overlaps<'a>(
         nested.push(entry);
         let Some(around) = around else { continue };
         // Several addresses in one network on one interface are aliases.
-        let alias = around.net == entry.net && around.interface.is_some() && around.interface == entry.interface;
+        let alias =
+            around.net == entry.net && around.interface.is_some() && around.interface == entry.interface;
         let (early, late) =
             if around.span.start <= entry.span.start { (around, entry) } else { (entry, around) };
         if !alias && told.insert((early.span.start, late.span.start)) {

@@ -54,7 +54,12 @@ impl World<'_> {
     }
 
     /// The zones that it is published to: those have interfaces, whose addresses are translated from.
-    fn outside_zones(&self, from: &[Endpoint], span: &Span, faults: &mut Faults) -> Option<BTreeSet<ZoneName>> {
+    fn outside_zones(
+        &self,
+        from: &[Endpoint],
+        span: &Span,
+        faults: &mut Faults,
+    ) -> Option<BTreeSet<ZoneName>> {
         let mut zones = BTreeSet::new();
         for endpoint in from {
             let zone = endpoint.zone.as_ref().filter(|z| !z.is_firewall() && z.as_str() != VPN);
@@ -65,6 +70,12 @@ impl World<'_> {
                 return None;
             };
             zones.insert(zone.clone());
+        }
+        if !self.any_in(from, Family::V4) {
+            faults
+                .error("publish-from", span, "nothing is translated: `from` has only IPv6 addresses")
+                .hint("IPv6 is reached under its own address: leave `publish` out");
+            return None;
         }
         Some(zones)
     }
@@ -88,7 +99,9 @@ impl World<'_> {
         let Some(target) = endpoint.hosts.fixed.single(Family::V4) else {
             return match endpoint.hosts.fixed.has(Family::V4) {
                 true => fail("the target of a published flow is one IPv4 host, not several"),
-                false => fail("the target has no IPv4 address; IPv6 needs no translation: leave `publish` out"),
+                false => {
+                    fail("the target has no IPv4 address; IPv6 needs no translation: leave `publish` out")
+                }
             };
         };
         if let Some(other) = self.zone_of(target)
@@ -137,7 +150,9 @@ impl World<'_> {
             }
             return;
         }
-        let interfaces = || zones.iter().flat_map(|z| self.interfaces.iter().filter(move |(_, i)| i.zone.as_ref() == Some(z)));
+        let interfaces = || {
+            zones.iter().flat_map(|z| self.interfaces.iter().filter(move |(_, i)| i.zone.as_ref() == Some(z)))
+        };
         let own = interfaces().any(|(_, i)| i.virtuals.iter().any(|v| v.address.contains(&address)));
         if !own && !interfaces().any(|(_, i)| i.dhcp) {
             faults
@@ -188,14 +203,16 @@ impl World<'_> {
 
     /// Reports published flows that want the same packets for different targets.
     pub(super) fn check_publishes(&self, flows: &[Flow], spans: &[Span], faults: &mut Faults) {
-        let all: Vec<_> = flows.iter().zip(spans).filter_map(|(f, s)| Some((f, f.publish.as_ref()?, s))).collect();
+        let all: Vec<_> =
+            flows.iter().zip(spans).filter_map(|(f, s)| Some((f, f.publish.as_ref()?, s))).collect();
         if let Some((_, _, span)) = all.get(MAX_PUBLISHED) {
             faults.error("too-large", span, format!("more than {MAX_PUBLISHED} published flows"));
             return;
         }
         for (at, (flow, publish, span)) in all.iter().enumerate() {
             let clash = all[..at].iter().find(|(other, theirs, _)| {
-                mapping_differs(flow, publish, other, theirs) && self.same_outside(flow, publish, other, theirs)
+                mapping_differs(flow, publish, other, theirs)
+                    && self.same_outside(flow, publish, other, theirs)
             });
             if let Some((other, theirs, place)) = clash {
                 let message = format!(
@@ -231,7 +248,8 @@ impl World<'_> {
             return false;
         }
         let sources = |e: &Endpoint, f: &Endpoint| e.zone == f.zone && sources_overlap(e, f);
-        let reflected = |publish: &Publish, e: &Endpoint| e.zone.as_ref().is_some_and(|z| publish.reflect.contains(z));
+        let reflected =
+            |publish: &Publish, e: &Endpoint| e.zone.as_ref().is_some_and(|z| publish.reflect.contains(z));
         a.from.iter().any(|e| b.from.iter().any(|f| sources(e, f)))
             || a.from.iter().any(|e| reflected(pb, e))
             || b.from.iter().any(|e| reflected(pa, e))

@@ -32,7 +32,11 @@ pub(super) fn schedules(document: &Document, faults: &mut Faults) -> BTreeMap<Na
 fn schedule(draft: &ScheduleDraft, name: &At<String>, faults: &mut Faults) -> Schedule {
     if draft.days.is_none() && draft.hours.is_none() && !draft.broken {
         faults
-            .error("missing-key", &draft.span, format!("the schedule `{}` says neither days nor hours", name.value))
+            .error(
+                "missing-key",
+                &draft.span,
+                format!("the schedule `{}` says neither days nor hours", name.value),
+            )
             .hint("for example days = [\"mon-fri\"], hours = [\"08:00-18:00\"]");
     }
     let days: BTreeSet<u8> = match &draft.days {
@@ -64,7 +68,11 @@ pub(super) fn blocklists(
                         Some((known, _)) if !known.is_firewall() => drop(applies.insert(known.clone())),
                         Some(_) => {
                             faults
-                                .error("reserved-name", &zone.span, "nothing arrives from the firewall itself")
+                                .error(
+                                    "reserved-name",
+                                    &zone.span,
+                                    "nothing arrives from the firewall itself",
+                                )
                                 .hint("name zones with interfaces");
                         }
                         None => {
@@ -79,7 +87,11 @@ pub(super) fn blocklists(
         }
         if let (None, true) = (&draft.zones, applies.is_empty()) {
             faults
-                .warning("unused-blocklist", &name.span, format!("the block list `{}` applies nowhere", name.value))
+                .warning(
+                    "unused-blocklist",
+                    &name.span,
+                    format!("the block list `{}` applies nowhere", name.value),
+                )
                 .hint("there is no external zone: say `zones = [...]`");
         }
         if let Some(file) = &draft.file {

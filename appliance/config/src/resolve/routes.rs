@@ -40,7 +40,11 @@ pub(super) fn resolve(
         let metric = draft.metric.as_ref().map_or(0, |m| m.value.0);
         if let Some(other) = seen.insert((to.value.0, metric), &to.span) {
             faults
-                .error("duplicate-route", &to.span, format!("a second route to {} with metric {metric}", to.value.0))
+                .error(
+                    "duplicate-route",
+                    &to.span,
+                    format!("a second route to {} with metric {metric}", to.value.0),
+                )
                 .related(other, "the first one")
                 .hint("give the spare route a higher `metric`");
         }
@@ -66,7 +70,11 @@ pub(super) fn resolve(
             && address.is_ipv4() != to.value.0.addr().is_ipv4()
         {
             faults
-                .error("family-mismatch", &via.span, format!("{address} is of another IP version than {}", to.value.0))
+                .error(
+                    "family-mismatch",
+                    &via.span,
+                    format!("{address} is of another IP version than {}", to.value.0),
+                )
                 .related(&to.span, "the network behind it");
         }
         routes.extend(found.map(|via| Route { to: to.value.0, via, metric }));
@@ -95,8 +103,11 @@ impl Find<'_> {
         }
         let fault = faults.error("bad-gateway", span, format!("{address} is not on a connected network"));
         match is_link_local(address) {
-            true => fault.hint("a link-local address does not tell the interface: use the router's other address"),
-            false => fault.hint("a router is a neighbour: it lies in the network of an interface with a fixed address"),
+            true => {
+                fault.hint("a link-local address does not tell the interface: use the router's other address")
+            }
+            false => fault
+                .hint("a router is a neighbour: it lies in the network of an interface with a fixed address"),
         };
         None
     }

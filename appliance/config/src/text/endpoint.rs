@@ -41,8 +41,9 @@ impl EndpointText {
             None => (text, None),
         };
         check_name(zone).map_err(|_| {
-            Malformed::new(format!("`{}` is not an endpoint", shown(text)))
-                .hint("ZONE, ZONE:HOST or ZONE:!HOST; HOST is a name in [host], an address, a network or a range")
+            Malformed::new(format!("`{}` is not an endpoint", shown(text))).hint(
+                "ZONE, ZONE:HOST or ZONE:!HOST; HOST is a name in [host], an address, a network or a range",
+            )
         })?;
         let negated = host.is_some_and(|h| h.starts_with('!'));
         let host = match host.map(|h| h.strip_prefix('!').unwrap_or(h)) {
@@ -59,8 +60,10 @@ impl EndpointText {
                     HostText::Name(host.into())
                 }
                 Shape::Fqdn => {
-                    return Err(Malformed::new(format!("`{}` is a DNS name", shown(host)))
-                        .hint(format!("name it in [host], `partner = \"{}\"`, and use that name", shown(host))));
+                    return Err(Malformed::new(format!("`{}` is a DNS name", shown(host))).hint(format!(
+                        "name it in [host], `partner = \"{}\"`, and use that name",
+                        shown(host)
+                    )));
                 }
             },
         };

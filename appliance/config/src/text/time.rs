@@ -143,8 +143,23 @@ impl Syntax for Rate {
             (Some("burst"), Some(burst), None) => number(burst).ok_or_else(bounds)?,
             _ => return Err(fault().hint(usage)),
         };
+        if u128::from(nanoseconds(unit) / u64::from(count.get())) * u128::from(burst.get()) > u64::MAX.into() {
+            return Err(fault().hint("the kernel cannot count so large a burst of so slow a rate"));
+        }
         Ok(Self { count, unit, burst })
     }
+}
+
+/// The kernel keeps a burst as the time that it takes to refill, in nanoseconds and 64 bits
+/// (`nft_limit_init` in net/netfilter/nft_limit.c).
+fn nanoseconds(unit: RateUnit) -> u64 {
+    let seconds = match unit {
+        RateUnit::Second => 1,
+        RateUnit::Minute => 60,
+        RateUnit::Hour => 3_600,
+        RateUnit::Day => 86_400,
+    };
+    seconds * 1_000_000_000
 }
 
 /// `syn_limit`: a rate, or `off`.

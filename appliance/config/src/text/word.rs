@@ -59,9 +59,7 @@ impl Syntax for DeviceText {
         match text {
             "" | "." | ".." | "all" | "default" => fault("a name as `ip link` shows it"),
             "lo" => fault("the loopback device is the box's own"),
-            _ if text.len() > MAX_DEVICE_BYTES => {
-                fault("the kernel's device names have at most 15 bytes")
-            }
+            _ if text.len() > MAX_DEVICE_BYTES => fault("the kernel's device names have at most 15 bytes"),
             _ if !text.bytes().all(plain) => fault("letters, digits, `-`, `_` and `.`"),
             _ => Ok(Self(text.into())),
         }

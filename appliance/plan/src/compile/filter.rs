@@ -196,11 +196,9 @@ fn write_finals(rs: &mut Ruleset, model: &Model) {
     let noise = noise_matches(&model.noise);
     for hook in ["input", "forward", "output"] {
         let chain = rs.chains.entry(format!("final.{hook}")).or_default();
-        if hook != "output" {
-            chain.rule("fib daddr type { broadcast, multicast } goto noise");
-            for matches in &noise {
-                chain.rule(format!("{matches} goto noise"));
-            }
+        chain.rule("fib daddr type { broadcast, multicast } goto noise");
+        for matches in &noise {
+            chain.rule(format!("{matches} goto noise"));
         }
         chain.rule("counter name \"p.default\"");
         chain.rule(format!("{LOG_LIMIT} log group {LOG_GROUP} prefix \"default deny\""));

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use rempart_config::Model;
-use rempart_config::model::{Flow, Outbound, ServiceAtom, SourceAddress, ZoneName};
+use rempart_config::model::{Flow, Outbound, PORT_PROTOCOLS, ServiceAtom, SourceAddress, ZoneName};
 use rempart_config::space::{AddressSet, Cell, Family, Interval};
 
-use super::tables::{self, Line, Use};
-use crate::classify::Lane;
-use crate::expand::{product, service_axes};
+use super::tables::{self, Class, Line, Use};
+use crate::classify::{Lane, group};
+use crate::expand::{by_zone, product, service_axes};
 use crate::nft::{Chain, Content, Map, Origin, Ruleset};
 use crate::{Facts, World};
 
@@ -25,99 +25,85 @@ pub fn write(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
     write_out(rs, model, world, facts);
 }
 
-/// One translation of a published service: packets for `address`, these ports, by one of these devices.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Published {
-    /// The legs that clients come by.
-    pub legs: BTreeSet<usize>,
-    /// The addresses that they ask for.
-    pub addresses: BTreeSet<Ipv4Addr>,
-    /// Protocol and ports that they ask for.
-    pub asked: (u8, Interval<u16>),
-    /// Where it really is.
-    pub target: Ipv4Addr,
-    /// The first port there, when it differs from the one asked for.
-    pub port: Option<u16>,
+/// Where a published service goes: the host, and the port there when it differs from the one asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Target {
+    host: Ipv4Addr,
+    port: Option<u16>,
 }
 
-/// What a published flow translates. Nothing while its outside address is not known (no lease yet).
-pub fn published(world: &World, flow: &Flow) -> Vec<Published> {
-    let Some(publish) = &flow.publish else { return Vec::new() };
-    let IpAddr::V4(target) = publish.target else { return Vec::new() };
-    let from: BTreeSet<&ZoneName> = flow.from.iter().filter_map(|e| e.zone.as_ref()).collect();
-    let any = flow.from.iter().any(|e| e.zone.is_none());
-    let zones: BTreeSet<&ZoneName> =
-        if any { world.legs.iter().filter_map(|l| l.zone.as_ref()).collect() } else { from };
+impl Target {
+    /// nft's spelling, as the value of a map.
+    fn value(self) -> String {
+        match self.port {
+            Some(port) => format!("{} . {port}", self.host),
+            None => self.host.to_string(),
+        }
+    }
+}
+
+/// What is translated in one zone: who asks (`source`) for what, and where it goes.
+type Inward = BTreeMap<ZoneName, Vec<(Cell, Target, Origin)>>;
+
+/// Adds what a published flow translates. Nothing while its outside address is not known (no lease yet).
+fn publish(out: &mut Inward, model: &Model, world: &World, facts: &Facts, flow: &Flow, origin: Origin) {
+    let Some(publish) = &flow.publish else { return };
+    let IpAddr::V4(host) = publish.target else { return };
+    let mut clients = by_zone(model, facts, &flow.from);
     let addresses = match publish.address {
         Some(IpAddr::V4(address)) => BTreeSet::from([address]),
         Some(IpAddr::V6(_)) => BTreeSet::new(),
-        None => world.public_addresses(zones.iter().copied()),
+        None => world.public_addresses(clients.keys().copied()),
     };
-    let clients = |leg: &crate::world::Leg| {
-        leg.zone.as_ref().is_some_and(|z| zones.contains(z) || publish.reflect.contains(z))
-    };
-    let legs: BTreeSet<usize> =
-        world.legs.iter().enumerate().filter(|(_, l)| clients(l)).map(|(n, _)| n).collect();
+    for zone in &publish.reflect {
+        clients.insert(zone, AddressSet::all());
+    }
     let ports = flow.services.iter().filter(|s| matches!(s, ServiceAtom::Ports { .. }));
     let ports: Vec<ServiceAtom> = ports.cloned().collect();
-    let axes = service_axes(&ports, Family::V4).into_iter();
-    axes.map(|(protocol, inside)| {
-        let shift = publish.port.filter(|p| *p != inside.lo);
-        let first = shift.unwrap_or(inside.lo);
-        let last = first.saturating_add(inside.hi - inside.lo);
-        let asked = (protocol.lo, Interval { lo: first, hi: last });
-        let port = shift.map(|_| inside.lo);
-        Published { legs: legs.clone(), addresses: addresses.clone(), asked, target, port }
-    })
-    .collect()
-}
-
-fn write_in(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
-    let mut same_port = BTreeMap::new();
-    let mut other_port = BTreeMap::new();
-    for (index, flow) in model.flows.iter().enumerate() {
-        if facts.inactive.contains(&flow.key) {
-            continue;
+    let mut asked = Vec::new();
+    for (protocol, inside) in service_axes(&ports, Family::V4) {
+        match publish.port.filter(|p| *p != inside.lo) {
+            None => asked.push((protocol, inside, Target { host, port: None })),
+            Some(first) => asked.extend((first..=u16::MAX).zip(inside.lo..=inside.hi).map(|(outside, port)| {
+                (protocol, Interval::one(outside), Target { host, port: Some(port) })
+            })),
         }
-        let origin = Origin::Flow(index);
-        for p in published(world, flow) {
-            let (protocol, ports) = p.asked;
-            for device in p.legs.iter().map(|l| &world.legs[*l].device) {
-                for address in &p.addresses {
-                    let key = format!("\"{device}\" . {address} . {protocol}");
-                    match p.port {
-                        None => {
-                            let key = format!("{key} . {}-{}", ports.lo, ports.hi);
-                            same_port.insert(key, (p.target.to_string(), origin));
-                        }
-                        Some(first) => {
-                            for (asked, real) in (ports.lo..=ports.hi).zip(first..) {
-                                let value = format!("{} . {real}", p.target);
-                                other_port.insert(format!("{key} . {asked}"), (value, origin));
-                            }
-                        }
-                    }
-                }
+    }
+    for (zone, sources) in clients {
+        let list = out.entry(zone.clone()).or_default();
+        for source in sources.wide(Family::V4) {
+            for address in &addresses {
+                let destination = Interval::one(u128::from(u32::from(*address)));
+                let cell = |(protocol, port, target)| (Cell { source, destination, protocol, port }, target, origin);
+                list.extend(asked.iter().copied().map(cell));
             }
         }
     }
-    const KEY: &str = "ifname . ipv4_addr . inet_proto . inet_service";
-    let mut chain = Chain::hooked("type nat hook prerouting priority -100; policy accept;");
-    if !other_port.is_empty() {
-        add_map(rs, "nat.port", format!("{KEY} : ipv4_addr . inet_service"), "", other_port);
-        chain.rule("dnat ip to iifname . ip daddr . meta l4proto . th dport map @nat.port");
+}
+
+fn write_in(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
+    let mut inward = Inward::new();
+    for (index, flow) in model.flows.iter().enumerate().filter(|(_, f)| !facts.inactive.contains(&f.key)) {
+        publish(&mut inward, model, world, facts, flow, Origin::Flow(index));
     }
-    if !same_port.is_empty() {
-        add_map(rs, "nat.address", format!("{KEY} : ipv4_addr"), "flags interval;", same_port);
-        chain.rule("dnat ip to iifname . ip daddr . meta l4proto . th dport map @nat.address");
+    let mut chain = Chain::hooked("type nat hook prerouting priority -100; policy accept;");
+    let mut zones = BTreeMap::new();
+    for (zone, list) in inward.iter().filter(|(_, list)| !list.is_empty()) {
+        let name = format!("nat.in.{zone}");
+        write_published(rs, &name, list);
+        for (_, leg) in world.legs_in(zone) {
+            zones.insert(format!("\"{}\"", leg.device), (format!("jump {name}"), Origin::Frame));
+        }
+    }
+    if !zones.is_empty() {
+        add_map(rs, "nat.zones", "ifname : verdict".into(), "", zones);
+        chain.rule("iifname vmap @nat.zones");
     }
     for (family, word, kind) in FAMILIES {
         let pairs = model.nat.one_to_one.iter().enumerate();
         let elements: BTreeMap<_, _> = pairs
             .filter(|(_, o)| Family::of(o.outside.addr()) == family)
-            .map(|(n, o)| {
-                (o.outside.trunc().to_string(), (o.inside.trunc().to_string(), Origin::OneToOne(n)))
-            })
+            .map(|(n, o)| (o.outside.trunc().to_string(), (o.inside.trunc().to_string(), Origin::OneToOne(n))))
             .collect();
         if !elements.is_empty() {
             let name = format!("one.in.{word}");
@@ -126,6 +112,28 @@ fn write_in(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
         }
     }
     rs.chains.insert("nat.in".into(), chain);
+}
+
+/// The chain of one zone. Two flows may publish one address and port to different hosts for different clients,
+/// and the first that matches decides: the grouping law holds here too.
+fn write_published(rs: &mut Ruleset, name: &str, list: &[(Cell, Target, Origin)]) {
+    const KEY: &str = "ipv4_addr . ipv4_addr . inet_proto . inet_service";
+    let mut chain = Chain::default();
+    let lines = list.iter().map(|(cell, target, origin)| (target.port.is_some(), *cell, (*target, *origin)));
+    for (n, group) in group(lines).into_iter().enumerate() {
+        let map = format!("{name}.{n}");
+        let value = if group.lane { "ipv4_addr . inet_service" } else { "ipv4_addr" };
+        let element = |(cell, (target, origin)): (Cell, (Target, Origin))| {
+            (Class::Ports.element(Family::V4, &cell), (target.value(), origin))
+        };
+        let elements = group.cells.into_iter().map(element).collect();
+        add_map(rs, &map, format!("{KEY} : {value}"), "flags interval;", elements);
+        // nft wants to be told that what it moves to another port has ports.
+        let protocols = PORT_PROTOCOLS.map(|p| p.to_string()).join(", ");
+        let with_ports = if group.lane { format!("meta l4proto {{ {protocols} }} ") } else { String::new() };
+        chain.rule(format!("{with_ports}dnat ip to ip saddr . ip daddr . meta l4proto . th dport map @{map}"));
+    }
+    rs.chains.insert(name.to_owned(), chain);
 }
 
 const FAMILIES: [(Family, &str, &str); 2] =

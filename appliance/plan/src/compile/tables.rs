@@ -77,7 +77,8 @@ impl Class {
         }
     }
 
-    fn element(self, family: Family, cell: &Cell) -> String {
+    /// The key of a box in a map of this class.
+    pub fn element(self, family: Family, cell: &Cell) -> String {
         let (source, destination) = (addresses(&cell.source, family), addresses(&cell.destination, family));
         match self {
             Self::Ports => {

@@ -379,7 +379,7 @@ gateway = "198.51.100.1"
 
 [interface.trunk]
 device = "bond0"
-bond = { members = ["eth1", "eth2"], mode = "lacp" }
+bond = { members = ["eth1", "eth2"], mode = "802.3ad" }
 mtu = 9000
 
 [interface.lan]

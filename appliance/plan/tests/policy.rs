@@ -1,0 +1,214 @@
+//! What the policy says of single packets and of its own assertions, on small documents.
+
+use std::net::IpAddr;
+
+use rempart_config::Model;
+use rempart_plan::assert::{Finding, examine_all};
+use rempart_plan::eval::{Arrival, Decider, Evaluator, Mismatch, Packet, Verdict};
+use rempart_plan::nft::{Base, Ruleset};
+use rempart_plan::{Facts, Ids, Plan, Role, World};
+
+const HEAD: &str = r#"
+version = 1
+node = "fw"
+[interface.wan]
+device  = "eth0"
+zone    = "wan"
+address = "203.0.113.2/24"
+gateway = "203.0.113.1"
+[interface.lan]
+device  = "eth1"
+zone    = "lan"
+address = ["192.168.10.254/24", "fd00:10::254/64"]
+[interface.dmz]
+device  = "eth2"
+zone    = "dmz"
+address = ["192.168.20.254/24", "fd00:20::254/64"]
+[host]
+ad  = ["192.168.10.11", "192.168.10.12"]
+web = "192.168.20.11"
+"#;
+
+fn model(rest: &str) -> Model {
+    let text = format!("{HEAD}{rest}");
+    let reading = rempart_config::read(&text);
+    let report = rempart_config::render(&reading.diagnostics, "document", &text, false);
+    reading.model.unwrap_or_else(|| panic!("{report}"))
+}
+
+fn world(model: &Model) -> World {
+    World::new(model, model.node("fw").expect("node"), Role::Active, &Facts::default())
+}
+
+fn packet(world: &World, from: &str, source: &str, destination: &str, protocol: u8, port: u16) -> Packet {
+    let arrival = match from {
+        "firewall" => Arrival::Local,
+        zone => Arrival::Leg(world.legs.iter().position(|l| l.interface.as_str() == zone).expect("leg")),
+    };
+    let address = |a: &str| a.parse::<IpAddr>().expect("address");
+    Packet {
+        arrival,
+        source: address(source),
+        destination: address(destination),
+        protocol,
+        source_port: 50_000,
+        port,
+    }
+}
+
+/// A policy with one of each in; for each packet the verdict, what decides, and both translations.
+#[test]
+fn packets_meet_their_fate() {
+    let model = model(
+        r#"
+[[flow]]
+id      = "site"
+from    = "wan"
+to      = "dmz:web"
+allow   = ["tcp/443"]
+publish = { port = 8443 }
+[[flow]]
+id    = "no-ssh"
+from  = "lan:!ad"
+to    = "any"
+drop  = ["ssh"]
+[[flow]]
+id    = "out"
+from  = "lan"
+to    = "wan"
+allow = ["any"]
+[[flow]]
+id    = "admin"
+from  = "lan:ad"
+to    = "firewall"
+allow = ["ssh"]
+"#,
+    );
+    let world = world(&model);
+    let facts = Facts::default();
+    let evaluator = Evaluator::new(&model, &world, &facts);
+    let flow = |id: &str| {
+        Decider::Flow(model.flows.iter().position(|f| f.label == id).unwrap_or_else(|| panic!("no flow {id}")))
+    };
+    use Verdict::{Allow, Drop, Reject};
+    #[rustfmt::skip]
+    let table = [
+        // from, source, destination, protocol, port → verdict, decider, really goes to, leaves as
+        ("wan", "198.51.100.7", "203.0.113.2", 6, 8443, Allow, flow("site"), Some(("192.168.20.11", 443)), None),
+        ("wan", "198.51.100.7", "203.0.113.2", 6, 443, Drop, Decider::Default, None, None),
+        ("wan", "198.51.100.7", "192.168.20.11", 6, 443, Drop, Decider::Default, None, None),
+        ("lan", "192.168.10.21", "203.0.113.2", 6, 8443, Allow, flow("site"), Some(("192.168.20.11", 443)), None),
+        ("dmz", "192.168.20.12", "203.0.113.2", 6, 8443, Allow, flow("site"), Some(("192.168.20.11", 443)), Some("192.168.20.254")),
+        ("lan", "192.168.10.21", "198.51.100.1", 6, 22, Drop, flow("no-ssh"), None, None),
+        ("lan", "192.168.10.11", "198.51.100.1", 6, 22, Allow, flow("out"), None, Some("203.0.113.2")),
+        ("lan", "192.168.10.11", "192.168.10.254", 6, 22, Allow, flow("admin"), None, None),
+        ("lan", "192.168.10.21", "192.168.20.11", 6, 80, Reject, Decider::Default, None, None),
+        ("lan", "192.168.10.21", "192.168.20.11", 17, 1900, Reject, Decider::Noise, None, None),
+        ("wan", "192.168.10.21", "192.168.20.11", 6, 443, Drop, Decider::AntiSpoof, None, None),
+        ("wan", "10.1.2.3", "203.0.113.2", 6, 8443, Drop, Decider::Impossible, Some(("192.168.20.11", 443)), None),
+        ("firewall", "203.0.113.2", "198.51.100.1", 17, 53, Reject, Decider::Default, None, None),
+    ];
+    for (from, source, destination, protocol, port, verdict, decider, really, leaves) in table {
+        let outcome = evaluator.judge(&packet(&world, from, source, destination, protocol, port));
+        let case = format!("{from} {source} → {destination} {protocol}/{port}");
+        assert_eq!((outcome.verdict, &outcome.decider), (verdict, &decider), "{case}");
+        let went = outcome.translated.map(|(a, p, _)| (a.to_string(), p));
+        assert_eq!(went, really.map(|(a, p): (&str, u16)| (a.to_owned(), p)), "{case}");
+        assert_eq!(outcome.source.map(|(a, _)| a.to_string()), leaves.map(str::to_owned), "{case}");
+    }
+}
+
+/// A packet that one flow nearly matches; the explanation names that flow and the one thing amiss.
+#[test]
+fn near_misses_say_what_is_amiss() {
+    let model = model("[[flow]]\nid = \"site\"\nfrom = \"lan\"\nto = \"dmz:web\"\nallow = [\"https\"]\n");
+    let (world, facts) = (world(&model), Facts::default());
+    let evaluator = Evaluator::new(&model, &world, &facts);
+    let asked = packet(&world, "lan", "192.168.10.21", "192.168.20.11", 6, 80);
+    let explanation = evaluator.explain(&asked).expect("explained");
+    assert_eq!(explanation.near_misses, [(0, "tcp/80 is not in https".to_owned())]);
+    assert!(explanation.summary.contains("no flow from lan to dmz allows it"), "{}", explanation.summary);
+    let flow = &model.flows[0];
+    let (lan, dmz) = (flow.from[0].zone.clone().expect("zone"), flow.to[0].zone.clone().expect("zone"));
+    assert_eq!(evaluator.mismatches(flow, &asked, &lan, &dmz, false), [Mismatch::Service]);
+}
+
+/// Assertions that hold and that do not; what does not hold comes with a packet and the flow that decides.
+#[test]
+fn assertions_are_proved_or_refuted() {
+    let model = model(
+        r#"
+[[flow]]
+id    = "names"
+from  = "dmz"
+to    = "lan:ad"
+allow = ["dns"]
+[[flow]]
+id    = "leak"
+from  = "dmz:web"
+to    = "lan:192.168.10.12"
+allow = ["tcp/389-390"]
+[[flow]]
+id    = "desk"
+from  = "lan"
+to    = "dmz:web"
+allow = ["https"]
+[[check]]
+name  = "dmz never reaches ad except dns"
+from  = "dmz"
+to    = "lan:ad"
+never = "any"
+except = ["dns"]
+[[check]]
+name   = "the first controller only answers names"
+from   = "dmz"
+to     = "lan:192.168.10.11"
+never  = "any"
+except = ["dns"]
+[[check]]
+name   = "desks always reach the site"
+from   = "lan"
+to     = "dmz:web"
+always = ["https"]
+[[check]]
+name   = "desks always reach the site in clear"
+from   = "lan"
+to     = "dmz:web"
+always = ["http"]
+"#,
+    );
+    let findings = examine_all(&model, &Facts::default());
+    let flow_of = |f: &Finding| match f {
+        Finding::Fails(c) => Some(c.flow.map(|i| model.flows[i].label.clone())),
+        Finding::Holds | Finding::Undecided(_) => None,
+    };
+    let found: Vec<_> = findings.iter().map(|(_, f)| flow_of(f)).collect();
+    assert_eq!(found, [Some(Some("leak".to_owned())), None, None, Some(None)]);
+    let Finding::Fails(counterexample) = &findings[0].1 else { panic!("refuted") };
+    assert_eq!(counterexample.source.to_string(), "192.168.20.11");
+    assert_eq!(counterexample.port, 389);
+}
+
+fn ruleset(model: &Model) -> Ruleset {
+    let ids = Ids::default().assign(model);
+    Plan::of(model, model.node("fw").expect("node"), Role::Active, &Facts::default(), &ids).expect("plan").ruleset
+}
+
+/// From a ruleset to itself no element travels; with one host more, only what names it does.
+#[test]
+fn only_the_difference_travels() {
+    let flows = |last: u8| {
+        let flow = |n: u8| {
+            format!("[[flow]]\nid = \"f{n}\"\nfrom = \"lan:192.168.10.{n}\"\nto = \"dmz:web\"\nallow = [\"https\"]\n")
+        };
+        model(&(1..=last).map(flow).collect::<String>())
+    };
+    let (old, new) = (ruleset(&flows(100)), ruleset(&flows(101)));
+    let same = old.script(Base::Ruleset(&old)).text;
+    assert!(!same.contains("element"), "{same}");
+    assert_eq!(old.stamp(), ruleset(&flows(100)).stamp());
+    let script = new.script(Base::Ruleset(&old)).text;
+    let named: Vec<&str> = script.lines().filter(|l| l.contains("192.168.10.101") || l.contains("\"f101\"")).collect();
+    assert_eq!(named.len(), 2, "one map element and one counter reference: {named:#?}");
+    assert!(!script.contains("192.168.10.100 "), "unchanged elements stay where they are");
+}
