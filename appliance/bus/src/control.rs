@@ -20,7 +20,7 @@ pub enum Error {
     LockOut(String),
     /// Something else has to end first: an unconfirmed commit, say. Nothing was changed.
     Busy(String),
-    /// There is no such revision, connection or pending commit.
+    /// There is no such revision or pending commit.
     NotFound(String),
     /// The kernel refused. The last committed revision is in force again.
     Apply(String),

@@ -18,7 +18,7 @@ pub fn integer(lang: Lang, n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(separator);
         }
         out.push(digit);
@@ -85,11 +85,11 @@ pub fn duration(lang: Lang, seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
         0..60 => tr!(lang, "duration-seconds", n = seconds.to_string()),
-        60..3600 if seconds % 60 == 0 => tr!(lang, "duration-minutes", n = minutes.to_string()),
+        60..3600 if seconds.is_multiple_of(60) => tr!(lang, "duration-minutes", n = minutes.to_string()),
         60..3600 => {
             tr!(lang, "duration-minutes-seconds", m = minutes.to_string(), s = (seconds % 60).to_string())
         }
-        3600..86_400 if minutes % 60 == 0 => tr!(lang, "duration-hours", n = hours.to_string()),
+        3600..86_400 if minutes.is_multiple_of(60) => tr!(lang, "duration-hours", n = hours.to_string()),
         3600..86_400 => {
             tr!(lang, "duration-hours-minutes", h = hours.to_string(), m = (minutes % 60).to_string())
         }

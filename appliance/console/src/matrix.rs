@@ -88,7 +88,7 @@ impl Matrix {
                 let here = |f: &FlowStatus| f.from_zones.contains(from) && f.to_zones.contains(to);
                 let inside: Vec<usize> = (0..flows.len()).filter(|i| here(&flows[*i])).collect();
                 let odd = inside.iter().copied().filter(|i| odd[*i]).collect();
-                Cell { passage: passage(flows, &inside), flows: inside, odd }
+                Cell { passage: passage(flows, &inside, from, to), flows: inside, odd }
             })
             .collect();
         Matrix { zones, cells }
@@ -100,10 +100,10 @@ impl Matrix {
     }
 }
 
-fn passage(flows: &[FlowStatus], inside: &[usize]) -> Passage {
+fn passage(flows: &[FlowStatus], inside: &[usize], from: &str, to: &str) -> Passage {
     let mut passage = Passage::None;
     for f in inside.iter().map(|i| &flows[*i]).filter(|f| f.active) {
-        let whole = f.services == "any" && !f.from.contains(':') && !f.to.contains(':');
+        let whole = f.services == "any" && covers(&f.from, from) && covers(&f.to, to);
         match (f.action.as_str(), whole) {
             // The first flow that matches decides: nothing after it counts.
             ("allow", true) if passage == Passage::None => return Passage::All,
@@ -117,6 +117,11 @@ fn passage(flows: &[FlowStatus], inside: &[usize]) -> Passage {
         }
     }
     passage
+}
+
+/// Whether one side of a flow, as written, is the whole of a zone: `lan`, `any`, but not `lan:printers`.
+fn covers(side: &str, zone: &str) -> bool {
+    side.split(", ").any(|end| end == zone || (end == "any" && zone != "firewall"))
 }
 
 /// What is odd about the flow at `index`.
@@ -206,8 +211,8 @@ mod tests {
         let none = flow("deny", "lan", "dmz", "any", 1);
         let but = flow("deny", "lan", "dmz:db", "any", 1);
         let off = FlowStatus { active: false, ..all.clone() };
-        assert_eq!(passage_of(&[all.clone()]), Passage::All);
-        assert_eq!(passage_of(&[some.clone()]), Passage::Some);
+        assert_eq!(passage_of(std::slice::from_ref(&all)), Passage::All);
+        assert_eq!(passage_of(std::slice::from_ref(&some)), Passage::Some);
         assert_eq!(passage_of(&[none.clone(), all.clone()]), Passage::None);
         assert_eq!(passage_of(&[some, none]), Passage::Some);
         assert_eq!(passage_of(&[but, all]), Passage::Some);

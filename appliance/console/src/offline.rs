@@ -1,41 +1,16 @@
-//! Owns what can be said about a document without the daemon: whether it reads and makes sense.
+//! Owns what can be said without the daemon: whether a document reads and makes sense, and what is known by name.
 //!
-//! What takes the state of the node (leases, resolved names, the lock-out check) is left to the daemon.
+//! What takes the state of the node (leases, resolved names, the calendar, the lock-out check) is left to the
+//! daemon.
 
-use rempart_bus::documents::{AssertionResult, CheckReport, Diagnosis};
-use rempart_config::{Diagnostic, Model, Severity};
+use rempart_bus::documents::CheckReport;
+use rempart_bus::review;
+use rempart_plan::Facts;
 
-/// Checks a document as the daemon would, as far as that is possible without it.
+/// Checks a document as the daemon would, with no facts but the document's own: names that are looked up have no
+/// addresses and every flow is in force.
 pub fn check(text: &str, name: &str, colour: bool) -> CheckReport {
-    let reading = rempart_config::read(text);
-    CheckReport {
-        valid: reading.model.is_some(),
-        diagnostics: reading.diagnostics.iter().map(|d| diagnosis(d, text)).collect(),
-        rendered: rempart_config::render(&reading.diagnostics, name, text, colour),
-        assertions: reading.model.as_ref().map(assertions).unwrap_or_default(),
-    }
-}
-
-fn diagnosis(d: &Diagnostic, text: &str) -> Diagnosis {
-    let (line, column) = rempart_config::position(text, d.span.start);
-    let severity = match d.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
-    Diagnosis {
-        severity: severity.to_owned(),
-        code: d.code.to_owned(),
-        message: d.message.clone(),
-        line,
-        column,
-        hint: d.hint.clone(),
-    }
-}
-
-/// The document's assertions, evaluated with no facts but the document's own.
-fn assertions(_model: &Model) -> Vec<AssertionResult> {
-    // The evaluator of `rempart_plan` is called here once it can be; until then only the daemon answers.
-    Vec::new()
+    review::check(text, name, &Facts::default(), colour).0
 }
 
 /// A service that every document knows by name.

@@ -4,7 +4,8 @@
 
 use rempart_bus::documents::{FlowStatus, InterfaceStatus};
 
-use crate::id;
+use crate::lang::Lang;
+use crate::{id, tr};
 
 /// What a colour would say. How it looks is decided by whoever paints.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -84,6 +85,14 @@ pub fn assertion(holds: bool) -> Sign {
         sign("●", id!("assertion-holds"), Tone::Good)
     } else {
         sign("✗", id!("assertion-fails"), Tone::Bad)
+    }
+}
+
+/// What a person calls a flow, short enough for a column: one without an `id` is named by its line.
+pub fn label(lang: Lang, label: &str) -> String {
+    match label.strip_prefix("flow at line ") {
+        Some(line) => tr!(lang, "flow-at-line", line = line),
+        None => label.to_owned(),
     }
 }
 

@@ -35,6 +35,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_secs(10);
 /// Longest confirm countdown, in seconds: a day.
 const MAX_CONFIRM_S: u32 = 86_400;
+/// What complaints about files of the state begin with: they stay until the daemon is started again.
+const STATE: &str = "state ";
 /// Longest comment and author that a revision keeps, in characters.
 const MAX_WORDS: usize = 1_000;
 
@@ -89,6 +91,7 @@ impl Control {
     /// or the one on trial, into force.
     pub async fn start(node: String, store: Store, engine: Engine) -> anyhow::Result<Self> {
         let (gatherer, news) = Gatherer::new();
+        let damaged = store.repair();
         let remembered = store.remembered();
         let mut facts = Facts { leases: remembered.leases, ..Facts::default() };
         for (name, addresses) in remembered.names {
@@ -113,6 +116,10 @@ impl Control {
             monitor: monitor()?,
             due: None,
         };
+        for (name, message) in damaged {
+            warn!(message, "the state is damaged");
+            control.complain(&format!("{STATE}{name}"), "state-damaged", message);
+        }
         control.engine.recover(&control.store).await?;
         control.resume().await?;
         Ok(control)
@@ -414,8 +421,10 @@ impl Control {
             }
         };
         self.pending = pending;
-        if self.pending.is_none() {
-            self.keep(revision)?;
+        if self.pending.is_none()
+            && let Err(error) = self.keep(revision)
+        {
+            return Err(self.back_out(revision, error).await);
         }
         info!(revision, author = about.author, comment = about.comment, cut = applied.cut, "committed");
         Ok(CommitReport {
@@ -428,17 +437,44 @@ impl Control {
         })
     }
 
+    /// Takes back a policy that is in force but cannot be noted as the committed one.
+    async fn back_out(&mut self, revision: u32, error: Error) -> Error {
+        let back = match self.store.current() {
+            Ok(Some(current)) => self.enforce(current).await.map(drop),
+            // The first revision: there is nothing to go back to, and a policy is better than none.
+            Ok(None) => Ok(()),
+            Err(error) => Err(failed(error)),
+        };
+        if let Err(back) = back {
+            warn!(revision, error = %back, "cannot go back");
+            self.complain("apply", "apply-failed", format!("revision {revision} is not committed, and in force: {back}"));
+            self.due = Some(Instant::now() + RETRY);
+        }
+        if let Err(error) = self.store.discard(revision) {
+            warn!(revision, %error, "a revision that was not committed cannot be removed");
+        }
+        error
+    }
+
     /// Makes the revision in force the committed one.
     fn keep(&mut self, revision: u32) -> Result<(), Error> {
         self.store.set_current(revision).map_err(failed)?;
-        self.store.set_pending(None).map_err(failed)?;
         self.pending = None;
-        // A candidate that is in force now is no candidate any more; another one is somebody's work.
-        let candidate = self.store.candidate().map_err(failed)?;
-        if self.running.as_ref().is_some_and(|r| candidate.as_ref() == Some(&r.document)) {
-            self.store.set_candidate(None).map_err(failed)?;
+        // It is committed. What is left is tidying, which the next commit can do as well.
+        if let Err(error) = self.tidy() {
+            warn!(revision, %error, "committed, but the state folder cannot be tidied");
         }
-        self.store.prune().map_err(failed)
+        Ok(())
+    }
+
+    fn tidy(&self) -> Result<(), StoreError> {
+        self.store.set_pending(None)?;
+        // A candidate that is in force now is no candidate any more; another one is somebody's work.
+        let candidate = self.store.candidate()?;
+        if self.running.as_ref().is_some_and(|r| candidate.as_ref() == Some(&r.document)) {
+            self.store.set_candidate(None)?;
+        }
+        self.store.prune()
     }
 
     /// Refuses a document under which the session that commits it could not be opened again.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! STATE/current              the number of the committed revision
-//! STATE/revisions/N/         document.toml, about.json
+//! STATE/revisions/N/         document.toml, about.json; `committed` once it was the committed one
 //! STATE/candidate.toml       loaded and not committed yet
 //! STATE/pending.json         a commit that waits for confirmation; `current` is still the one before
 //! STATE/journal.json         an apply in progress: steps done so far, to be undone after a crash
@@ -10,7 +10,8 @@
 //! STATE/facts.json           last leases and resolved names
 //! ```
 //!
-//! `current` moves last: whatever happens before, the machine comes back with the revision before.
+//! `current` moves last: whatever happens before, the machine comes back with the revision before. A file that a
+//! failing disk tore is set aside at the start ([`Store::repair`]): none of them keeps a policy from coming into force.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,6 +24,7 @@ use rempart_plan::net::Step;
 use rempart_plan::{Ids, Lease};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tracing::warn;
 
 use crate::disk;
 
@@ -33,7 +35,7 @@ pub const MAX_REVISIONS: u32 = 500;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk.
-    #[error("{path}: {source}; nothing was committed, what was in force stays in force")]
+    #[error("{path}: {source}; what was in force stays in force")]
     Io {
         /// Where.
         path: PathBuf,
@@ -97,7 +99,68 @@ impl Store {
     /// Makes `revision` the committed one.
     pub fn set_current(&self, revision: u32) -> Result<(), StoreError> {
         let text = format!("{revision}\n");
-        disk::write(&self.at("current"), text.as_bytes()).map_err(|e| self.error("current", e))
+        disk::write(&self.at("current"), text.as_bytes()).map_err(|e| self.error("current", e))?;
+        // Only of use should `current` itself be lost, so it is no reason to fail.
+        if let Err(error) = disk::write(&self.at(&format!("revisions/{revision}/committed")), b"") {
+            warn!(revision, %error, "the revision cannot be marked as committed");
+        }
+        Ok(())
+    }
+
+    /// Sets aside what cannot be read, and finds the last good revision where the committed one is lost. Returns
+    /// what a person should know, by file.
+    pub fn repair(&self) -> Vec<(String, String)> {
+        let mut told = Vec::new();
+        self.set_aside("ids.json", self.ids().is_ok(), "the flows are counted from zero again", &mut told);
+        self.set_aside("candidate.toml", self.candidate().is_ok(), "load the candidate again", &mut told);
+        let trial = self.pending();
+        let whole = trial.as_ref().is_ok_and(|p| p.as_ref().is_none_or(|p| self.is_whole(p.revision)));
+        self.set_aside("pending.json", whole, "the commit on trial is taken back", &mut told);
+        let lost = "steps of an interrupted commit may be left in the network until the next one";
+        self.set_aside("journal.json", self.journal().is_ok(), lost, &mut told);
+        self.repair_current(&mut told);
+        told
+    }
+
+    fn set_aside(&self, name: &str, readable: bool, consequence: &str, told: &mut Vec<(String, String)>) {
+        if readable {
+            return;
+        }
+        let (from, to) = (self.at(name), self.at(&format!("{name}.damaged")));
+        let done = match fs::rename(&from, &to) {
+            Ok(()) => format!("it was set aside as {}", to.display()),
+            Err(error) => format!("it cannot be set aside either: {error}"),
+        };
+        told.push((name.into(), format!("{} is damaged; {done}; {consequence}", from.display())));
+    }
+
+    fn repair_current(&self, told: &mut Vec<(String, String)>) {
+        let claimed = match self.current() {
+            Ok(Some(revision)) if self.is_whole(revision) => return,
+            // Nothing was ever committed.
+            Ok(None) if !self.at("current").exists() => return,
+            Ok(claimed) => claimed,
+            Err(_) => None,
+        };
+        let claimed = claimed.map_or_else(|| "which one it is cannot be read".into(), |n| format!("revision {n}"));
+        let committed = |n: &u32| self.at(&format!("revisions/{n}/committed")).exists() && self.is_whole(*n);
+        let last_good = self.numbers().unwrap_or_default().into_iter().rev().find(committed);
+        let (path, done) = (self.at("current"), match last_good {
+            Some(revision) => match self.set_current(revision) {
+                Ok(()) => format!("revision {revision}, the last whole one, is in force instead"),
+                Err(error) => format!("revision {revision} is whole, but cannot be put in its place: {error}"),
+            },
+            None => "no other was ever committed: commit a document".into(),
+        });
+        told.push(("current".into(), format!("{}: the committed revision ({claimed}) is damaged; {done}", path.display())));
+    }
+
+    /// Whether a revision is as it was written.
+    fn is_whole(&self, revision: u32) -> bool {
+        match (self.about(revision), self.document(revision)) {
+            (Ok(about), Ok(document)) => about.digest == digest(&document),
+            (Err(_), _) | (_, Err(_)) => false,
+        }
     }
 
     /// Keeps a document as a new revision, which is not committed by that.
@@ -139,10 +202,14 @@ impl Store {
     pub fn history(&self) -> Result<Vec<Revision>, StoreError> {
         let current = self.current()?;
         let numbers = self.numbers()?;
-        let about = numbers.iter().rev().map(|n| {
-            self.about(*n).map(|about| Revision { current: Some(about.number) == current, ..about })
+        let about = numbers.iter().rev().filter_map(|n| match self.about(*n) {
+            Ok(about) => Some(Revision { current: Some(about.number) == current, ..about }),
+            Err(error) => {
+                warn!(revision = n, %error, "a revision cannot be read and is left out");
+                None
+            }
         });
-        about.collect()
+        Ok(about.collect())
     }
 
     /// Removes the oldest revisions beyond [`MAX_REVISIONS`].
@@ -276,6 +343,13 @@ mod tests {
             [(2, false), (1, true)]
         );
         assert_eq!(store.document(2).expect("document"), "version = 1\n# two\n");
+        store.set_current(2).expect("current");
+        fs::write(root.join("revisions/2/document.toml"), "ver").expect("torn");
+        fs::write(root.join("ids.json"), "{").expect("torn");
+        let told: Vec<_> = store.repair().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(told, ["ids.json", "current"]);
+        assert_eq!(store.current().expect("current"), Some(1));
+        assert!(store.repair().is_empty());
         store.discard(2).expect("discard");
         assert!(matches!(store.document(2), Err(StoreError::NoRevision(2))));
         fs::remove_dir_all(root).expect("clean");

@@ -252,7 +252,9 @@ impl<'a> Session<'a> {
 
     /// Whether an answer can come out of a device. What the node itself sends is answered inside.
     fn is_answerable(&self, packet: &Packet) -> bool {
-        packet.arrival != Arrival::Local && is_tracked(packet) && self.policy.plan.world.leg_towards(packet.source).is_some()
+        // Of protocols that it does not know the kernel wants a checksum over all (`nf_reject_verify_csum`).
+        let known = has_ports(packet.protocol) || matches!(packet.protocol, ICMP | ICMP6 | 47 | 50);
+        known && packet.arrival != Arrival::Local && is_tracked(packet) && self.policy.plan.world.leg_towards(packet.source).is_some()
     }
 }
 

@@ -190,7 +190,11 @@ impl<'a> Traffic<'a> {
         let broken = packet.protocol == UDP_LITE;
         // The node sends none itself.
         let redirect = packet.arrival == Arrival::Local && (packet.protocol, packet.port) == (ICMP6, 137);
-        source && destination && !redirect && !loopback && !group && !broken
+        // An echo to a router's anycast address is answered under another one, which tracking does not recognise.
+        let networks = self.policy.plan.world.legs.iter().flat_map(|l| &l.addresses);
+        let anycast = packet.protocol == ICMP6
+            && networks.filter(|n| n.addr().is_ipv6()).any(|n| n.network() == packet.destination);
+        source && destination && !anycast && !redirect && !loopback && !group && !broken
     }
 
     fn in_side(&self, r: &mut Random, ends: &[Endpoint], family: Family) -> Option<IpAddr> {

@@ -65,7 +65,7 @@ kill-done = { $count ->
 }
 kill-no-flow = no connection of a flow “{ $flow }”
 load-done = The candidate is loaded: see it with “rempart diff”, put it into force with “rempart commit”.
-check-offline = rempartd does not answer: only the document itself is checked, not its assertions.
+check-offline = rempartd does not answer: checked without what only it knows, such as leases and resolved names.
 check-valid = ● The document is good.
 check-invalid = ✗ The document may not be committed.
 assertion-line = { $sign }: { $name } (line { $line })

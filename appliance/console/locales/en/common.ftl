@@ -31,6 +31,7 @@ action-deny = denied
 action-reject = rejected
 action-drop = dropped
 action-unknown = unknown
+flow-at-line = line { $line }
 flow-inactive = off
 flow-unused = unused
 flow-active = in use

@@ -65,7 +65,7 @@ kill-done = { $count ->
 }
 kill-no-flow = aucune connexion d’un flux « { $flow } »
 load-done = Le candidat est chargé : voyez-le avec « rempart diff », mettez-le en vigueur avec « rempart commit ».
-check-offline = rempartd ne répond pas : seul le document est vérifié, pas ses assertions.
+check-offline = rempartd ne répond pas : vérifié sans ce que lui seul connaît, comme les baux et les noms résolus.
 check-valid = ● Le document est bon.
 check-invalid = ✗ Le document ne peut pas être validé.
 assertion-line = { $sign } : { $name } (ligne { $line })

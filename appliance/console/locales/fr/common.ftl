@@ -31,6 +31,7 @@ action-deny = refusé
 action-reject = rejeté
 action-drop = ignoré
 action-unknown = inconnu
+flow-at-line = ligne { $line }
 flow-inactive = éteint
 flow-unused = inutilisé
 flow-active = utilisé

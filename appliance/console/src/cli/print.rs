@@ -41,7 +41,7 @@ pub fn endpoint(address: &std::net::IpAddr, port: u16) -> String {
 /// Where a packet goes, or what kind of ICMP message it is.
 pub fn target(protocol: &str, address: &std::net::IpAddr, port: u16) -> String {
     match protocol {
-        "icmp" | "icmpv6" => address.to_string(),
+        "icmp" | "icmp6" => address.to_string(),
         _ => endpoint(address, port),
     }
 }

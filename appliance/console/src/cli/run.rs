@@ -243,7 +243,10 @@ async fn kill(console: &Console, args: KillArgs) -> Result<(), Stop> {
     };
     let request = Request::Kill(ids);
     let answer = ask(&bus, &request).await?;
-    console.answer(&request, answer)
+    let none = Reply::parse(&request, answer.clone())? == Reply::Number(0);
+    console.answer(&request, answer)?;
+    // They had ended before, or were never there.
+    if none { Err(Stop::Refused) } else { Ok(()) }
 }
 
 async fn log(console: &Console, follow: bool) -> Result<(), Stop> {

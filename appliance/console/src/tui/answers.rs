@@ -20,7 +20,7 @@ const SLOW_PERIOD_S: u64 = 3;
 pub fn tick(m: &mut Model, now: Timestamp) -> Vec<Effect> {
     m.now = now;
     m.ticks += 1;
-    polls(m, m.ticks % SLOW_PERIOD_S == 0)
+    polls(m, m.ticks.is_multiple_of(SLOW_PERIOD_S))
 }
 
 /// What to ask for now; `all` includes what changes slowly.

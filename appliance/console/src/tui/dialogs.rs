@@ -29,12 +29,15 @@ pub fn open_text(m: &mut Model, request: Request) -> Vec<Effect> {
 
 /// The form in front of a commit or roll-back.
 pub fn open_commit(m: &mut Model, target: Target) -> Vec<Effect> {
+    // The first revision of all has nothing to go back to.
+    let first = m.status.as_ref().is_some_and(|s| s.revision.is_none());
+    let confirm = if first { "" } else { CONFIRM_DEFAULT };
     let form = CommitForm {
         target,
         diff: None,
         check: None,
         comment: Input::default(),
-        confirm: Input { text: CONFIRM_DEFAULT.to_owned() },
+        confirm: Input { text: confirm.to_owned() },
         focus: 0,
         scroll: 0,
         sending: false,

@@ -32,6 +32,7 @@ pub const INPUT_MAX: usize = 200;
 
 /// What happened.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few a second, each moved once")]
 pub enum Message {
     /// A key.
     Key(KeyEvent),

@@ -268,8 +268,9 @@ fn on_configuration_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
 fn explain_form(m: &Model) -> ExplainForm {
     let service = |protocol: &str, port: u16| match protocol {
         "tcp" | "udp" | "sctp" | "dccp" => format!("{protocol}/{port}"),
-        "icmp" | "icmpv6" => format!("{protocol}/{port}"),
-        other => format!("proto/{other}"),
+        "icmp" | "icmp6" => format!("{protocol}/{port}"),
+        // `gre` is a service by its name, and `proto/89` is one as it is.
+        other => other.to_owned(),
     };
     let known = match m.screen {
         Screen::Connections => m.shown_connections().get(m.connections.cursor).map(|c| {

@@ -201,10 +201,18 @@ fn a_time_that_cannot_be_read_commits_nothing() {
 }
 
 #[test]
+fn the_first_commit_has_nothing_to_go_back_to() {
+    let status = rempart_bus::documents::Status { revision: None, ..fixtures::status() };
+    let m = give(filled(Lang::En, true), Request::Status, Reply::Status(Box::new(status)));
+    let m = press(m, "5c");
+    assert!(matches!(m.dialogs.last(), Some(Dialog::Commit(form)) if form.confirm.text.is_empty()));
+}
+
+#[test]
 fn a_roll_back_shows_its_diff_first() {
     let (m, effects) = typed(filled(Lang::En, true), "5_b");
     let shown = Request::Diff("running".into(), "11".into());
-    assert_eq!(calls(effects), [shown.clone()]);
+    assert_eq!(calls(effects), std::slice::from_ref(&shown));
     let m = give(m, shown, Reply::Text(fixtures::DIFF.into()));
     let (_, effects) = typed(m, ">");
     assert!(matches!(&calls(effects)[..], [Request::Rollback(11, _)]));

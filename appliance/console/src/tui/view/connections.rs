@@ -11,7 +11,7 @@ use crate::tr;
 use crate::tui::grid::{Cell, Column, Grid, page};
 use crate::tui::model::Model;
 use crate::tui::theme::Theme;
-use crate::words::Tone;
+use crate::words::{self, Tone};
 
 /// The lines of the screen.
 pub fn lines(m: &Model, theme: Theme, width: usize, height: usize) -> Vec<Line<'static>> {
@@ -70,7 +70,10 @@ fn row(m: &Model, c: &Connection) -> Vec<Cell> {
         (c.protocol.clone(), tone),
         (endpoint(&c.source, c.source_port), Tone::Plain),
         (target(&c.protocol, &c.destination, c.destination_port), Tone::Plain),
-        (if c.flow_label.is_empty() { "-".to_owned() } else { c.flow_label.clone() }, Tone::Accent),
+        (
+            if c.flow_label.is_empty() { "-".to_owned() } else { words::label(lang, &c.flow_label) },
+            Tone::Accent,
+        ),
         (c.age_s.map_or("-".to_owned(), |s| short_duration(lang, s)), Tone::Plain),
         (short_duration(lang, c.timeout_s.into()), Tone::Plain),
         (bytes(lang, c.bytes_in.saturating_add(c.bytes_out)), Tone::Plain),

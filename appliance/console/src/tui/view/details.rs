@@ -94,7 +94,7 @@ pub fn connection(m: &Model, c: &Connection, theme: Theme) -> Vec<Line<'static>>
     s.add(tr!(lang, "detail-protocol"), c.protocol.as_str());
     s.add(tr!(lang, "detail-source"), endpoint(&c.source, c.source_port));
     s.add(tr!(lang, "detail-destination"), target(&c.protocol, &c.destination, c.destination_port));
-    if matches!(c.protocol.as_str(), "icmp" | "icmpv6") {
+    if matches!(c.protocol.as_str(), "icmp" | "icmp6") {
         s.add(tr!(lang, "detail-icmp-type"), c.destination_port.to_string());
     }
     if let Some((address, port)) = &c.translated_destination {
@@ -133,7 +133,7 @@ pub fn entry(m: &Model, e: &LogEntry, theme: Theme) -> Vec<Line<'static>> {
     s.add(tr!(lang, "detail-protocol"), e.protocol.as_str());
     s.add(tr!(lang, "detail-source"), endpoint(&e.source, e.source_port));
     s.add(tr!(lang, "detail-destination"), target(&e.protocol, &e.destination, e.destination_port));
-    if matches!(e.protocol.as_str(), "icmp" | "icmpv6") {
+    if matches!(e.protocol.as_str(), "icmp" | "icmp6") {
         s.add(tr!(lang, "detail-icmp-type"), e.destination_port.to_string());
     }
     s.add(tr!(lang, "detail-length"), bytes(lang, e.length_bytes.into()));

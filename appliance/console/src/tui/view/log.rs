@@ -50,14 +50,14 @@ fn row(m: &Model, e: &LogEntry) -> Vec<Cell> {
         (e.source.to_string(), Tone::Plain),
         (e.destination.to_string(), Tone::Plain),
         (service(e), Tone::Plain),
-        (e.reason.clone(), Tone::Accent),
+        (words::label(m.lang, &e.reason), Tone::Accent),
     ]
 }
 
 /// Protocol with its port or type: `tcp/443`.
 fn service(e: &LogEntry) -> String {
     match (e.protocol.as_str(), e.destination_port) {
-        ("icmp" | "icmpv6", kind) => format!("{}/{kind}", e.protocol),
+        ("icmp" | "icmp6", kind) => format!("{}/{kind}", e.protocol),
         (protocol, 0) => protocol.to_owned(),
         (protocol, port) => format!("{protocol}/{port}"),
     }

@@ -130,7 +130,7 @@ pub fn flow_table(
 fn flow_row(m: &Model, f: &FlowStatus) -> Vec<grid::Cell> {
     let (action, state) = (words::action(&f.action), words::flow(f));
     vec![
-        (f.label.clone(), Tone::Accent),
+        (words::label(m.lang, &f.label), Tone::Accent),
         (format!("{} {}", action.glyph, tr!(m.lang, action.word)), action.tone),
         (f.from.clone(), Tone::Plain),
         (f.to.clone(), Tone::Plain),

@@ -1,0 +1,1 @@
+//! VRRP and CARP.

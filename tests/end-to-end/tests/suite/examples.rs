@@ -1,0 +1,37 @@
+//! The other example.
+
+use rempart_end_to_end::{Stage, datatel, example};
+use rempart_lab::{Lab, Topology, Transport, skip_unless_root, wait_until};
+
+/// In: the example of one box in its public network. Out: it commits without a fault, publishes its site and filters by address.
+#[test]
+fn billu_stands() {
+    skip_unless_root!();
+    let file = example("billu.toml");
+    let lab = Lab::builder().topology(Topology::of_document(&file).expect("a topology")).up().expect("a lab");
+    let node = lab.start_node("fw").expect("a node");
+    node.commit(&file, "billu").expect("a commit");
+    let stage = Stage { node, lab };
+    let faults = stage.faults();
+    assert!(faults.iter().all(|f| f.contains("name-unresolved")), "{faults:?}");
+    let site = stage.host("cli-wan").http_get("http://203.0.113.2/", std::time::Duration::from_secs(3));
+    assert_eq!(site.expect("a page").body, "srv-ebrigade\n");
+    let refused = stage.host("cli-wan").probe(Transport::Tcp, "203.0.113.4:990".parse().unwrap()).run().expect("a probe");
+    assert!(!refused.passes(), "only customers may");
+    let found = || stage.faults().is_empty();
+    assert!(wait_until(rempart_end_to_end::SOON * 2, found), "the operator's name is found: {:?}", stage.faults());
+}
+
+/// In: the other node's half of the example of two boxes. Out: the second node commits the same document with its own addresses.
+#[test]
+fn the_second_node_takes_the_same_document() {
+    skip_unless_root!();
+    let file = example("datatel.toml");
+    let topology = Topology::of_document(&file).expect("a topology").only_router("rte02");
+    let lab = Lab::builder().topology(topology).up().expect("a lab");
+    let node = lab.start_node("rte02").expect("a node");
+    node.commit(&file, "datatel").expect("a commit");
+    let stage = Stage { node, lab };
+    assert!(stage.snapshot().addresses.contains("192.168.10.2/24"));
+    assert_eq!(stage.node.must(&["show", "1"]).expect("a document"), datatel().text());
+}

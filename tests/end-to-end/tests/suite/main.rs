@@ -1,0 +1,14 @@
+//! The product as its users see it. One lab for each test; without root all of them are skipped, and say so.
+
+mod atomic;
+mod commits;
+mod connections;
+mod damage;
+mod dhcp;
+mod examples;
+mod explain;
+mod nat;
+mod policy;
+mod protect;
+mod refusals;
+mod reload;
