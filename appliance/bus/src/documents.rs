@@ -291,6 +291,9 @@ pub struct AssertionResult {
 pub struct CheckReport {
     /// Whether the document may be committed.
     pub valid: bool,
+    /// SHA-256 of the document, in hex; empty where it was not worked out.
+    #[serde(default)]
+    pub digest: String,
     /// Errors and warnings.
     pub diagnostics: Vec<Diagnosis>,
     /// The same, printed with the lines they speak of.
@@ -304,6 +307,9 @@ pub struct CheckReport {
 pub struct CommitRequest {
     /// The document; `None` is the candidate.
     pub document: Option<String>,
+    /// SHA-256 of the document that the person was shown: another one is not committed in its place.
+    #[serde(default)]
+    pub shown: Option<String>,
     /// Who.
     pub author: String,
     /// Why.

@@ -15,6 +15,7 @@ pub fn check(document: &str, file: &str, facts: &Facts, colour: bool) -> (CheckR
     let assertions = reading.model.as_ref().map(|model| assertions(model, facts)).unwrap_or_default();
     let report = CheckReport {
         valid: reading.model.is_some() && assertions.iter().all(|a| a.holds),
+        digest: String::new(),
         diagnostics: reading.diagnostics.iter().map(|d| diagnosis(d, document)).collect(),
         rendered: rempart_config::render(&reading.diagnostics, file, document, colour),
         assertions,

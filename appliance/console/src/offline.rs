@@ -29,6 +29,13 @@ pub fn schema() -> String {
     format!("{:#}", rempart_config::schema())
 }
 
+/// The same list as [`services`], as JSON.
+pub fn services_json() -> String {
+    let all = rempart_config::services();
+    let all = all.map(|s| serde_json::json!({ "name": s.name, "elements": s.elements, "about": s.description }));
+    serde_json::Value::from_iter(all).to_string()
+}
+
 /// Every service that needs no definition, by name.
 pub fn services() -> Vec<Service> {
     let all = rempart_config::services().map(|s| Service {

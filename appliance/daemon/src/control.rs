@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use crate::engine::{Applied, Engine, Subject};
+use crate::engine::{Applied, Engine, Journalling, Subject};
 use crate::gather::{Gatherer, News};
 use crate::log::{Directory, Log, timestamp};
 use crate::report::Rates;
@@ -157,7 +157,7 @@ impl Control {
             Error::Failed(format!("the document of revision {revision} cannot be read by this version"))
         })?;
         let ready = self.prepare(model).await?;
-        self.put_in_force(revision, document, ready).await
+        self.put_in_force(revision, document, ready, Journalling::IfPossible).await
     }
 
     /// Turns until the callers are gone.
@@ -192,6 +192,10 @@ impl Control {
             if let Err(error) = self.go_back().await {
                 warn!(%error, "cannot go back");
             }
+        }
+        if self.running.is_some() && self.engine.notices_loss().await {
+            warn!("somebody has removed the table of the policy: putting it back");
+            self.due = Some(Instant::now());
         }
         if let Some(running) = &self.running
             && facts::inactive_flows(&running.model, &local_time(&running.model)) != self.facts.inactive
@@ -281,7 +285,7 @@ impl Control {
             Ok(plan) => {
                 let subject =
                     Subject { plan: &plan, model: &running.model, facts: &self.facts, ids: &self.ids };
-                let done = self.engine.apply(subject, &self.store).await;
+                let done = self.engine.apply(subject, &self.store, Journalling::IfPossible).await;
                 done.map(|applied| (plan, applied)).map_err(|e| e.to_string())
             }
             Err(error) => Err(error.to_string()),
@@ -332,13 +336,17 @@ impl Control {
         revision: u32,
         document: String,
         ready: Ready,
+        journalling: Journalling,
     ) -> Result<Applied, Error> {
         let Ready { model, node, plan, facts, ids } = ready;
-        // On disk before any packet carries them: a number is never given twice.
-        self.store.set_ids(&ids).map_err(failed)?;
+        // On disk before any packet carries them: a number is never given twice. A full disk must not keep an
+        // older revision, whose flows all have theirs, from coming back.
+        if ids != self.ids {
+            self.store.set_ids(&ids).map_err(failed)?;
+        }
         let subject = Subject { plan: &plan, model: &model, facts: &facts, ids: &ids };
-        let applied =
-            self.engine.apply(subject, &self.store).await.map_err(|e| Error::Apply(e.to_string()))?;
+        let applied = self.engine.apply(subject, &self.store, journalling).await;
+        let applied = applied.map_err(|e| Error::Apply(e.to_string()))?;
         self.gatherer.follow(&model, &plan.network.dhcp, &facts.leases, &self.node);
         self.missing.clone_from(&applied.missing);
         self.complaints
@@ -384,12 +392,18 @@ impl Control {
             None => self.candidate().map_err(failed)?,
         };
         let (report, model) = self.examine(&document);
+        if request.shown.as_ref().is_some_and(|shown| *shown != report.digest) {
+            let message = "the candidate has changed since it was shown: look at it again. Nothing was changed";
+            return Err(Error::Busy(message.into()));
+        }
         let Some(model) = model else { return Err(Error::Invalid(json(&report)?)) };
         if !report.valid {
             return Err(Error::Assertion(json(&report)?));
         }
         let ready = self.prepare(model).await?;
-        if let (Some(session), false) = (&request.session, request.force) {
+        if let (Some(session), false) = (&request.session, request.force)
+            && self.is_ours(&ready, session).await
+        {
             self.check_lock_out(&ready, session)?;
         }
 
@@ -412,11 +426,13 @@ impl Control {
             let _ = self.store.discard(revision);
             return Err(failed(error));
         }
-        let applied = match self.put_in_force(revision, document, ready).await {
+        let applied = match self.put_in_force(revision, document, ready, Journalling::Required).await {
             Ok(applied) => applied,
             Err(error) => {
-                self.store.set_pending(None).map_err(failed)?;
-                self.store.discard(revision).map_err(failed)?;
+                let forgotten = self.store.set_pending(None).and_then(|()| self.store.discard(revision));
+                if let Err(error) = forgotten {
+                    warn!(revision, %error, "a revision that was not committed cannot be removed");
+                }
                 return Err(error);
             }
         };
@@ -477,6 +493,14 @@ impl Control {
         self.store.prune()
     }
 
+    /// Whether a session is to this node: whoever uses a lab over SSH has one to the machine that the lab is on.
+    async fn is_ours(&self, ready: &Ready, session: &rempart_bus::documents::Session) -> bool {
+        match self.engine.links().observe(&ready.plan.network).await {
+            Ok(observed) => observed.addresses.iter().any(|(_, net)| net.addr() == session.server),
+            Err(_) => true,
+        }
+    }
+
     /// Refuses a document under which the session that commits it could not be opened again.
     fn check_lock_out(&self, ready: &Ready, session: &rempart_bus::documents::Session) -> Result<(), Error> {
         let evaluator = Evaluator::new(&ready.model, &ready.plan.world, &ready.facts);
@@ -532,11 +556,21 @@ impl Control {
         let current = self.store.current().map_err(failed)?.ok_or_else(nothing_pending)?;
         self.enforce(current).await?;
         self.pending = None;
-        self.store.set_pending(None).map_err(failed)?;
-        // What was tried stays at hand as the candidate.
-        self.store.set_candidate(trial.as_deref()).map_err(failed)?;
         info!(revision = current, "went back");
+        if let Err(error) = self.forget_trial(trial.as_deref()) {
+            // The note has a deadline: after a restart it counts for nothing.
+            warn!(%error, "went back, but the state folder cannot be tidied");
+        }
         Ok(current)
+    }
+
+    fn forget_trial(&self, document: Option<&str>) -> Result<(), StoreError> {
+        self.store.set_pending(None)?;
+        // What was tried stays at hand as the candidate, unless somebody has put other work there.
+        if self.store.candidate()?.is_none() {
+            self.store.set_candidate(document)?;
+        }
+        Ok(())
     }
 
     /// The candidate, or else the running document.

@@ -31,13 +31,8 @@ pub enum ApplyError {
     #[error("cannot read the network: {0}")]
     Observe(#[source] LinksError),
     /// A step was refused.
-    #[error("cannot {step}: {source}; everything done before it was taken back")]
-    Step {
-        /// What was tried.
-        step: String,
-        /// Why it failed.
-        source: LinksError,
-    },
+    #[error("{0}; everything done before it was taken back")]
+    Step(#[source] LinksError),
     /// The kernel refused the ruleset.
     #[error("the kernel refused the policy{of}: {source}; the old policy is in force")]
     Ruleset {
@@ -78,6 +73,15 @@ pub struct Subject<'a> {
     pub ids: &'a Ids,
 }
 
+/// Whether an apply may go on without its undo journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Journalling {
+    /// A new revision: what cannot be noted is not begun.
+    Required,
+    /// Back to a revision, or on with it: a full disk is no reason to stay in the wrong place.
+    IfPossible,
+}
+
 /// The hands of the daemon.
 #[derive(Debug)]
 pub struct Engine {
@@ -96,6 +100,9 @@ impl Engine {
 
     /// Takes back what a crash left half done.
     pub async fn recover(&mut self, store: &Store) -> Result<(), StoreError> {
+        if let Err(error) = self.nft.settle().await {
+            warn!(%error, "an nft of before is still at work");
+        }
         if let Some(journal) = store.journal()? {
             info!(steps = journal.steps.len(), "an apply was interrupted: taking it back");
             self.undo(&journal.steps).await;
@@ -105,7 +112,12 @@ impl Engine {
     }
 
     /// Brings the kernel to the plan. On an error it is as before.
-    pub async fn apply(&mut self, subject: Subject<'_>, store: &Store) -> Result<Applied, ApplyError> {
+    pub async fn apply(
+        &mut self,
+        subject: Subject<'_>,
+        store: &Store,
+        journalling: Journalling,
+    ) -> Result<Applied, ApplyError> {
         let network = &subject.plan.network;
         let observed = self.links.observe(network).await.map_err(ApplyError::Observe)?;
         let steps = diff(network, &observed);
@@ -121,11 +133,12 @@ impl Engine {
             self.applied = Some(subject.plan.ruleset.clone());
         }
         let first = self.applied.is_none() && names.is_none();
+        let begun = self.applied.is_some();
         if first {
             self.write_ruleset(subject, Base::Nothing).await?;
             out.steps.push("install the policy".into());
         }
-        if let Err(error) = self.take_steps(&steps, store, &mut out).await {
+        if let Err(error) = self.take_steps(&steps, store, journalling, &mut out).await {
             if first {
                 self.remove_table().await;
             }
@@ -140,20 +153,33 @@ impl Engine {
                 (None, None) => Base::Nothing,
             };
             if let Err(error) = self.write_ruleset(subject, base).await {
-                // Refused means unchanged. Anything else leaves doubt: the next apply looks first.
-                let refused = matches!(&error, ApplyError::Ruleset { source: NftError::Refused { .. }, .. });
+                // Refused means unchanged. Anything else, a killed nft too, leaves doubt: the next apply looks first.
+                let refused = matches!(&error, ApplyError::Ruleset { source: NftError::Refused { status, .. }, .. }
+                    if status.code().is_some());
                 self.applied = old.filter(|_| refused);
                 self.pardon(&doomed).await;
                 self.undo(&steps).await;
-                store.set_journal(None)?;
+                close_journal(store);
                 return Err(error);
             }
             out.steps.push("replace the policy".into());
         }
         self.verify(subject, &steps, store).await?;
-        store.set_journal(None)?;
-        out.cut = self.settle(subject).await;
+        close_journal(store);
+        // A look at the network that found nothing to do leaves the connections alone: there may be many.
+        if !out.steps.is_empty() || !begun {
+            out.cut = self.settle(subject).await;
+        }
         Ok(out)
+    }
+
+    /// Whether the table that this process wrote is gone. The next apply then writes all of it.
+    pub async fn notices_loss(&mut self) -> bool {
+        let gone = self.applied.is_some() && matches!(self.nft.comment(TABLE).await, Ok(None));
+        if gone {
+            self.applied = None;
+        }
+        gone
     }
 
     /// Does the steps, each in the journal before it is begun.
@@ -161,18 +187,23 @@ impl Engine {
         &mut self,
         steps: &[Step],
         store: &Store,
+        journalling: Journalling,
         out: &mut Applied,
     ) -> Result<(), ApplyError> {
         if steps.is_empty() {
             return Ok(());
         }
         // The whole list goes to disk at once: taking back a step that was never done changes nothing.
-        store.set_journal(Some(&Journal { steps: steps.to_vec() }))?;
+        match (store.set_journal(Some(&Journal { steps: steps.to_vec() })), journalling) {
+            (Ok(()), _) => {}
+            (Err(error), Journalling::Required) => return Err(error.into()),
+            (Err(error), Journalling::IfPossible) => warn!(%error, "going on without a journal"),
+        }
         for (position, step) in steps.iter().enumerate() {
             if let Err(source) = self.links.apply(step).await {
                 self.undo(&steps[..position]).await;
-                store.set_journal(None)?;
-                return Err(ApplyError::Step { step: step.to_string(), source });
+                close_journal(store);
+                return Err(ApplyError::Step(source));
             }
             out.steps.push(step.to_string());
         }
@@ -199,7 +230,7 @@ impl Engine {
         // Devices come and go by themselves; only what this apply set itself must be there.
         if steps.contains(&left) {
             self.undo(steps).await;
-            store.set_journal(None)?;
+            close_journal(store);
             return Err(ApplyError::Verify(left.to_string()));
         }
         info!(step = %left, "the network has changed meanwhile; it is looked at again");
@@ -218,7 +249,14 @@ impl Engine {
                 result = self.nft.apply(&failed.text).await;
             }
         }
-        result.map_err(|e| ruleset_error(subject, Some(&failed), e))?;
+        if let Err(error) = result {
+            // One that was stopped may have done its work: the stamp came with it.
+            let done = self.nft.objects(TABLE).await;
+            if !done.is_ok_and(|o| o.is_some_and(|o| o.chains.contains(&ruleset.stamp()))) {
+                return Err(ruleset_error(subject, Some(&failed), error));
+            }
+            warn!(%error, "nft did not say so, but the policy is in force");
+        }
         self.applied = Some(ruleset.clone());
         Ok(())
     }
@@ -312,6 +350,14 @@ impl Engine {
     /// The links.
     pub fn links(&self) -> &Links {
         &self.links
+    }
+}
+
+/// Forgets the journal of an apply that has ended. One that stays is undone at the next start, after which the
+/// revision in force is brought about again: nothing is lost but time.
+fn close_journal(store: &Store) {
+    if let Err(error) = store.set_journal(None) {
+        warn!(%error, "the journal of an apply that has ended cannot be removed");
     }
 }
 

@@ -64,7 +64,8 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
 
     let store = Store::open(&arguments.state)?;
-    let engine = Engine::new(Links::new()?, Nft::new("nft", NFT_TIMEOUT), Conntrack::new()?);
+    let nft = Nft::new("nft", NFT_TIMEOUT).locked_by(arguments.state.join("nft.lock"));
+    let engine = Engine::new(Links::new()?, nft, Conntrack::new()?);
     let (sender, calls) = mpsc::channel(CALLS);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -223,7 +223,8 @@ impl Control {
 
     /// Everything that `check` says about a document, and its model when it has no error.
     pub(crate) fn examine(&self, document: &str) -> (CheckReport, Option<Model>) {
-        review::check(document, "rempart.toml", &self.facts, false)
+        let (report, model) = review::check(document, "rempart.toml", &self.facts, false);
+        (CheckReport { digest: store::digest(document), ..report }, model)
     }
 
     /// A document's model, this node in it, and the network it makes; errors as the bus says them.

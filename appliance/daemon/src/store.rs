@@ -8,6 +8,7 @@
 //! STATE/journal.json         an apply in progress: steps done so far, to be undone after a crash
 //! STATE/ids.json             the flow numbers
 //! STATE/facts.json           last leases and resolved names
+//! STATE/nft.lock             locked while a ruleset is written (see rempart_system::nft)
 //! ```
 //!
 //! `current` moves last: whatever happens before, the machine comes back with the revision before. A file that a

@@ -88,6 +88,7 @@ async fn run(console: &Console, verb: Verb) -> Result<(), Stop> {
     let lang = console.lang;
     match verb {
         Verb::Schema => console.line(&offline::schema()),
+        Verb::Services if console.json => console.line(&offline::services_json()),
         Verb::Services => console.line(&console.services(&offline::services())),
         Verb::Check { file } => return check(console, file).await,
         Verb::Status => {
@@ -295,6 +296,7 @@ fn packet(lang: Lang, args: ExplainArgs) -> Result<ExplainRequest, Stop> {
 fn commit_request(document: Option<String>, how: CommitArgs) -> CommitRequest {
     CommitRequest {
         document,
+        shown: None,
         author: who::author(|name| std::env::var(name).ok()),
         comment: how.message,
         confirm_s: how.confirm,

@@ -238,6 +238,7 @@ fn on_commit_key(
             (form.sending, form.failure) = (true, None);
             let request = CommitRequest {
                 document: None,
+                shown: form.check.as_ref().map(|c| c.digest.clone()).filter(|d| !d.is_empty()),
                 author: author.to_owned(),
                 comment: form.comment.text.trim().to_owned(),
                 confirm_s,
