@@ -225,7 +225,7 @@ draft! {
     RouteDraft, "a route" {
         /// The network behind it.
         must to: At<Network>,
-        /// A router's address, a name in [gateway], or `blackhole`.
+        /// A router's address, a name in `[gateway]`, or `blackhole`.
         must via: At<Via>,
         /// Lower is preferred; default 0.
         may metric: At<Int<0, 4_294_967_295>>,

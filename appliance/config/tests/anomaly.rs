@@ -21,6 +21,7 @@ pool = "10.0.9.0/24"
 [host]
 named = "host.example.org"
 target = "10.0.1.3"
+dual = ["10.0.1.3", "fd00:1::3"]
 "#;
 
 fn flow(lines: &str) -> String {
@@ -102,6 +103,12 @@ fn published_flows_see_translated_packets_alone() {
     let plain = "from='a'\nto='b:target'\nallow=['https']";
     assert_eq!(judge(&[published, plain]), [""; 0]);
     assert_eq!(judge(&[published, "from='a'\nto='b'\ndeny=['any']"]), [""; 0]);
+    assert_eq!(judge(&[published, "from='a'\nto='b:target'\ndeny=['https']"]), [""; 0]);
+    let other = "from='a'\nto='b:target'\nallow=['https']\npublish={ address = '10.0.0.9' }";
+    assert_eq!(judge(&[published, other]), [""; 0]);
+    // An IPv6 address of the target is reached untranslated, so there the order decides as for any flow.
+    let six = "from='a'\nto='b:dual'\nallow=['https']\npublish=true";
+    assert_eq!(judge(&[six, "from='a'\nto='b:fd00:1::3'\ndeny=['https']"]), ["shadowed-flow"]);
     assert_eq!(judge(&["from='a'\nto='b'\ndeny=['any']", published]), ["shadowed-flow"]);
     // The permission was given, but the translation still happens.
     assert_eq!(judge(&[plain, published]), [""; 0]);

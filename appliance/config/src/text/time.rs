@@ -143,7 +143,8 @@ impl Syntax for Rate {
             (Some("burst"), Some(burst), None) => number(burst).ok_or_else(bounds)?,
             _ => return Err(fault().hint(usage)),
         };
-        if u128::from(nanoseconds(unit) / u64::from(count.get())) * u128::from(burst.get()) > u64::MAX.into() {
+        if u128::from(nanoseconds(unit) / u64::from(count.get())) * u128::from(burst.get()) > u64::MAX.into()
+        {
             return Err(fault().hint("the kernel cannot count so large a burst of so slow a rate"));
         }
         Ok(Self { count, unit, burst })
