@@ -1,7 +1,6 @@
 //! Large policies: the size that is promised, and the shapes that would hurt a naive analysis.
 
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rempart_config::read;
@@ -16,23 +15,15 @@ fn world(zones: usize) -> String {
     text
 }
 
-/// The tests measure, so they take turns.
-static TURN: Mutex<()> = Mutex::new(());
+/// Far more than any of these takes: an analysis that has become quadratic does not end by then.
+const HANG: Duration = Duration::from_secs(60);
 
-/// Reads a few times and keeps the best, because the machine has other things to do.
-fn timed(name: &str, text: &str) -> (rempart_config::Reading, Duration) {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let once = || {
-        let start = Instant::now();
-        let reading = read(text);
-        (reading, start.elapsed())
-    };
-    let runs = if cfg!(debug_assertions) { 1 } else { 5 };
-    let (reading, took) = (0..runs).map(|_| once()).min_by_key(|(_, took)| *took).expect("one run");
-    println!("{name}: {} KiB, {} diagnostics, {took:?}", text.len() >> 10, reading.diagnostics.len());
-    // The promise is 0.3 s for the first of these, optimised; a debug build is some thirty times slower.
-    assert!(took < Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 3 }), "{name} took {took:?}");
-    (reading, took)
+/// Reads a large document. How fast that is belongs to `make bench`; here it must only come to an end.
+fn read_within(name: &str, text: &str) -> rempart_config::Reading {
+    let start = Instant::now();
+    let reading = read(text);
+    assert!(start.elapsed() < HANG, "{name} took {:?}", start.elapsed());
+    reading
 }
 
 /// Numbers that look random and are the same each time.
@@ -56,11 +47,8 @@ fn ten_thousand_flows_between_single_hosts() {
         )
         .expect("to a string");
     }
-    let (reading, took) = timed("single hosts", &text);
+    let reading = read_within("single hosts", &text);
     assert_eq!(reading.model.expect("valid").flows.len(), 10_000);
-    if !cfg!(debug_assertions) {
-        assert!(took < Duration::from_millis(300), "{took:?}");
-    }
 }
 
 #[test]
@@ -72,7 +60,7 @@ fn a_last_flow_under_ten_thousand() {
             .expect("to a string");
     }
     text += "[[flow]]\nfrom = 'z0'\nto = 'z1:10.1.0.9'\nallow = ['tcp/0-9999']\n";
-    let (reading, _) = timed("one host, many ports", &text);
+    let reading = read_within("one host, many ports", &text);
     let codes: Vec<_> = reading.diagnostics.iter().map(|d| d.code).collect();
     assert_eq!(codes, ["redundant-flow"]);
 }
@@ -94,7 +82,7 @@ fn fragments_are_bounded() {
         )
         .expect("to a string");
     }
-    timed("fragments", &text);
+    read_within("fragments", &text);
 }
 
 #[test]
@@ -108,7 +96,7 @@ fn large_hosts_do_not_multiply() {
     for port in 0..500 {
         write!(text, "[[flow]]\nfrom = 'z0:a'\nto = 'z1:b'\nallow = ['tcp/{port}']\n").expect("to a string");
     }
-    let (reading, _) = timed("large hosts", &text);
+    let reading = read_within("large hosts", &text);
     assert!(reading.model.is_some());
     assert!(reading.diagnostics.iter().all(|d| d.code == "undecided-flow"));
 }

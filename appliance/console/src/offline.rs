@@ -32,7 +32,8 @@ pub fn schema() -> String {
 /// The same list as [`services`], as JSON.
 pub fn services_json() -> String {
     let all = rempart_config::services();
-    let all = all.map(|s| serde_json::json!({ "name": s.name, "elements": s.elements, "about": s.description }));
+    let all =
+        all.map(|s| serde_json::json!({ "name": s.name, "elements": s.elements, "about": s.description }));
     serde_json::Value::from_iter(all).to_string()
 }
 

@@ -154,15 +154,3 @@ fn screens_without_a_terminal_point_to_the_verbs() {
     assert_eq!(code(&output), Some(2));
     assert!(err(&output).contains("rempart --help"), "{}", err(&output));
 }
-
-/// For looking at the screens by hand: serves until it is stopped, and says where.
-#[test]
-#[ignore = "serves the fixtures for a person"]
-fn serve_by_hand() {
-    let bus = PrivateBus::start("by-hand");
-    bus.serve();
-    println!("DBUS_SYSTEM_BUS_ADDRESS={}", bus.address);
-    loop {
-        std::thread::park();
-    }
-}
