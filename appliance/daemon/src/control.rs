@@ -33,6 +33,9 @@ const TICK: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(200);
 /// How soon an apply that failed by itself is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+/// How often killed connections are looked at. TCP sends again at longer and longer intervals, at most two minutes
+/// (RFC 6298 §2.5 asks for a limit of at least one).
+const BURY_EVERY: Duration = Duration::from_secs(150);
 /// Longest confirm countdown, in seconds: a day.
 const MAX_CONFIRM_S: u32 = 86_400;
 /// What complaints about files of the state begin with: they stay until the daemon is started again.
@@ -84,6 +87,8 @@ pub struct Control {
     monitor: Monitor,
     /// When the kernel is to be looked at again, if it is.
     due: Option<Instant>,
+    /// When killed connections were last looked at.
+    buried: Instant,
 }
 
 impl Control {
@@ -115,6 +120,7 @@ impl Control {
             news,
             monitor: monitor()?,
             due: None,
+            buried: Instant::now(),
         };
         for (name, message) in damaged {
             warn!(message, "the state is damaged");
@@ -187,6 +193,10 @@ impl Control {
 
     async fn second(&mut self) {
         self.rates.sample(self.engine.links()).await;
+        if self.buried.elapsed() >= BURY_EVERY {
+            self.buried = Instant::now();
+            self.engine.bury().await;
+        }
         if self.pending.as_ref().is_some_and(|p| p.deadline_unix_s <= store::unix_now()) {
             info!("nobody confirmed: going back");
             if let Err(error) = self.go_back().await {
@@ -246,8 +256,12 @@ impl Control {
                 self.facts.blocklists.insert(name, list.addresses);
             }
             News::List(name, Err(problem)) => {
-                let message =
-                    format!("block list {name} cannot be read: {problem}; its last content stays in force");
+                let kept = if self.facts.blocklists.contains_key(&name) {
+                    "its last content stays in force"
+                } else {
+                    "it blocks nothing until it can be"
+                };
+                let message = format!("block list {name} cannot be read: {problem}; {kept}");
                 self.complain(&format!("list {name}"), "block-list", message);
                 return;
             }
@@ -349,8 +363,12 @@ impl Control {
         let applied = applied.map_err(|e| Error::Apply(e.to_string()))?;
         self.gatherer.follow(&model, &plan.network.dhcp, &facts.leases, &self.node);
         self.missing.clone_from(&applied.missing);
-        self.complaints
-            .retain(|about, _| about.strip_prefix("list ").is_some_and(|l| model.blocklists.contains_key(l)));
+        let names = crate::gather::names_in(&model);
+        self.complaints.retain(|about, _| match about.split_once(' ') {
+            Some(("list", list)) => model.blocklists.contains_key(list),
+            Some(("name", name)) => names.iter().any(|n| n.as_str() == name),
+            _ => about.starts_with(STATE),
+        });
         (self.facts, self.ids) = (facts, ids);
         self.running = Some(Running { revision, document, model, node, plan });
         self.publish();
@@ -393,7 +411,8 @@ impl Control {
         };
         let (report, model) = self.examine(&document);
         if request.shown.as_ref().is_some_and(|shown| *shown != report.digest) {
-            let message = "the candidate has changed since it was shown: look at it again. Nothing was changed";
+            let message =
+                "the candidate has changed since it was shown: look at it again. Nothing was changed";
             return Err(Error::Busy(message.into()));
         }
         let Some(model) = model else { return Err(Error::Invalid(json(&report)?)) };
@@ -463,7 +482,11 @@ impl Control {
         };
         if let Err(back) = back {
             warn!(revision, error = %back, "cannot go back");
-            self.complain("apply", "apply-failed", format!("revision {revision} is not committed, and in force: {back}"));
+            self.complain(
+                "apply",
+                "apply-failed",
+                format!("revision {revision} is not committed, and in force: {back}"),
+            );
             self.due = Some(Instant::now() + RETRY);
         }
         if let Err(error) = self.store.discard(revision) {

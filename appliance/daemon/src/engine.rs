@@ -10,7 +10,7 @@
 //! The ruleset comes last because it is the one step that is atomic: before it the old policy holds, after it
 //! the new one. Only a node that has no policy at all gets it first, so that it never forwards without one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rempart_config::Model;
 use rempart_plan::net::{Missing, Step, diff, missing};
@@ -23,6 +23,9 @@ use tracing::{info, warn};
 
 use crate::judge::{Judge, Judgement};
 use crate::store::{Journal, Store, StoreError};
+
+/// Bit of the connection mark, beside that of the doomed: a person has ended it, so no policy pardons it.
+const MARK_KILLED: u32 = 1 << 28;
 
 /// Why an apply failed. The kernel is as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -90,12 +93,14 @@ pub struct Engine {
     conntrack: Conntrack,
     /// The ruleset that the kernel holds, as far as this process knows.
     applied: Option<Ruleset>,
+    /// Connections that a person has ended, and how many packets they had when last looked at.
+    killed: BTreeMap<u32, u64>,
 }
 
 impl Engine {
     /// Takes hold of the kernel.
     pub fn new(links: Links, nft: Nft, conntrack: Conntrack) -> Self {
-        Self { links, nft, conntrack, applied: None }
+        Self { links, nft, conntrack, applied: None, killed: BTreeMap::new() }
     }
 
     /// Takes back what a crash left half done.
@@ -302,6 +307,9 @@ impl Engine {
         for connection in self.list().await {
             match judge.judge(&connection) {
                 Judgement::Forbidden => forbidden.push(connection),
+                Judgement::Admitted(_) if is_killed(&connection) => {
+                    self.killed.entry(connection.id).or_insert_with(|| packets(&connection));
+                }
                 Judgement::Admitted(mark) if mark != connection.mark => {
                     if let Err(error) = self.conntrack.set_mark(&connection, mark, u32::MAX).await {
                         warn!(%error, "cannot renumber a connection");
@@ -330,11 +338,36 @@ impl Engine {
         }
     }
 
-    /// Ends connections; returns how many there were.
+    /// Ends connections; returns how many there were. They stay in the table, marked, until both ends have fallen
+    /// silent: forgotten at once, a TCP connection would be taken up again in its middle by its next packet, which
+    /// the policy still allows (`nf_conntrack_tcp_loose`).
     pub async fn kill(&mut self, ids: &BTreeSet<u32>) -> Result<u32, ConntrackError> {
         let all = self.conntrack.list().await?;
-        let chosen: Vec<_> = all.into_iter().filter(|c| ids.contains(&c.id)).collect();
-        self.conntrack.delete_all(&chosen).await.map(|n| n as u32)
+        let mut count = 0;
+        for connection in all.iter().filter(|c| ids.contains(&c.id) && !is_killed(c)) {
+            let mark = compile::MARK_DOOMED | MARK_KILLED;
+            if self.conntrack.set_mark(connection, mark, mark).await? {
+                self.killed.insert(connection.id, packets(connection));
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Forgets the killed connections that had no packet since the last call.
+    pub async fn bury(&mut self) {
+        if self.killed.is_empty() {
+            return;
+        }
+        let all = self.list().await;
+        let (silent, speaking): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .filter(is_killed)
+            .partition(|c| self.killed.get(&c.id).is_some_and(|before| *before == packets(c)));
+        self.killed = speaking.iter().map(|c| (c.id, packets(c))).collect();
+        if let Err(error) = self.conntrack.delete_all(&silent).await {
+            warn!(%error, "killed connections cannot be forgotten; their packets are dropped");
+        }
     }
 
     /// The connection table.
@@ -351,6 +384,15 @@ impl Engine {
     pub fn links(&self) -> &Links {
         &self.links
     }
+}
+
+/// Whether a person has ended this connection.
+pub fn is_killed(connection: &Connection) -> bool {
+    connection.mark & MARK_KILLED != 0
+}
+
+fn packets(connection: &Connection) -> u64 {
+    [connection.sent, connection.received].into_iter().flatten().map(|t| t.packets).sum()
 }
 
 /// Forgets the journal of an apply that has ended. One that stays is undone at the next start, after which the

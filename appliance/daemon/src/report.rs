@@ -21,7 +21,7 @@ use rempart_system::links::{LinkStatistics, Links};
 use tracing::warn;
 
 use crate::control::{Control, failed, json, local_time};
-use crate::engine::Subject;
+use crate::engine::{Subject, is_killed};
 use crate::judge::Judge;
 use crate::log::timestamp;
 use crate::service::Command;
@@ -208,6 +208,7 @@ impl Control {
     async fn connections(&mut self, limit: u32) -> Result<String, Error> {
         let mut list = self.engine.conntrack().list().await.map_err(failed)?;
         let Some(running) = &self.running else { return json(&Vec::<Connection>::new()) };
+        list.retain(|c| !is_killed(c));
         // The kernel lists in no order of use; those that began last come first, where it tells.
         list.sort_by_key(|c| std::cmp::Reverse((c.started_ns, c.timeout_s)));
         list.truncate(limit.min(MAX_CONNECTIONS) as usize);

@@ -143,17 +143,26 @@ impl Store {
             Ok(claimed) => claimed,
             Err(_) => None,
         };
-        let claimed = claimed.map_or_else(|| "which one it is cannot be read".into(), |n| format!("revision {n}"));
+        let claimed =
+            claimed.map_or_else(|| "which one it is cannot be read".into(), |n| format!("revision {n}"));
         let committed = |n: &u32| self.at(&format!("revisions/{n}/committed")).exists() && self.is_whole(*n);
         let last_good = self.numbers().unwrap_or_default().into_iter().rev().find(committed);
-        let (path, done) = (self.at("current"), match last_good {
-            Some(revision) => match self.set_current(revision) {
-                Ok(()) => format!("revision {revision}, the last whole one, is in force instead"),
-                Err(error) => format!("revision {revision} is whole, but cannot be put in its place: {error}"),
+        let (path, done) = (
+            self.at("current"),
+            match last_good {
+                Some(revision) => match self.set_current(revision) {
+                    Ok(()) => format!("revision {revision}, the last whole one, is in force instead"),
+                    Err(error) => {
+                        format!("revision {revision} is whole, but cannot be put in its place: {error}")
+                    }
+                },
+                None => "no other was ever committed: commit a document".into(),
             },
-            None => "no other was ever committed: commit a document".into(),
-        });
-        told.push(("current".into(), format!("{}: the committed revision ({claimed}) is damaged; {done}", path.display())));
+        );
+        told.push((
+            "current".into(),
+            format!("{}: the committed revision ({claimed}) is damaged; {done}", path.display()),
+        ));
     }
 
     /// Whether a revision is as it was written.

@@ -223,7 +223,11 @@ impl<'a> Evaluator<'a> {
             verdict => verdict,
         };
         if let (Verdict::Allow, Some(leg)) = (out.verdict, leg) {
-            out.source = self.leave_as(&inner, out.from.as_ref(), leg, out.translated.is_some());
+            let via = match out.hop {
+                Some(Hop::Leg(_, Some(router))) => router,
+                _ => inner.destination,
+            };
+            out.source = self.leave_as(&inner, out.from.as_ref(), (leg, via), out.translated.is_some());
         }
         out
     }
@@ -429,12 +433,12 @@ impl<'a> Evaluator<'a> {
         &self,
         packet: &Packet,
         from: Option<&ZoneName>,
-        leg: usize,
+        (leg, via): (usize, IpAddr),
         translated: bool,
     ) -> Option<(IpAddr, Origin)> {
         let family = Family::of(packet.source);
         let to = self.world.legs[leg].zone.as_ref();
-        let interface = |origin| self.world.source_address(leg, family).map(|a| (a, origin));
+        let interface = |origin| self.world.source_address(leg, via).map(|a| (a, origin));
         if translated && from.is_some() && from == to {
             return interface(Origin::Frame);
         }

@@ -3,7 +3,7 @@
 //!
 //! Every script is one transaction. All rules are flushed and written again (they are few: the policy is in
 //! maps), so the table is replaced whole; the contents of maps, which are large, travel as the difference.
-//! Named counters, running limits and dynamic sets that stay are not touched and keep their values.
+//! Named counters and dynamic sets with the limits in them that stay are not touched and keep their values.
 //!
 //! Written as a script of our own and not through the JSON types of the crate `nftables`: those cannot
 //! express verdict maps, and the text is read by nft in half the time and a third of the memory.
@@ -182,20 +182,95 @@ impl Ruleset {
     }
 
     /// The transaction that makes the kernel hold this ruleset instead of `base`.
+    ///
+    /// A packet that passes just then may see some maps as before and others as after; see [`Ruleset::steps`].
     pub fn script(&self, base: Base<'_>) -> Script {
+        match base {
+            Base::Nothing => self.transaction(&Names::default(), &Maps::new()),
+            Base::Names(names) => self.transaction(names, &Maps::new()),
+            Base::Ruleset(old) => self.transaction(&old.names(), &by_name(&old.maps).collect()),
+        }
+    }
+
+    /// The transactions, one after the other, that make the kernel hold this ruleset instead of `base` such that
+    /// each packet is judged by the one or by the other: mostly a single one.
+    ///
+    /// The kernel brings all rules into force at one instant, but interval maps of several fields one by one, each a
+    /// little later (`nft_pipapo_commit`). So a chain that looks up two maps of which both change, or whose rules
+    /// change with a map, would judge some packets by a policy that never was. The rules are led over copies then:
+    ///
+    /// 1. copies are made and filled, which nothing refers to yet;
+    /// 2. the rules change over to the copies;
+    /// 3. the maps themselves are made and filled, which nothing refers to now;
+    /// 4. the rules change back, and the copies go.
+    pub fn steps(&self, base: Base<'_>) -> Vec<Script> {
+        let (names, known): (Names, Maps<'_>) = match base {
+            Base::Nothing => return vec![self.script(base)],
+            Base::Names(names) => (names.clone(), Maps::new()),
+            Base::Ruleset(old) => (old.names(), by_name(&old.maps).collect()),
+        };
+        let old_chains = match base {
+            Base::Ruleset(old) => Some(&old.chains),
+            Base::Names(_) | Base::Nothing => None,
+        };
+        let torn = self.torn(old_chains, &known);
+        if torn.is_empty() {
+            return vec![self.script(base)];
+        }
+        let copy = |name: &str| format!("{name}{COPY}");
+        let copies: BTreeMap<String, Map> =
+            torn.iter().filter_map(|n| Some((copy(n), self.maps.get(*n)?.clone()))).collect();
+        let mut over = self.clone();
+        over.maps.retain(|name, _| !torn.contains(name.as_str()));
+        over.maps.extend(copies.clone());
+        for (rule, _) in over.chains.values_mut().flat_map(|c| &mut c.rules) {
+            if let Some((name, end)) = lookup(rule).filter(|(name, _)| torn.contains(name)) {
+                let name = copy(name);
+                rule.replace_range(end - (name.len() - COPY.len())..end, &name);
+            }
+        }
+        // What the verdicts in maps lead to must be there before them.
+        let new_chains: Vec<&String> =
+            self.chains.iter().filter(|(n, c)| c.base.is_none() && !names.chains.contains(*n)).map(|(n, _)| n).collect();
+        let first = fill(&new_chains, copies.iter());
+        let mut with_copies = names;
+        with_copies.maps.extend(copies.keys().cloned());
+        with_copies.chains.extend(new_chains.into_iter().cloned());
+        let mut known_with_copies = known;
+        known_with_copies.extend(by_name(&copies));
+        let second = over.transaction(&with_copies, &known_with_copies);
+        let third = fill(&[], self.maps.iter().filter(|(n, _)| torn.contains(n.as_str())));
+        let mut both = over.names();
+        both.maps.extend(torn.iter().map(|n| (*n).to_owned()));
+        let known: Maps<'_> = by_name(&over.maps).chain(by_name(&self.maps)).collect();
+        vec![first, second, third, self.transaction(&both, &known)]
+    }
+
+    /// The maps of those chains that would be torn between before and after.
+    fn torn(&self, old_chains: Option<&BTreeMap<String, Chain>>, known: &Maps<'_>) -> BTreeSet<&str> {
+        let mut torn = BTreeSet::new();
+        for (name, chain) in &self.chains {
+            let maps: BTreeSet<&str> = chain.rules.iter().filter_map(|(r, _)| lookup(r)).map(|(n, _)| n).collect();
+            let late = maps.into_iter().filter(|n| self.maps.get(*n).is_some_and(Map::is_late));
+            let late: Vec<&str> = late.collect();
+            let changed = late.iter().filter(|n| known.get(*n).is_none_or(|old| !self.maps[**n].is_like(old))).count();
+            // A chain that is new is not looked at before it is whole: its maps count as changed.
+            let same_rules = old_chains.and_then(|c| c.get(name)).is_some_and(|old| {
+                old.rules.iter().map(|(r, _)| r).eq(chain.rules.iter().map(|(r, _)| r))
+            });
+            if changed > 1 || (changed == 1 && !same_rules) {
+                torn.extend(late);
+            }
+        }
+        torn
+    }
+
+    fn transaction(&self, names: &Names, known: &Maps<'_>) -> Script {
         let mut s = Script::default();
         let stamp = self.stamp();
         line!(s, "add table inet {TABLE}");
         line!(s, "flush table inet {TABLE}");
-        let names = match base {
-            Base::Nothing => Names::default(),
-            Base::Names(names) => names.clone(),
-            Base::Ruleset(old) => old.names(),
-        };
-        let old_map = |name: &str| match base {
-            Base::Ruleset(old) => old.maps.get(name),
-            Base::Nothing | Base::Names(_) => None,
-        };
+        let old_map = |name: &str| known.get(name).copied();
 
         // First what refers to chains and counters goes, then these.
         for name in names.maps.iter().chain(&names.sets) {
@@ -225,16 +300,13 @@ impl Ruleset {
             line!(s, "delete ct helper inet {TABLE} {name}");
         }
 
-        self.write_table(&mut s, &names, &stamp);
+        self.write_table(&mut s, names, &stamp);
         for (name, map) in &self.maps {
             let old = old_map(name).filter(|o| o.kind == map.kind && o.options == map.options);
             match (map.delta(old), &map.content) {
                 (Delta::Nothing, _) | (Delta::Refill { .. }, Content::Dynamic) => {}
                 (Delta::Elements { fresh, .. }, _) => write_elements(&mut s, "add", name, fresh),
-                (Delta::Refill { .. }, Content::Elements(all)) => write_elements(&mut s, "add", name, all),
-                (Delta::Refill { .. }, Content::Addresses(set, family)) => {
-                    write_addresses(&mut s, name, set, *family);
-                }
+                (Delta::Refill { .. }, Content::Elements(_) | Content::Addresses(..)) => map.write_all(&mut s, name),
             }
         }
         s
@@ -280,6 +352,40 @@ impl Ruleset {
     }
 }
 
+/// Maps whose content is known, by name.
+type Maps<'a> = BTreeMap<&'a str, &'a Map>;
+
+fn by_name(maps: &BTreeMap<String, Map>) -> impl Iterator<Item = (&str, &Map)> {
+    maps.iter().map(|(name, map)| (name.as_str(), map))
+}
+
+/// What the name of the copy of a map ends with.
+const COPY: &str = ".copy";
+
+/// The map or set that a rule looks up, and where its name ends in the rule. No rule looks up two.
+fn lookup(rule: &str) -> Option<(&str, usize)> {
+    let start = rule.find('@')? + 1;
+    let length = rule[start..].find(' ').unwrap_or(rule.len() - start);
+    Some((&rule[start..start + length], start + length))
+}
+
+/// Makes maps that nothing refers to, filled, and empty chains that they lead to.
+fn fill<'a>(chains: &[&String], maps: impl Iterator<Item = (&'a String, &'a Map)> + Clone) -> Script {
+    let mut s = Script::default();
+    line!(s, "table inet {TABLE} {{");
+    for chain in chains {
+        line!(s, " chain {chain} {{ }}");
+    }
+    for (name, map) in maps.clone() {
+        line!(s, " {} {name} {{ type {}; {} }}", map.keyword(), map.kind, map.options);
+    }
+    line!(s, "}}");
+    for (name, map) in maps {
+        map.write_all(&mut s, name);
+    }
+    s
+}
+
 type Element<'a> = (&'a String, &'a (String, Origin));
 
 /// How a map gets from what it holds to what it should hold.
@@ -293,6 +399,24 @@ enum Delta<'a> {
 }
 
 impl Map {
+    /// Whether the kernel brings its changes into force later than those of the rules.
+    fn is_late(&self) -> bool {
+        self.kind.split(" : ").next().is_some_and(|key| key.contains(" . ")) && self.options.contains("interval")
+    }
+
+    /// Whether nothing has to travel to make it of `old`.
+    fn is_like(&self, old: &Map) -> bool {
+        self.kind == old.kind && self.options == old.options && matches!(self.delta(Some(old)), Delta::Nothing)
+    }
+
+    fn write_all(&self, s: &mut Script, name: &str) {
+        match &self.content {
+            Content::Elements(all) => write_elements(s, "add", name, all),
+            Content::Addresses(set, family) => write_addresses(s, name, set, *family),
+            Content::Dynamic => {}
+        }
+    }
+
     fn delta<'a>(&'a self, old: Option<&'a Map>) -> Delta<'a> {
         match (&self.content, old.map(|o| &o.content)) {
             (Content::Dynamic, Some(Content::Dynamic) | None) => Delta::Nothing,
@@ -301,7 +425,9 @@ impl Map {
                     old.iter().filter(|(k, v)| new.get(*k).is_none_or(|n| n.0 != v.0)).collect();
                 let fresh: Vec<_> =
                     new.iter().filter(|(k, v)| old.get(*k).is_none_or(|o| o.0 != v.0)).collect();
-                if gone.len() * 4 > old.len() {
+                if gone.is_empty() && fresh.is_empty() {
+                    Delta::Nothing
+                } else if gone.len() * 4 > old.len() {
                     Delta::Refill { flush: true }
                 } else {
                     Delta::Elements { gone, fresh }

@@ -172,9 +172,15 @@ impl World {
             .collect()
     }
 
-    /// The address that a leg gives to what leaves under "the interface's address": the virtual one where
-    /// there is one, so that connections survive the node.
-    pub fn source_address(&self, leg: usize, family: Family) -> Option<IpAddr> {
-        self.legs[leg].public.iter().copied().find(|a| Family::of(*a) == family)
+    /// The address that a leg gives to what leaves under "the interface's address" towards `next`, the router or
+    /// the host itself: the virtual one where there is one, so that connections survive the node, or else the one
+    /// in the network of `next`, which is what the kernel takes (`inet_select_addr`).
+    pub fn source_address(&self, leg: usize, next: IpAddr) -> Option<IpAddr> {
+        let family = Family::of(next);
+        let leg = &self.legs[leg];
+        let mut virtuals = leg.virtuals.iter().copied().filter(|a| Family::of(*a) == family);
+        let own = || leg.addresses.iter().filter(|n| Family::of(n.addr()) == family);
+        let near = || own().find(|n| n.contains(&next)).or_else(|| own().next()).map(IpNet::addr);
+        virtuals.next().or_else(near)
     }
 }

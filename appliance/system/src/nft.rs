@@ -7,16 +7,18 @@
 //! messages and its counters have 32 bits, so the runner and the counters are ours.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::fs::{File, TryLockError};
+use std::io::{self, Seek as _, Write as _};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nftables::schema::{NfListObject, NfObject, Nftables};
 use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::SockProtocol;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use crate::netlink::{Message, NFGEN, NLM_F_ACK, NetlinkError, Socket, attributes};
@@ -27,6 +29,8 @@ const MAX_MESSAGES: usize = 64 * 1024;
 const MAX_FAULTS: usize = 256;
 /// Most of a listing that is read, in bytes: ten times a ruleset of 100,000 rules as JSON is not ours.
 const MAX_LISTING: usize = 512 * 1024 * 1024;
+/// How often a lock is tried that another process holds.
+const LOCK_POLL: Duration = Duration::from_millis(10);
 /// The family of our table.
 const FAMILY: &str = "inet";
 
@@ -138,27 +142,62 @@ pub struct Tables {
 pub struct Nft {
     program: PathBuf,
     timeout: Duration,
+    lock: Option<PathBuf>,
 }
 
 impl Nft {
     /// Runs `program`, a path or a name on the search path, for at most `timeout` each time.
     pub fn new(program: impl Into<PathBuf>, timeout: Duration) -> Self {
-        Self { program: program.into(), timeout }
+        Self { program: program.into(), timeout, lock: None }
+    }
+
+    /// With a file that is locked for as long as a script is being applied, whoever lives to see its end. Without one
+    /// that can be opened there is no lock.
+    pub fn locked_by(self, file: impl Into<PathBuf>) -> Self {
+        Self { lock: Some(file.into()), ..self }
     }
 
     /// Applies a script in one transaction: all of it or nothing.
     pub async fn apply(&self, script: &str) -> Result<(), NftError> {
-        self.run(&["-f", "-"], script).await.map(drop)
+        // The program has the locked file as its standard output, on which it says nothing here.
+        let held = self.hold().await?;
+        self.run(&["-f", "-"], script, held).await.map(drop)
+    }
+
+    /// Waits until a script that a process before this one was applying, when it was killed, is applied or refused:
+    /// its `nft` lives on and would put the old process's policy over the new one's.
+    pub async fn settle(&self) -> Result<(), NftError> {
+        self.hold().await.map(drop)
+    }
+
+    async fn hold(&self) -> Result<Option<File>, NftError> {
+        let Some(path) = &self.lock else { return Ok(None) };
+        let file = match File::options().create(true).append(true).open(path) {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "going on without a lock");
+                return Ok(None);
+            }
+        };
+        let end = Instant::now() + self.timeout;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::WouldBlock) if Instant::now() < end => tokio::time::sleep(LOCK_POLL).await,
+                Err(TryLockError::WouldBlock) => return Err(NftError::Timeout(self.timeout)),
+                Err(TryLockError::Error(error)) => return Err(NftError::Pipe(error)),
+            }
+        }
     }
 
     /// Asks the kernel whether it would take the script. Changes nothing.
     pub async fn check(&self, script: &str) -> Result<(), NftError> {
-        self.run(&["-c", "-f", "-"], script).await.map(drop)
+        self.run(&["-c", "-f", "-"], script, None).await.map(drop)
     }
 
     /// The named counters of `table` (family inet).
     pub async fn counters(&self, table: &str) -> Result<BTreeMap<String, Counter>, NftError> {
-        let listing = self.run(&["-j", "list", "counters", "table", FAMILY, table], "").await?;
+        let listing = self.run(&["-j", "list", "counters", "table", FAMILY, table], "", None).await?;
         let listing: Listing = serde_json::from_slice(&listing)?;
         let counter = |item: Item| item.counter.map(|c| (c.name, c.value));
         Ok(listing.nftables.into_iter().filter_map(counter).collect())
@@ -168,7 +207,7 @@ impl Nft {
     /// here are passed over.
     pub async fn objects(&self, table: &str) -> Result<Option<Objects>, NftError> {
         let Some(comment) = self.comment(table).await? else { return Ok(None) };
-        let listing = match self.run(&["-j", "-t", "list", "table", FAMILY, table], "").await {
+        let listing = match self.run(&["-j", "-t", "list", "table", FAMILY, table], "", None).await {
             Ok(listing) => listing,
             // Removed between the two questions.
             Err(NftError::Refused { .. }) if self.comment(table).await?.is_none() => return Ok(None),
@@ -219,7 +258,7 @@ impl Nft {
 
     /// All tables of the namespace, those of other programs included.
     pub async fn tables(&self) -> Result<Tables, NftError> {
-        let listing = self.run(&["-j", "list", "tables"], "").await?;
+        let listing = self.run(&["-j", "list", "tables"], "", None).await?;
         match serde_json::from_slice::<Nftables<'_>>(&listing) {
             Ok(typed) => {
                 let table = |object: &NfObject<'_>| match object {
@@ -244,39 +283,32 @@ impl Nft {
         }
     }
 
-    async fn run(&self, arguments: &[&str], input: &str) -> Result<Vec<u8>, NftError> {
-        match tokio::time::timeout(self.timeout, self.talk(arguments, input)).await {
+    async fn run(&self, arguments: &[&str], input: &str, held: Option<File>) -> Result<Vec<u8>, NftError> {
+        match tokio::time::timeout(self.timeout, self.talk(arguments, input, held)).await {
             Ok(done) => done,
             // The child is killed when its handle is dropped, which the timeout has just done.
             Err(_elapsed) => Err(NftError::Timeout(self.timeout)),
         }
     }
 
-    async fn talk(&self, arguments: &[&str], input: &str) -> Result<Vec<u8>, NftError> {
+    async fn talk(&self, arguments: &[&str], input: &str, held: Option<File>) -> Result<Vec<u8>, NftError> {
+        let input =
+            if input.is_empty() { Stdio::null() } else { script(input).map_err(NftError::Pipe)?.into() };
         let started = Command::new(&self.program)
             .args(arguments)
             .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdin(input)
+            .stdout(held.map_or_else(Stdio::piped, Stdio::from))
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn();
         let mut child = started
             .map_err(|source| NftError::Start { program: self.program.display().to_string(), source })?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        // All three at once: with a full pipe on either side both programs would wait for ever.
-        let write = async {
-            let Some(mut stdin) = stdin else { return Ok(()) };
-            match stdin.write_all(input.as_bytes()).await {
-                // It stopped reading, because it found a fault: its messages say which.
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-                done => done,
-            }
-        };
-        let (written, listing, messages) =
-            tokio::join!(write, read_up_to(stdout, MAX_LISTING), read_up_to(stderr, MAX_MESSAGES));
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        // Both at once: with a full pipe on either side both programs would wait for ever.
+        let (listing, messages) =
+            tokio::join!(read_up_to(stdout, MAX_LISTING), read_up_to(stderr, MAX_MESSAGES));
         let status = child.wait().await.map_err(NftError::Pipe)?;
-        written.map_err(NftError::Pipe)?;
         let (listing, whole) = listing.map_err(NftError::Pipe)?;
         let (messages, _) = messages.map_err(NftError::Pipe)?;
         let stderr = String::from_utf8_lossy(&messages).into_owned();
@@ -288,6 +320,15 @@ impl Nft {
         }
         if whole { Ok(listing) } else { Err(NftError::TooLong(MAX_LISTING)) }
     }
+}
+
+/// A script that the program finds whole, whenever it reads: at the end of a pipe whose writer was killed it would take
+/// the beginning of the script for all of it, and that may be one that empties the table.
+fn script(text: &str) -> io::Result<File> {
+    let mut file = File::from(memfd_create(c"nft", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Reads to the end, keeps the first `limit` bytes, and says whether that was all.

@@ -52,6 +52,11 @@ server = ["192.168.20.11", "fd00:20::11"]
 }
 
 impl Document {
+    /// A document of this text.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// With `old` replaced by `new`, once. Panics if `old` is not there: the test would prove nothing.
     pub fn replace(&self, old: &str, new: &str) -> Self {
         assert!(self.0.contains(old), "the document has no {old:?}");

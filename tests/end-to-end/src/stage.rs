@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rempart_bus::documents::{
@@ -36,12 +37,28 @@ pub struct Stage {
 /// What the kernel holds of ours, as text: rules without their counters, addresses, routes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
-    /// `nft -s list ruleset`.
+    /// `nft -s list ruleset`, its chains, sets and maps sorted by name: the kernel has them in the order in which they came.
     pub ruleset: String,
-    /// `ip address`.
+    /// `ip address`, sorted.
     pub addresses: String,
-    /// `ip route` of both families.
+    /// `ip route` of both families, sorted.
     pub routes: String,
+}
+
+impl Snapshot {
+    /// The lines that are in only one of the two: `-` in this one, `+` in the other.
+    pub fn difference(&self, other: &Self) -> Vec<String> {
+        let pairs = [
+            (&self.ruleset, &other.ruleset),
+            (&self.addresses, &other.addresses),
+            (&self.routes, &other.routes),
+        ];
+        let only = |sign: char, a: &str, b: &str| -> Vec<String> {
+            let known: Vec<&str> = b.lines().collect();
+            a.lines().filter(|l| !known.contains(l)).map(|l| format!("{sign}{l}")).collect()
+        };
+        pairs.iter().flat_map(|(a, b)| [only('-', a, b), only('+', b, a)].concat()).collect()
+    }
 }
 
 impl Stage {
@@ -55,7 +72,8 @@ impl Stage {
     /// The same, with nothing committed yet.
     pub fn bare(document: &Document) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let file = std::env::temp_dir().join(format!("rempart-end-to-end-{}-{number}.toml", std::process::id()));
+        let file =
+            std::env::temp_dir().join(format!("rempart-end-to-end-{}-{number}.toml", std::process::id()));
         fs::write(&file, document.text()).expect("a temporary file");
         let topology = Topology::of_document(&file);
         fs::remove_file(&file).expect("a temporary file");
@@ -198,13 +216,40 @@ impl Stage {
         let router = self.node.host();
         let text = |words: &[&str]| router.must(words).expect("a listing");
         let addresses = text(&["ip", "-o", "address"]);
-        // The seconds that an address has left differ by themselves.
-        let addresses = addresses.lines().map(|l| l.split(" valid_lft ").next().unwrap_or(l).trim_end_matches('\\'));
+        // The seconds that an address has left differ by themselves, and so does its probation in IPv6.
+        let addresses = addresses.lines().map(|l| l.split(" valid_lft ").next().unwrap_or(l));
+        let addresses = addresses.map(|l| l.trim_end_matches(['\\', ' ']).replace(" tentative", ""));
+        let mut addresses: Vec<_> = addresses.collect();
+        addresses.sort_unstable();
+        let routes = text(&["ip", "-4", "route"]) + &text(&["ip", "-6", "route"]);
+        let mut routes: Vec<_> = routes.lines().map(str::trim_end).collect();
+        routes.sort_unstable();
         Snapshot {
-            ruleset: text(&["nft", "-s", "list", "ruleset"]),
-            addresses: addresses.collect::<Vec<_>>().join("\n"),
-            routes: text(&["ip", "-4", "route"]) + &text(&["ip", "-6", "route"]),
+            ruleset: sorted_objects(&text(&["nft", "-s", "list", "ruleset"])),
+            addresses: addresses.join("\n"),
+            routes: routes.join("\n"),
         }
+    }
+
+    /// Waits until the lease, if there is to be one, is in force and nothing changes any more, and returns what is then.
+    pub fn settled(&self) -> Snapshot {
+        if self.status().interfaces.iter().any(|i| i.dhcp) {
+            self.wan();
+        }
+        let mut before = self.snapshot();
+        let quiet = wait_until(SOON, || {
+            thread::sleep(Duration::from_millis(700));
+            let now = self.snapshot();
+            std::mem::replace(&mut before, now.clone()) == now
+        });
+        assert!(quiet, "the network does not come to rest");
+        before
+    }
+
+    /// Fails with the difference unless the kernel holds what it held then.
+    pub fn assert_unchanged(&self, since: &Snapshot, what: &str) {
+        let difference = since.difference(&self.snapshot());
+        assert!(difference.is_empty() && self.snapshot() == *since, "{what}: {difference:#?}");
     }
 
     /// Writes a file into the lab's run folder.
@@ -234,6 +279,14 @@ impl Stage {
 /// What a command wrote.
 pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn sorted_objects(listing: &str) -> String {
+    let objects = listing.split("\n\n").map(|o| o.trim_start_matches("table inet rempart {\n"));
+    let mut objects: Vec<_> =
+        objects.map(|o| o.trim_matches(|c: char| c == '}' || c.is_whitespace())).collect();
+    objects.sort_unstable();
+    objects.join("\n\n")
 }
 
 fn address(text: &str) -> SocketAddr {

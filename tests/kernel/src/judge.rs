@@ -1,6 +1,6 @@
 //! The comparison: one policy, many packets, the kernel's answer beside the evaluator's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use crate::node::{BATCH, Failure, Node};
 use crate::packet::{self, Kind, Seen};
 use crate::policy::Policy;
 use crate::random::Random;
-use crate::traffic::Traffic;
+use crate::traffic::{PORTLESS, Traffic};
 
 /// Most packets that are sent again, one by one, to find out which of them a counter missed.
 const MAX_SEARCHED: usize = 600;
@@ -57,7 +57,7 @@ pub async fn compare(
     let mut traffic = Traffic::new(policy);
     let packets: Vec<Packet> = (0..count).map(|_| traffic.next(r)).collect();
     let mut session = Session::new(policy, &mut node).await?;
-    for batch in packets.chunks(BATCH) {
+    for batch in batches(&packets) {
         session.exchange(batch).await?;
     }
     let mut report = session.finish().await?;
@@ -76,6 +76,22 @@ pub async fn compare(
         }
     }
     Ok(report)
+}
+
+/// Packets that may be under way together. What is tracked by its addresses alone could be taken for the answer to
+/// another such packet, before or after translation, so there is one of each protocol.
+fn batches(packets: &[Packet]) -> Vec<&[Packet]> {
+    let mut out = Vec::new();
+    let mut rest = packets;
+    while !rest.is_empty() {
+        let mut seen = BTreeSet::new();
+        let again = |p: &Packet| PORTLESS.contains(&p.protocol) && !seen.insert(p.protocol);
+        let end = rest.iter().take(BATCH).position(again).unwrap_or(rest.len().min(BATCH));
+        let (batch, later) = rest.split_at(end);
+        out.push(batch);
+        rest = later;
+    }
+    out
 }
 
 struct Session<'a> {

@@ -15,7 +15,9 @@
 //! multicast), addresses of IPv6 links, packets whose hop limit runs out, and fragments.
 
 pub mod document;
+pub mod fixture;
 pub mod judge;
+pub mod listing;
 pub mod node;
 pub mod packet;
 pub mod policy;

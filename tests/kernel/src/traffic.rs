@@ -13,7 +13,7 @@ use crate::random::Random;
 
 /// Protocols that the kernel tracks by their addresses alone, so that two packets between the same hosts are one
 /// connection.
-const PORTLESS: [u8; 4] = [47, 50, 89, 99];
+pub const PORTLESS: [u8; 4] = [47, 50, 89, 99];
 
 /// The groups that every host joins, IPv4 and IPv6.
 const GROUPS: [&str; 2] = ["224.0.0.1", "ff02::1"];
@@ -26,7 +26,6 @@ pub struct Traffic<'a> {
     addresses: [Vec<IpAddr>; 2],
     services: Vec<(u8, u16)>,
     next_port: u16,
-    portless: BTreeSet<(IpAddr, IpAddr, u8)>,
 }
 
 impl<'a> Traffic<'a> {
@@ -74,7 +73,6 @@ impl<'a> Traffic<'a> {
             addresses: [of(Family::V4), of(Family::V6)],
             services: services.into_iter().collect(),
             next_port: 20_000,
-            portless: BTreeSet::new(),
         }
     }
 
@@ -85,18 +83,13 @@ impl<'a> Traffic<'a> {
             if !self.is_meant(&packet) {
                 continue;
             }
-            let key = (packet.source, packet.destination, packet.protocol);
-            // Translation may make one connection of two.
-            if PORTLESS.contains(&packet.protocol) && !self.portless.insert(key) {
-                continue;
-            }
             return packet;
         }
     }
 
     fn attempt(&mut self, r: &mut Random) -> Packet {
         let flows = &self.policy.model.flows;
-        let flow = if flows.is_empty() || r.chance(35) { None } else { Some(r.pick(flows)) };
+        let flow = if flows.is_empty() || r.chance(20) { None } else { Some(r.pick(flows)) };
         let family = if r.chance(65) { Family::V4 } else { Family::V6 };
         let world = &self.policy.plan.world;
         let mut source = flow.and_then(|f| self.in_side(r, &f.from, family));
@@ -117,13 +110,13 @@ impl<'a> Traffic<'a> {
             }
         }
         let all = &self.addresses[usize::from(family == Family::V6)];
-        if source.is_none() || r.chance(12) {
+        if source.is_none() || r.chance(7) {
             source = Some(*r.pick(all));
         }
-        if destination.is_none() || r.chance(12) {
+        if destination.is_none() || r.chance(7) {
             destination = Some(*r.pick(all));
         }
-        if service.is_none() || r.chance(12) {
+        if service.is_none() || r.chance(7) {
             service = Some(*r.pick(&self.services));
         }
         let (Some(source), Some(mut destination), Some((protocol, port))) = (source, destination, service) else {
@@ -135,7 +128,7 @@ impl<'a> Traffic<'a> {
         }
         let arrival = match world.route(source) {
             Some(Hop::Local) if r.chance(80) => Arrival::Local,
-            Some(Hop::Leg(leg, _)) if r.chance(80) => Arrival::Leg(leg),
+            Some(Hop::Leg(leg, _)) if r.chance(92) => Arrival::Leg(leg),
             _ => Arrival::Leg(r.below(world.legs.len())),
         };
         self.next_port = if self.next_port >= 60_000 { 20_000 } else { self.next_port + 1 };

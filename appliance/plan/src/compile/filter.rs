@@ -141,7 +141,8 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
             // IPv6 has no setting that forbids redirects, as IPv4 does; tracking would call them invalid.
             chain.rule("icmpv6 type nd-redirect drop");
         }
-        chain.rule("ct state vmap { established : accept, related : accept, invalid : goto invalid }");
+        chain.rule("ct state established,related accept");
+        chain.rule("ct state invalid goto invalid");
         if hook != "forward" {
             let lo = if hook == "input" { "iifname" } else { "oifname" };
             chain.rule(format!("{lo} \"lo\" accept"));
@@ -258,9 +259,8 @@ fn write_flows(rs: &mut Ruleset, model: &Model, ids: &Ids) {
     if !special.is_empty() {
         verdict.rule("ct mark vmap @special");
     }
-    verdict.rule(format!(
-        "ct mark & 0xc0000000 vmap {{ {MARK_ALLOW:#010x} : accept, {MARK_DENY:#010x} : goto refuse }}"
-    ));
+    verdict.rule(format!("ct mark & {MARK_ALLOW:#010x} != 0 accept"));
+    verdict.rule("goto refuse");
     rs.maps.insert("hits".into(), map("mark : counter", hits));
     rs.maps.insert("special".into(), map("mark : verdict", special));
 }
@@ -294,8 +294,12 @@ fn flow_chain(rs: &mut Ruleset, flow: &Flow, id: u32, origin: Origin) -> Option<
         }
     }
     if let Some(rate) = &flow.rate {
-        let limit = format!("limit rate over {rate} burst {} packets goto over.{id}", rate.burst);
-        chain.rule_of(origin, limit);
+        // In a set of one element, because a limit in a rule begins anew with each change of the policy.
+        let name = format!("rate.{id}.{}.{}.{}", rate.count, rate.unit.as_str(), rate.burst);
+        let map = Map { kind: "mark".into(), options: "flags dynamic; size 1;".into(), content: Content::Dynamic };
+        rs.maps.insert(name.clone(), map);
+        let limit = format!("limit rate over {rate} burst {} packets", rate.burst);
+        chain.rule_of(origin, format!("add @{name} {{ ct mark {limit} }} goto over.{id}"));
     }
     if !chain.rules.is_empty() {
         let mut over = Chain::default();

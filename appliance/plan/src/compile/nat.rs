@@ -263,9 +263,11 @@ pub fn automatic(model: &Model, world: &World) -> Vec<(ZoneName, ZoneName, Addre
 fn write_interface(rs: &mut Ruleset, world: &World) {
     let mut chain = Chain::default();
     for leg in &world.legs {
-        let virtual4 = leg.virtuals.iter().find(|a| a.is_ipv4());
-        if let Some(address) = virtual4 {
-            chain.rule(format!("oifname \"{}\" meta nfproto ipv4 snat ip to {address}", leg.device));
+        for (family, word, _) in FAMILIES {
+            if let Some(address) = leg.virtuals.iter().find(|a| Family::of(**a) == family) {
+                let nfproto = if family == Family::V4 { "ipv4" } else { "ipv6" };
+                chain.rule(format!("oifname \"{}\" meta nfproto {nfproto} snat {word} to {address}", leg.device));
+            }
         }
     }
     chain.rule("masquerade");

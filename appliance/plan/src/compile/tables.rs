@@ -105,8 +105,9 @@ pub type Line = (Lane, Cell, (String, Origin));
 /// Writes chain `name`, which looks a packet up in the tables made of `lines`; what matches nothing does
 /// `miss`.
 pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, usage: Use, miss: &str) {
-    let mut by_protocol = Vec::new();
-    let mut by_family = Vec::new();
+    // At most six rules, and no maps without a name: their elements are gone for a packet that is under way while
+    // the policy is replaced (`nft_map_deactivate`), and it would be refused.
+    let mut dispatch = Chain::default();
     for (family, lines) in lines {
         for class in Class::ALL {
             let part = lines.iter().filter_map(|(lane, cell, outcome)| {
@@ -118,15 +119,17 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
             }
             let chain_name = format!("{name}.{}", class.suffix(*family));
             let nfproto = if *family == Family::V4 { "ipv4" } else { "ipv6" };
-            match class {
-                Class::Ports => by_protocol
-                    .extend(PORT_PROTOCOLS.iter().map(|p| format!("{nfproto} . {p} : goto {chain_name}"))),
-                Class::Icmp => {
-                    let p = if *family == Family::V4 { ICMP } else { ICMP6 };
-                    by_protocol.push(format!("{nfproto} . {p} : goto {chain_name}"));
+            dispatch.rule(match class {
+                Class::Ports => {
+                    let protocols = PORT_PROTOCOLS.map(|p| p.to_string()).join(", ");
+                    format!("meta nfproto {nfproto} meta l4proto {{ {protocols} }} goto {chain_name}")
                 }
-                Class::Other => by_family.push(format!("{nfproto} : goto {chain_name}")),
-            }
+                Class::Icmp => {
+                    let protocol = if *family == Family::V4 { ICMP } else { ICMP6 };
+                    format!("meta nfproto {nfproto} meta l4proto {protocol} goto {chain_name}")
+                }
+                Class::Other => format!("meta nfproto {nfproto} goto {chain_name}"),
+            });
             let mut chain = Chain::default();
             for (n, g) in groups.into_iter().enumerate() {
                 let map_name = format!("{chain_name}.{n}");
@@ -158,15 +161,8 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
             rs.chains.insert(chain_name, chain);
         }
     }
-    let mut chain = Chain::default();
-    if !by_protocol.is_empty() {
-        chain.rule(format!("meta nfproto . meta l4proto vmap {{ {} }}", by_protocol.join(", ")));
-    }
-    if !by_family.is_empty() {
-        chain.rule(format!("meta nfproto vmap {{ {} }}", by_family.join(", ")));
-    }
-    chain.rule(miss);
-    rs.chains.insert(name.to_owned(), chain);
+    dispatch.rule(miss);
+    rs.chains.insert(name.to_owned(), dispatch);
 }
 
 /// nft's spelling of an interval of addresses.

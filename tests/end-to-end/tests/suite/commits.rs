@@ -24,8 +24,14 @@ fn revisions_are_kept_with_who_when_and_why() {
     stage.commit_with(&variant(82), &["-m", "the third"]);
 
     let history = stage.history();
-    assert_eq!(history.iter().map(|r| (r.number, r.current)).collect::<Vec<_>>(), [(3, true), (2, false), (1, false)]);
-    assert_eq!((history[1].author.as_str(), history[1].comment.as_str()), ("alice", "the second, for \"reasons\""));
+    assert_eq!(
+        history.iter().map(|r| (r.number, r.current)).collect::<Vec<_>>(),
+        [(3, true), (2, false), (1, false)]
+    );
+    assert_eq!(
+        (history[1].author.as_str(), history[1].comment.as_str()),
+        ("alice", "the second, for \"reasons\"")
+    );
     assert!(history[1].time.ends_with('Z') && history[1].digest.len() == 64, "{:?}", history[1]);
     assert_eq!(stage.node.must(&["show", "2"]).expect("a document"), variant(81).text());
     let diff = stage.node.must(&["diff", "1", "3"]).expect("a diff");
@@ -45,11 +51,11 @@ fn revisions_are_kept_with_who_when_and_why() {
 fn a_candidate_is_loaded_and_committed() {
     skip_unless_root!();
     let stage = Stage::up(&variant(80));
-    let before = stage.snapshot();
+    let before = stage.settled();
     let file = stage.file("candidate.toml", variant(81).text());
     stage.node.must(&["load", file.to_str().expect("a path")]).expect("loaded");
     assert!(stage.status().candidate);
-    assert_eq!(stage.snapshot(), before);
+    stage.assert_unchanged(&before, "unchanged");
     assert_eq!(stage.node.must(&["candidate"]).expect("a candidate"), variant(81).text());
     assert!(stage.node.must(&["diff"]).expect("a diff").contains("+allow = [\"tcp/81\"]"));
     stage.node.must(&["check"]).expect("it is good");
@@ -69,12 +75,15 @@ fn a_candidate_is_loaded_and_committed() {
 fn a_trial_goes_back_unless_confirmed() {
     skip_unless_root!();
     let stage = Stage::up(&variant(80));
-    let before = stage.snapshot();
+    let before = stage.settled();
     let report = stage.commit_with(&variant(81), &["--confirm", "10s"]);
     assert_eq!(report.confirm_s, Some(10));
     let status = stage.status();
     let pending = status.pending.expect("a trial");
-    assert_eq!((pending.revision, pending.previous, status.revision.expect("a revision").current), (2, Some(1), false));
+    assert_eq!(
+        (pending.revision, pending.previous, status.revision.expect("a revision").current),
+        (2, Some(1), false)
+    );
     assert_ne!(stage.snapshot(), before);
 
     let busy = stage.refused(&variant(82), &[]);
@@ -98,7 +107,10 @@ fn a_trial_goes_back_unless_confirmed() {
     thread::sleep(Duration::from_secs(11));
     let status = stage.status();
     assert!(status.pending.is_none() && status.revision.is_some_and(|r| r.current), "{:?}", status.faults);
-    assert_eq!(stage.node.must(&["show", &stage.revision().to_string()]).expect("a document"), variant(84).text());
+    assert_eq!(
+        stage.node.must(&["show", &stage.revision().to_string()]).expect("a document"),
+        variant(84).text()
+    );
 }
 
 /// In: a trial, and the daemon restarted; then the machine restarted, as the boot id tells; then a countdown that ran out meanwhile.
@@ -107,7 +119,7 @@ fn a_trial_goes_back_unless_confirmed() {
 fn a_trial_survives_the_daemon_but_not_the_machine() {
     skip_unless_root!();
     let mut stage = Stage::up(&variant(80));
-    let before = stage.snapshot();
+    let before = stage.settled();
     stage.commit_with(&variant(81), &["--confirm", "100s"]);
     stage.node.daemon().expect("a daemon").kill();
     stage.start();
@@ -116,7 +128,8 @@ fn a_trial_survives_the_daemon_but_not_the_machine() {
 
     stage.node.daemon().expect("a daemon").kill();
     let path = stage.state("pending.json");
-    let mut value: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).expect("a trial")).expect("JSON");
+    let mut value: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&path).expect("a trial")).expect("JSON");
     value["boot_id"] = "00000000-0000-0000-0000-000000000000".into();
     fs::write(&path, value.to_string()).expect("written");
     stage.start();

@@ -27,7 +27,7 @@ fn torn_files_never_keep_it_from_its_revision() {
     skip_unless_root!();
     let mut stage = Stage::up(&variant(80));
     stage.commit(&variant(81));
-    let before = stage.snapshot();
+    let before = stage.settled();
     let cut = |path: &Path| {
         let text = fs::read(path).expect("a file");
         fs::write(path, &text[..text.len() / 2]).expect("cut");
@@ -37,7 +37,8 @@ fn torn_files_never_keep_it_from_its_revision() {
     for name in helpers {
         restart_after(&mut stage, |state| fs::write(state.join(name), rubbish).expect("rubbish"));
         assert_eq!(stage.revision(), 2, "{name}");
-        assert_eq!(stage.snapshot().ruleset, before.ruleset, "{name}");
+        let changed = before.difference(&stage.settled());
+        assert!(changed.is_empty(), "{name}: {changed:#?}");
         // What is a help and not a need goes without a word.
         let said = stage.faults().iter().any(|f| f.contains(name));
         assert!(said || name == "facts.json", "{name}: {:?}", stage.faults());
@@ -56,8 +57,13 @@ fn torn_files_never_keep_it_from_its_revision() {
     for content in [&b""[..], b"\xff\xff", b"99\n"] {
         restart_after(&mut stage, |state| fs::write(state.join("current"), content).expect("rubbish"));
         assert_eq!(stage.revision(), 2, "{content:?}");
-        assert!(stage.faults().iter().any(|f| f.contains("current") || f.contains("99")), "{:?}", stage.faults());
-        assert_eq!(stage.snapshot().ruleset, before.ruleset);
+        assert!(
+            stage.faults().iter().any(|f| f.contains("current") || f.contains("99")),
+            "{:?}",
+            stage.faults()
+        );
+        let changed = before.difference(&stage.settled());
+        assert!(changed.is_empty(), "{changed:#?}");
     }
 
     // A revision begun and not finished, and one that is damaged, do not count; the history shows the rest.
@@ -78,7 +84,8 @@ fn torn_files_never_keep_it_from_its_revision() {
     });
     assert_eq!(stage.revision(), 2, "{:?}", stage.faults());
     assert!(stage.faults().iter().any(|f| f.contains(&committed.to_string())), "{:?}", stage.faults());
-    assert_eq!(stage.snapshot().ruleset, before.ruleset);
+    let changed = before.difference(&stage.settled());
+    assert!(changed.is_empty(), "{changed:#?}");
 }
 
 /// In: a state folder that cannot be written, then one on a full disk. Out: the commit is refused with the reason and nothing changes.
@@ -98,12 +105,13 @@ fn a_disk_that_takes_no_more_refuses_the_commit() {
     let _unmount = Unmount(path.clone());
     stage.start();
     stage.commit(&variant(80));
-    let (before, revision) = (stage.snapshot(), stage.revision());
+    let (before, revision) = (stage.settled(), stage.revision());
 
     mount(&["-o", "remount,ro", &path]);
     let said = stage.refused(&variant(81), &[]);
     assert!(said.contains("Read-only") && said.contains(&path), "{said}");
-    assert_eq!((stage.snapshot(), stage.revision()), (before.clone(), revision));
+    stage.assert_unchanged(&before, "refused");
+    assert_eq!(stage.revision(), revision);
     mount(&["-o", "remount,rw", &path]);
 
     // Every size of what is left of the disk: the commit fails at another file each time, or succeeds.
@@ -112,7 +120,7 @@ fn a_disk_that_takes_no_more_refuses_the_commit() {
     for left in (0..12).map(|pages| pages * 4096) {
         fs::write(&filler, b"").expect("room");
         fill(&filler, left);
-        let (before, revision) = (stage.snapshot(), stage.revision());
+        let (before, revision) = (stage.settled(), stage.revision());
         let port = 90 + (left / 4096) as u16;
         let output = stage.try_commit(&variant(port), &[], None);
         if output.status.success() {
@@ -122,7 +130,8 @@ fn a_disk_that_takes_no_more_refuses_the_commit() {
         refused += 1;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("No space left"), "{left}: {said}");
-        assert_eq!((stage.snapshot(), stage.revision()), (before, revision), "{left} bytes left: {said}");
+        stage.assert_unchanged(&before, &format!("{left} bytes left: {said}"));
+        assert_eq!(stage.revision(), revision);
         assert!(stage.status().pending.is_none());
     }
     assert!(refused > 0);
@@ -130,7 +139,10 @@ fn a_disk_that_takes_no_more_refuses_the_commit() {
     stage.commit(&variant(82));
     stage.node.daemon().expect("a daemon").kill();
     stage.start();
-    assert_eq!(stage.node.must(&["show", &stage.revision().to_string()]).expect("a document"), variant(82).text());
+    assert_eq!(
+        stage.node.must(&["show", &stage.revision().to_string()]).expect("a document"),
+        variant(82).text()
+    );
     stage.stop();
 }
 

@@ -11,8 +11,21 @@ fn serve(stage: &Stage, first: &str, last: &str) -> Process {
     let inet = stage.host("inet");
     let leases = stage.file("leases", "");
     let mut command: Command = inet.command("dnsmasq");
-    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--group=root", "--pid-file="]);
-    command.args(["--dhcp-authoritative", "--no-ping", "--log-dhcp", "--log-facility=-", "--dhcp-option=option:router,203.0.113.1"]);
+    command.args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--user=root",
+        "--group=root",
+        "--pid-file=",
+    ]);
+    command.args([
+        "--dhcp-authoritative",
+        "--no-ping",
+        "--log-dhcp",
+        "--log-facility=-",
+        "--dhcp-option=option:router,203.0.113.1",
+    ]);
     command.arg(format!("--dhcp-range={first},{last},120"));
     command.arg(format!("--dhcp-leasefile={}", leases.display()));
     inet.spawn("dnsmasq-again", command).expect("a server")
@@ -34,7 +47,9 @@ fn what_is_published_follows_the_lease() {
     let works_at = |address: IpAddr| {
         let verdict = stage.explain(Some("wan"), "203.0.113.50", &address.to_string(), "tcp/7000").verdict;
         let seen = stage.tcp("cli-lan", "198.51.100.1:7001").seen().map(|s| s.ip());
-        verdict == "allow" && stage.tcp("cli-wan", &format!("{address}:7000")).passes() && seen == Some(address)
+        verdict == "allow"
+            && stage.tcp("cli-wan", &format!("{address}:7000")).passes()
+            && seen == Some(address)
     };
     assert!(wait_until(SOON, || works_at(first)));
 
@@ -65,7 +80,9 @@ fn end_server(stage: &Stage) {
     let sockets = inet.must(&["ss", "-Hulnp", "sport = :67"]).expect("sockets");
     let pid = sockets.split("pid=").nth(1).and_then(|t| t.split(',').next()).expect("a server").to_owned();
     inet.must(&["kill", &pid]).expect("ended");
-    assert!(wait_until(SOON, || inet.must(&["ss", "-Huln", "sport = :67"]).is_ok_and(|s| s.trim().is_empty())));
+    assert!(wait_until(SOON, || inet
+        .must(&["ss", "-Huln", "sport = :67"])
+        .is_ok_and(|s| s.trim().is_empty())));
 }
 
 /// In: a restart of the daemon, and a kill. Out: the leased address never leaves the interface, and is asked for again.

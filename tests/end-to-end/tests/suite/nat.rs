@@ -81,7 +81,9 @@ fn outbound_translation_as_the_document_says() {
     let rules = "[nat]\noutbound = \"hybrid\"\n\n\
                  [[nat.source]]\nfrom = \"lan:desk\"\nto = \"wan\"\nservice = [\"tcp/7001\"]\naddress = \"none\"\n\n\
                  [[nat.source]]\nfrom = \"lan:desk\"\nto = \"wan\"\naddress = \"203.0.113.9\"";
-    let hybrid = document.replace("desk   = [\"192.168.10.21\", \"fd00:10::21\"]", "desk = \"192.168.10.21\"").and(rules);
+    let hybrid = document
+        .replace("desk   = [\"192.168.10.21\", \"fd00:10::21\"]", "desk = \"192.168.10.21\"")
+        .and(rules);
     stage.commit(&hybrid);
     assert_eq!(both(), ["203.0.113.9", "192.168.10.21"], "hybrid");
     assert_eq!(seen(&stage.tcp("srv-voip", "198.51.100.1:7000")), "203.0.113.2", "hybrid, not named");
@@ -109,6 +111,9 @@ fn a_static_route_leads_through_a_second_router() {
     assert_eq!(seen(&probe.from("10.20.1.1".parse().unwrap()).run().expect("a probe")), "203.0.113.2");
 
     stage.commit(&fixed().flow("in", "dmz", "lan", "allow = [\"tcp/7000\"]"));
-    assert!(wait_until(SOON, || !stage.snapshot().routes.contains("10.20.0.0/16")), "the route goes with its line");
+    assert!(
+        wait_until(SOON, || !stage.snapshot().routes.contains("10.20.0.0/16")),
+        "the route goes with its line"
+    );
     assert!(!stage.tcp("srv-ebrigade", "10.20.1.1:7000").passes());
 }

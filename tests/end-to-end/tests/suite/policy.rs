@@ -24,7 +24,8 @@ fn the_example_lets_through_what_it_says() {
     assert!(client.starts_with("203.0.113.50 "), "the server sees who asks: {client}");
 
     stage.host("cli-wan").ip("route add 192.168.20.0/24 via 203.0.113.100\n").expect("a route");
-    let _echo = stage.host("srv-ebrigade").echo(Transport::Tcp, "[::]:7000".parse().unwrap()).expect("an echo");
+    let _echo =
+        stage.host("srv-ebrigade").echo(Transport::Tcp, "[::]:7000".parse().unwrap()).expect("an echo");
     assert_eq!(stage.tcp("cli-wan", "192.168.20.11:80"), Reach::Silent, "the private address");
     assert_eq!(stage.tcp("cli-wan", &format!("{wan}:22")), Reach::Silent);
     assert_eq!(stage.tcp("cli-wan", &format!("{wan}:7000")), Reach::Silent);
@@ -72,7 +73,8 @@ fn ipv6_is_filtered_alike() {
     let stage = Stage::up(&document);
     let server = stage.host("srv-ebrigade");
     for transport in [Transport::Tcp, Transport::Udp] {
-        let echo = |port: u16| server.echo(transport, format!("[::]:{port}").parse().unwrap()).expect("an echo");
+        let echo =
+            |port: u16| server.echo(transport, format!("[::]:{port}").parse().unwrap()).expect("an echo");
         let _echoes = [echo(7001), echo(7002), echo(7003)];
         let probe = |to: &str| {
             let to = to.parse().unwrap();
@@ -82,7 +84,10 @@ fn ipv6_is_filtered_alike() {
         assert!(wait_until(SOON, || probe("[fd00:20::11]:7001").passes()), "{transport}");
         assert_eq!(probe("[fd00:20::11]:7002"), Reach::Silent, "{transport}");
         assert!(matches!(probe("[fd00:20::11]:7003"), Reach::Rejected { .. }), "{transport}");
-        assert!(matches!(probe("192.168.20.11:7001"), Reach::Rejected { .. }), "{transport}: IPv4 was not named");
+        assert!(
+            matches!(probe("192.168.20.11:7001"), Reach::Rejected { .. }),
+            "{transport}: IPv4 was not named"
+        );
     }
 }
 
@@ -93,7 +98,12 @@ fn rates_and_numbers_of_connections_are_limited() {
     skip_unless_root!();
     let document = small()
         .flow("slow", "lan", "dmz:server", "allow = [\"tcp/7001\"]\nrate = \"1/minute burst 3\"")
-        .flow("few", "lan", "dmz:server", "allow = [\"tcp/7002\"]\nconnections = { max = 2, per = \"source\" }");
+        .flow(
+            "few",
+            "lan",
+            "dmz:server",
+            "allow = [\"tcp/7002\"]\nconnections = { max = 2, per = \"source\" }",
+        );
     let stage = Stage::up(&document);
     let server = stage.host("srv-ebrigade");
     let _slow = server.echo(Transport::Tcp, "[::]:7001".parse().unwrap()).expect("an echo");
@@ -104,7 +114,8 @@ fn rates_and_numbers_of_connections_are_limited() {
     let entry = stage.logged("the limit", |e| e.destination_port == 7001);
     assert_eq!((entry.reason.as_str(), entry.action.as_str()), ("slow", "limit"));
 
-    let hold = || stage.host("cli-lan").hold("192.168.20.11:7002".parse().unwrap(), Duration::from_millis(50));
+    let hold =
+        || stage.host("cli-lan").hold("192.168.20.11:7002".parse().unwrap(), Duration::from_millis(50));
     let (first, _second) = (hold().expect("the first"), hold().expect("the second"));
     assert!(hold().is_err(), "the third");
     assert!(matches!(stage.tcp("srv-voip", "192.168.20.11:7002"), Reach::Answered { .. }), "another source");
@@ -140,7 +151,8 @@ fn the_log_names_what_decided() {
     assert_eq!((entry.reason.as_str(), entry.action.as_str()), ("never", "reject"));
     let entry = stage.logged("what no flow allows", |e| e.destination_port == 7010);
     assert_eq!((entry.reason.as_str(), entry.action.as_str(), entry.flow), ("default", "deny", 0));
-    let noise: Vec<_> = stage.log().into_iter().filter(|e| [137, 1900].contains(&e.destination_port)).collect();
+    let noise: Vec<_> =
+        stage.log().into_iter().filter(|e| [137, 1900].contains(&e.destination_port)).collect();
     assert!(noise.is_empty(), "{noise:?}");
 }
 
@@ -156,7 +168,12 @@ fn hits_survive_reload_and_restart() {
     let before = stage.flow("web");
     assert_eq!(before.hits, 3);
 
-    stage.commit(&document.replace("[host]", "[host]\nother = \"192.168.20.77\"").flow("more", "dmz", "lan", "allow = [\"dns\"]"));
+    stage.commit(&document.replace("[host]", "[host]\nother = \"192.168.20.77\"").flow(
+        "more",
+        "dmz",
+        "lan",
+        "allow = [\"dns\"]",
+    ));
     assert_eq!((stage.flow("web").id, stage.flow("web").hits), (before.id, 3));
     ask(&stage);
     stage.stop();

@@ -12,7 +12,8 @@ use rempart_lab::{Transport, skip_unless_root, wait_until};
 fn foreign_sources_are_refused() {
     skip_unless_root!();
     let stage = Stage::up(&small().flow("all", "lan", "dmz", "allow = [\"udp/7000\"]"));
-    let _echo = stage.host("srv-ebrigade").echo(Transport::Udp, "[::]:7000".parse().unwrap()).expect("an echo");
+    let _echo =
+        stage.host("srv-ebrigade").echo(Transport::Udp, "[::]:7000".parse().unwrap()).expect("an echo");
     assert!(stage.udp("cli-lan", "192.168.20.11:7000").passes());
     let foreign = ["192.168.20.99", "198.51.100.99"];
     for source in foreign {
@@ -35,7 +36,8 @@ fn bogons_are_refused() {
         .replace("server = [\"192.168.20.11\", \"fd00:20::11\"]", "server = \"192.168.20.11\"");
     let stage = Stage::up(&document);
     let wan = stage.wan();
-    let _echo = stage.host("srv-ebrigade").echo(Transport::Tcp, "[::]:7000".parse().unwrap()).expect("an echo");
+    let _echo =
+        stage.host("srv-ebrigade").echo(Transport::Tcp, "[::]:7000".parse().unwrap()).expect("an echo");
     let client = stage.host("cli-wan");
     let to = format!("{wan}:7000").parse().unwrap();
     assert!(client.probe(Transport::Tcp, to).run().expect("a probe").passes());
@@ -58,7 +60,8 @@ fn floods_of_new_connections_are_slowed() {
         .flow("pub", "wan", "dmz:server", "allow = [\"tcp/7000\"]\npublish = true");
     let stage = Stage::up(&document);
     let wan = stage.wan();
-    let _echo = stage.host("srv-ebrigade").echo(Transport::Tcp, "[::]:7000".parse().unwrap()).expect("an echo");
+    let _echo =
+        stage.host("srv-ebrigade").echo(Transport::Tcp, "[::]:7000".parse().unwrap()).expect("an echo");
     let to = format!("{wan}:7000").parse().unwrap();
     let client = stage.host("cli-wan");
     let probe = || client.probe(Transport::Tcp, to).timeout(Duration::from_millis(300));
@@ -80,7 +83,8 @@ fn a_block_list_is_followed() {
     let list = stage.file("list.txt", "# scanners\n192.168.10.0/28\n192.168.10.21 ; the client\n");
     let words = format!("[blocklist.scanners]\nfile = \"{}\"\nzones = [\"lan\"]\nlog = true", list.display());
     stage.commit(&bare.and(&words));
-    let _echo = stage.host("srv-ebrigade").echo(Transport::Tcp, "[::]:7000".parse().unwrap()).expect("an echo");
+    let _echo =
+        stage.host("srv-ebrigade").echo(Transport::Tcp, "[::]:7000".parse().unwrap()).expect("an echo");
     assert_eq!(stage.tcp("cli-lan", "192.168.20.11:7000"), Reach::Silent, "listed, from the first packet");
     assert!(stage.logged("the list", |e| e.destination_port == 7000).reason.contains("scanners"));
     let explained = stage.explain(None, "192.168.10.21", "192.168.20.11", "tcp/7000");
@@ -89,8 +93,14 @@ fn a_block_list_is_followed() {
     fs::write(&list, "192.168.10.0/28\nnonsense\n").expect("a list");
     let passes = || stage.tcp("cli-lan", "192.168.20.11:7000").passes();
     assert!(wait_until(SOON, passes), "the edit is picked up");
-    assert!(wait_until(SOON, || stage.faults().iter().any(|f| f.contains("scanners") && f.contains("line 2"))));
+    assert!(wait_until(SOON, || stage
+        .faults()
+        .iter()
+        .any(|f| f.contains("scanners") && f.contains("line 2"))));
     fs::remove_file(&list).expect("no list");
-    assert!(wait_until(SOON, || stage.faults().iter().any(|f| f.contains("scanners") && f.contains("stays in force"))));
+    assert!(wait_until(SOON, || stage
+        .faults()
+        .iter()
+        .any(|f| f.contains("scanners") && f.contains("stays in force"))));
     assert!(passes());
 }

@@ -23,21 +23,27 @@ fn other() -> Document {
 fn an_invalid_document_changes_nothing() {
     skip_unless_root!();
     let stage = Stage::up(&good());
-    stage.wan();
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    let before = stage.snapshot();
-    let bad = other()
-        .replace("version = 1", "version = 1\nnonsense = true")
-        .flow("bad", "lan:nobody", "nowhere", "allow = [\"no-such-service\"]");
-    let line = |text: &str| (bad.text().lines().position(|l| l.contains(text)).expect("a line") + 1).to_string();
+    let before = stage.settled();
+    let bad = other().replace("version = 1", "version = 1\nnonsense = true").flow(
+        "bad",
+        "lan:nobody",
+        "nowhere",
+        "allow = [\"no-such-service\"]",
+    );
+    let line =
+        |text: &str| (bad.text().lines().position(|l| l.contains(text)).expect("a line") + 1).to_string();
     let said = stage.refused(&bad, &[]);
     for fault in ["nonsense", "nobody", "nowhere", "no-such-service"] {
         assert!(said.contains(fault), "{fault}: {said}");
     }
     for place in [line("nonsense"), line("lan:nobody"), line("no-such-service")] {
-        assert!(said.contains(&format!("{place}:")) || said.contains(&format!(" {place} ")), "line {place}: {said}");
+        assert!(
+            said.contains(&format!("{place}:")) || said.contains(&format!(" {place} ")),
+            "line {place}: {said}"
+        );
     }
-    assert_eq!((stage.snapshot(), stage.revision()), (before, 1));
+    stage.assert_unchanged(&before, "refused");
+    assert_eq!(stage.revision(), 1);
     assert_eq!(stage.history().len(), 1);
     let checked = stage.node.verb(&["check", stage.file("bad.toml", bad.text()).to_str().expect("a path")]);
     assert_eq!(checked.expect("a verb").status.code(), Some(1));
@@ -106,7 +112,11 @@ fn a_kernel_that_refuses_leaves_everything_as_it_was() {
     // The daemon finds its nft by the search path; a start of the daemon takes ours over.
     let daemon = stage.file("rempartd", "");
     let real = rempart_lab::program("rempartd").expect("it is built");
-    fs::write(&daemon, format!("#!/bin/sh\nPATH={}:$PATH exec {} \"$@\"\n", folder.display(), real.display())).expect("a wrapper");
+    fs::write(
+        &daemon,
+        format!("#!/bin/sh\nPATH={}:$PATH exec {} \"$@\"\n", folder.display(), real.display()),
+    )
+    .expect("a wrapper");
     fs::set_permissions(&daemon, fs::Permissions::from_mode(0o755)).expect("it runs");
     let Stage { node, lab } = stage;
     drop(node);
@@ -114,16 +124,14 @@ fn a_kernel_that_refuses_leaves_everything_as_it_was() {
     let node = lab.start_node_with("fw", &daemon).expect("a node");
     let stage = Stage { node, lab };
     stage.commit(&good());
-    stage.wan();
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    let before = stage.snapshot();
+    let before = stage.settled();
 
     for (word, part) in [("refuse", "No buffer space available"), ("die", "nft")] {
         set(word);
         let said = stage.refused(&other(), &[]);
         assert!(said.contains(part) && said.contains("the old policy is in force"), "{word}: {said}");
         set("work");
-        assert_eq!(stage.snapshot(), before, "{word}");
+        stage.assert_unchanged(&before, word);
         assert_eq!((stage.revision(), stage.history().len()), (1, 1), "{word}");
         assert!(!stage.state("journal.json").exists() && !stage.state("pending.json").exists(), "{word}");
     }
@@ -134,7 +142,7 @@ fn a_kernel_that_refuses_leaves_everything_as_it_was() {
     if refused.status.success() {
         stage.node.must(&["revert"]).expect("taken back");
     }
-    assert_eq!(stage.snapshot(), before);
+    stage.assert_unchanged(&before, "unchanged");
     let report = stage.commit(&other());
     assert!(report.steps.len() > 2, "{report:?}");
     assert_ne!(stage.snapshot(), before);
@@ -145,14 +153,13 @@ fn a_kernel_that_refuses_leaves_everything_as_it_was() {
 fn a_refused_step_takes_the_others_back() {
     skip_unless_root!();
     let stage = Stage::up(&good());
-    stage.wan();
-    std::thread::sleep(std::time::Duration::from_secs(2));
     // Somebody's route with the same destination and metric: ours collides with it.
     stage.node.host().ip("route add blackhole 10.99.0.0/16 proto static\n").expect("a route");
-    let before = stage.snapshot();
+    let before = stage.settled();
     let said = stage.refused(&other(), &[]);
     assert!(said.contains("10.99.0.0/16"), "{said}");
-    assert_eq!((stage.snapshot(), stage.revision()), (before, 1));
+    stage.assert_unchanged(&before, "refused");
+    assert_eq!(stage.revision(), 1);
     stage.node.host().ip("route del blackhole 10.99.0.0/16 proto static\n").expect("no route");
     stage.commit(&other());
 }

@@ -18,10 +18,19 @@ fn variant(n: u32) -> Document {
     let document = small().flow("always", "lan", "dmz:server", "allow = [\"udp/9000\", \"tcp/7000\"]");
     let document = match n % 3 {
         0 => document.flow("first", "lan", "dmz:server", &other),
-        1 => document.flow("first", "lan", "dmz:192.168.20.0/24", &other).flow("second", "dmz", "lan", "allow = [\"dns\"]"),
+        1 => document.flow("first", "lan", "dmz:192.168.20.0/24", &other).flow(
+            "second",
+            "dmz",
+            "lan",
+            "allow = [\"dns\"]",
+        ),
         _ => document.flow("log", "lan:desk", "dmz:server", "reject = [\"tcp/1-1023\"]\nlog = true"),
     };
-    if n % 2 == 0 { document } else { document.replace("[host]", "[policy]\nnoise = [\"ssdp\"]\n\n[host]\nmore = \"10.0.0.0/8\"") }
+    if n.is_multiple_of(2) {
+        document
+    } else {
+        document.replace("[host]", "[policy]\nnoise = [\"ssdp\"]\n\n[host]\nmore = \"10.0.0.0/8\"")
+    }
 }
 
 fn flood(stage: &Stage, from: &str, port: u16) -> Flood {
@@ -39,8 +48,10 @@ fn assert_whole(report: &FloodReport) {
 fn reload_under_load_loses_and_leaks_nothing() {
     skip_unless_root!();
     let stage = Stage::up(&variant(0));
-    let _echo = stage.host("srv-ebrigade").echo(Transport::Tcp, "[::]:7000".parse().unwrap()).expect("an echo");
-    let held = stage.host("cli-lan").hold(format!("{SERVER}:7000").parse().unwrap(), Duration::from_millis(10));
+    let _echo =
+        stage.host("srv-ebrigade").echo(Transport::Tcp, "[::]:7000".parse().unwrap()).expect("an echo");
+    let held =
+        stage.host("cli-lan").hold(format!("{SERVER}:7000").parse().unwrap(), Duration::from_millis(10));
     let mut held = held.expect("a connection");
     let allowed = flood(&stage, "cli-lan", 9000);
     let denied = flood(&stage, "srv-voip", 9100);
@@ -68,7 +79,8 @@ fn a_change_cuts_exactly_what_it_forbids() {
     let kept = small().flow("kept", "lan", "dmz:server", "allow = [\"udp/9000\", \"tcp/7000\"]");
     let stage = Stage::up(&kept.flow("going", "lan", "dmz:server", "allow = [\"udp/9001\", \"tcp/7001\"]"));
     let server = stage.host("srv-ebrigade");
-    let _echoes = [7000, 7001].map(|p| server.echo(Transport::Tcp, format!("[::]:{p}").parse().unwrap()).expect("an echo"));
+    let _echoes = [7000, 7001]
+        .map(|p| server.echo(Transport::Tcp, format!("[::]:{p}").parse().unwrap()).expect("an echo"));
     let hold = |port: u16| {
         let to = format!("{SERVER}:{port}").parse().unwrap();
         stage.host("cli-lan").hold(to, Duration::from_millis(10)).expect("a connection")
@@ -117,7 +129,8 @@ fn a_session_ends_with_its_schedule() {
         .flow("always", "lan", "dmz:server", "allow = [\"tcp/7001\"]");
     let stage = Stage::up(&document);
     let server = stage.host("srv-ebrigade");
-    let _echoes = [7000, 7001].map(|p| server.echo(Transport::Tcp, format!("[::]:{p}").parse().unwrap()).expect("an echo"));
+    let _echoes = [7000, 7001]
+        .map(|p| server.echo(Transport::Tcp, format!("[::]:{p}").parse().unwrap()).expect("an echo"));
     let hold = |port: u16| {
         let to = format!("{SERVER}:{port}").parse().unwrap();
         stage.host("cli-lan").hold(to, Duration::from_millis(50)).expect("a connection")
