@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rempart_config::Model;
 use rempart_plan::net::{Missing, Step, diff, missing};
-use rempart_plan::nft::{Base, Names, Origin, Ruleset, Script, TABLE};
+use rempart_plan::nft::{Base, Names, Origin, Ruleset, Script, Scripts, TABLE};
 use rempart_plan::{Facts, Ids, Plan, compile};
 use rempart_system::conntrack::{Connection, Conntrack, ConntrackError};
 use rempart_system::links::{Links, LinksError};
@@ -133,9 +133,15 @@ impl Engine {
             None => self.nft.objects(TABLE).await.map_err(|e| ruleset_error(subject, None, e))?,
         };
         let names = objects.map(names_of);
-        if names.as_ref().is_some_and(|n| n.chains.contains(&subject.plan.ruleset.stamp())) {
-            // A restart of the daemon: the kernel holds this very ruleset. Leave it alone.
+        if let Some(names) = names.as_ref().filter(|n| n.chains.contains(&subject.plan.ruleset.stamp())) {
+            // A restart of the daemon: the kernel holds this very ruleset. Leave it alone, but for what a change
+            // that was cut short may have left beside it.
             self.applied = Some(subject.plan.ruleset.clone());
+            if let Some(script) = subject.plan.ruleset.clear_up(names)
+                && let Err(error) = self.nft.apply(&script.text).await
+            {
+                warn!(%error, "what an earlier change left in the table cannot be removed");
+            }
         }
         let first = self.applied.is_none() && names.is_none();
         let begun = self.applied.is_some();
@@ -158,10 +164,7 @@ impl Engine {
                 (None, None) => Base::Nothing,
             };
             if let Err(error) = self.write_ruleset(subject, base).await {
-                // Refused means unchanged. Anything else, a killed nft too, leaves doubt: the next apply looks first.
-                let refused = matches!(&error, ApplyError::Ruleset { source: NftError::Refused { status, .. }, .. }
-                    if status.code().is_some());
-                self.applied = old.filter(|_| refused);
+                // What was prepared for the change may be left: the next apply looks first.
                 self.pardon(&doomed).await;
                 self.undo(&steps).await;
                 close_journal(store);
@@ -242,27 +245,47 @@ impl Engine {
         Ok(())
     }
 
+    /// Brings a ruleset into force. On an error the old one is, and what the kernel holds beside it is looked up
+    /// before the next change.
     async fn write_ruleset(&mut self, subject: Subject<'_>, base: Base<'_>) -> Result<(), ApplyError> {
         let ruleset = &subject.plan.ruleset;
-        let script = ruleset.script(base);
-        let mut result = self.nft.apply(&script.text).await;
-        let mut failed = script;
-        if result.is_err() && matches!(base, Base::Ruleset(_)) {
+        let mut result = self.change_over(ruleset.scripts(base)).await;
+        match base {
             // Somebody else may have changed our table: then the difference does not fit, but the whole does.
-            if let Ok(Some(o)) = self.nft.objects(TABLE).await {
-                failed = ruleset.script(Base::Names(&names_of(o)));
-                result = self.nft.apply(&failed.text).await;
+            Base::Ruleset(_) if result.is_err() => {
+                if let Ok(Some(o)) = self.nft.objects(TABLE).await {
+                    result = self.change_over(ruleset.scripts(Base::Names(&names_of(o)))).await;
+                }
             }
+            // Another version of the product may have made it otherwise: at the price of the counters, all anew.
+            Base::Names(_) if result.is_err() => {
+                result = self.change_over(ruleset.replacement()).await;
+            }
+            Base::Ruleset(_) | Base::Names(_) | Base::Nothing => {}
         }
-        if let Err(error) = result {
+        if let Err((script, error)) = result {
             // One that was stopped may have done its work: the stamp came with it.
             let done = self.nft.objects(TABLE).await;
             if !done.is_ok_and(|o| o.is_some_and(|o| o.chains.contains(&ruleset.stamp()))) {
-                return Err(ruleset_error(subject, Some(&failed), error));
+                return Err(ruleset_error(subject, Some(&script), error));
             }
             warn!(%error, "nft did not say so, but the policy is in force");
         }
         self.applied = Some(ruleset.clone());
+        Ok(())
+    }
+
+    /// Applies the transactions of a change, up to the first that fails.
+    async fn change_over(&mut self, scripts: Scripts) -> Result<(), (Script, NftError)> {
+        for (position, script) in scripts.list.into_iter().enumerate() {
+            match self.nft.apply(&script.text).await {
+                Ok(()) => {}
+                Err(error) if position > scripts.change => {
+                    warn!(%error, "the policy is in force, but what it replaced cannot be removed");
+                }
+                Err(error) => return Err((script, error)),
+            }
+        }
         Ok(())
     }
 

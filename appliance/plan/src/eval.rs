@@ -509,7 +509,7 @@ enum Side {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Tracking {
     New,
-    /// Neighbour discovery and multicast membership, which never leave the link
+    /// Neighbour discovery, multicast membership and multicast routers, which never leave the link
     /// (net/netfilter/nf_conntrack_proto_icmpv6.c, `noct_valid_new`).
     Untracked,
     Invalid,
@@ -519,7 +519,7 @@ fn tracking(packet: &Packet) -> Tracking {
     match (packet.source, packet.protocol, packet.port) {
         // Requests alone begin something (nf_conntrack_proto_icmp.c and …_icmpv6.c, `valid_new`).
         (IpAddr::V4(_), ICMP, 8 | 13 | 15 | 17) | (IpAddr::V6(_), ICMP6, 128 | 139) => Tracking::New,
-        (IpAddr::V6(_), ICMP6, 130..=136 | 143) => Tracking::Untracked,
+        (IpAddr::V6(_), ICMP6, 130..=136 | 143 | 151..=153) => Tracking::Untracked,
         (_, ICMP | ICMP6, _) => Tracking::Invalid,
         _ => Tracking::New,
     }

@@ -95,7 +95,11 @@ fn cross(
 }
 
 /// The hosts of a list of endpoints, zone by zone.
-pub(crate) fn by_zone<'a>(model: &'a Model, facts: &Facts, ends: &'a [Endpoint]) -> BTreeMap<&'a ZoneName, AddressSet> {
+pub(crate) fn by_zone<'a>(
+    model: &'a Model,
+    facts: &Facts,
+    ends: &'a [Endpoint],
+) -> BTreeMap<&'a ZoneName, AddressSet> {
     let mut out: BTreeMap<&ZoneName, AddressSet> = BTreeMap::new();
     for end in ends {
         let hosts = facts.resolve(model, &end.hosts);

@@ -1,9 +1,18 @@
 //! The ruleset as a value: what our table holds, how it is written as an nft script, and how the script for
 //! going from one ruleset to another is found.
 //!
-//! Every script is one transaction. All rules are flushed and written again (they are few: the policy is in
-//! maps), so the table is replaced whole; the contents of maps, which are large, travel as the difference.
-//! Named counters and dynamic sets with the limits in them that stay are not touched and keep their values.
+//! A change takes up to three transactions, of which the second is the change:
+//!
+//! 1. maps that are new are made and filled; nothing refers to them yet;
+//! 2. all rules are flushed and written again (they are few: the policy is in maps), at one instant;
+//! 3. what nothing refers to any more is removed.
+//!
+//! The kernel brings the rules into force at one instant, but interval maps one by one and a little later
+//! (`nft_pipapo_commit`), and a packet that is under way in the old rules looks into maps as they are by then. So a
+//! map that is part of the policy never changes: its name ends with the hash of its content, and another content is
+//! another map. Names alone therefore tell what the kernel holds, also to a daemon that has just been started. Only
+//! signposts ([`Content::Index`]) travel as the difference. Named counters and dynamic sets with the limits in them
+//! are not touched while they stay.
 //!
 //! Written as a script of our own and not through the JSON types of the crate `nftables`: those cannot
 //! express verdict maps, and the text is read by nft in half the time and a third of the memory.
@@ -12,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::sync::Arc;
 
 use rempart_config::space::{AddressSet, Family};
@@ -84,10 +94,14 @@ pub struct Map {
 /// The content of a map or set.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Content {
-    /// Elements: key to value (empty for a set) and what they are there for.
+    /// Part of the policy: key to value (empty for a set) and what they are there for. Never changed, see the head
+    /// of this file.
     Elements(BTreeMap<String, (String, Origin)>),
-    /// A large set of addresses, of one family.
+    /// A large set of addresses, of one family. Never changed either.
     Addresses(Arc<AddressSet>, Family),
+    /// Signposts in a hash map, to chains and counters, which change in place: a packet that is under way while one
+    /// changes is counted late or refused, and never let through.
+    Index(BTreeMap<String, (String, Origin)>),
     /// Filled by the kernel as packets pass; never touched while it stays.
     Dynamic,
 }
@@ -149,6 +163,15 @@ impl Script {
     }
 }
 
+/// The transactions of a change.
+#[derive(Clone, Debug)]
+pub struct Scripts {
+    /// One after the other.
+    pub list: Vec<Script>,
+    /// The one that brings the new ruleset into force; what comes after only clears up.
+    pub change: usize,
+}
+
 macro_rules! line {
     ($script:expr, $($arg:tt)*) => { $script.line(Origin::Frame, format_args!($($arg)*)) };
 }
@@ -169,128 +192,140 @@ impl Ruleset {
             }
         }
         for (name, map) in &self.maps {
-            (name, &map.kind, &map.options).hash(&mut hasher);
-            match &map.content {
-                Content::Elements(elements) => {
-                    elements.iter().for_each(|(k, (v, _))| (k, v).hash(&mut hasher));
-                }
-                Content::Addresses(set, family) => (set, family).hash(&mut hasher),
-                Content::Dynamic => {}
+            // The name of a map of the policy says what it holds.
+            name.hash(&mut hasher);
+            if !map.is_fixed() {
+                map.fingerprint().hash(&mut hasher);
             }
         }
         format!("{STAMP}{:016x}", hasher.finish())
     }
 
-    /// The transaction that makes the kernel hold this ruleset instead of `base`.
-    ///
-    /// A packet that passes just then may see some maps as before and others as after; see [`Ruleset::steps`].
-    pub fn script(&self, base: Base<'_>) -> Script {
-        match base {
-            Base::Nothing => self.transaction(&Names::default(), &Maps::new()),
-            Base::Names(names) => self.transaction(names, &Maps::new()),
-            Base::Ruleset(old) => self.transaction(&old.names(), &by_name(&old.maps).collect()),
+    /// This ruleset with the content of each map of the policy in its name, in the rules too.
+    pub fn sealed(mut self) -> Self {
+        let (fixed, plain): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.maps).into_iter().partition(|(_, map)| map.is_fixed());
+        let names: BTreeMap<String, String> = fixed
+            .iter()
+            .map(|(name, map)| (name.clone(), format!("{name}.{:016x}", map.fingerprint())))
+            .collect();
+        for (rule, _) in self.chains.values_mut().flat_map(|c| &mut c.rules) {
+            if let Some(place) = lookup(rule)
+                && let Some(name) = names.get(&rule[place.clone()])
+            {
+                rule.replace_range(place, name);
+            }
         }
+        self.maps = plain;
+        self.maps.extend(fixed.into_iter().map(|(name, map)| (names[&name].clone(), map)));
+        self
     }
 
-    /// The transactions, one after the other, that make the kernel hold this ruleset instead of `base` such that
-    /// each packet is judged by the one or by the other: mostly a single one.
-    ///
-    /// The kernel brings all rules into force at one instant, but interval maps of several fields one by one, each a
-    /// little later (`nft_pipapo_commit`). So a chain that looks up two maps of which both change, or whose rules
-    /// change with a map, would judge some packets by a policy that never was. The rules are led over copies then:
-    ///
-    /// 1. copies are made and filled, which nothing refers to yet;
-    /// 2. the rules change over to the copies;
-    /// 3. the maps themselves are made and filled, which nothing refers to now;
-    /// 4. the rules change back, and the copies go.
-    pub fn steps(&self, base: Base<'_>) -> Vec<Script> {
-        let (names, known): (Names, Maps<'_>) = match base {
-            Base::Nothing => return vec![self.script(base)],
-            Base::Names(names) => (names.clone(), Maps::new()),
-            Base::Ruleset(old) => (old.names(), by_name(&old.maps).collect()),
+    /// The one transaction that makes the kernel hold this ruleset where there is no table of ours.
+    pub fn script(&self) -> Script {
+        let mut s = Script::default();
+        line!(s, "add table inet {TABLE}");
+        self.write_table(&mut s, &Names::default());
+        for (name, map) in &self.maps {
+            map.write_all(&mut s, name);
+        }
+        s
+    }
+
+    /// The transactions, one after the other, that make the kernel hold this ruleset instead of `base`. Until the
+    /// one at [`Scripts::change`] every packet is judged by the old ruleset, and from it on by this one.
+    pub fn scripts(&self, base: Base<'_>) -> Scripts {
+        let names = match base {
+            Base::Nothing => return Scripts { list: vec![self.script()], change: 0 },
+            Base::Names(names) => names.clone(),
+            Base::Ruleset(old) => old.names(),
         };
-        let old_chains = match base {
-            Base::Ruleset(old) => Some(&old.chains),
+        let old = match base {
+            Base::Ruleset(old) => Some(&old.maps),
             Base::Names(_) | Base::Nothing => None,
         };
-        let torn = self.torn(old_chains, &known);
-        if torn.is_empty() {
-            return vec![self.script(base)];
-        }
-        let copy = |name: &str| format!("{name}{COPY}");
-        let copies: BTreeMap<String, Map> =
-            torn.iter().filter_map(|n| Some((copy(n), self.maps.get(*n)?.clone()))).collect();
-        let mut over = self.clone();
-        over.maps.retain(|name, _| !torn.contains(name.as_str()));
-        over.maps.extend(copies.clone());
-        for (rule, _) in over.chains.values_mut().flat_map(|c| &mut c.rules) {
-            if let Some((name, end)) = lookup(rule).filter(|(name, _)| torn.contains(name)) {
-                let name = copy(name);
-                rule.replace_range(end - (name.len() - COPY.len())..end, &name);
-            }
-        }
-        // What the verdicts in maps lead to must be there before them.
-        let new_chains: Vec<&String> =
-            self.chains.iter().filter(|(n, c)| c.base.is_none() && !names.chains.contains(*n)).map(|(n, _)| n).collect();
-        let first = fill(&new_chains, copies.iter());
-        let mut with_copies = names;
-        with_copies.maps.extend(copies.keys().cloned());
-        with_copies.chains.extend(new_chains.into_iter().cloned());
-        let mut known_with_copies = known;
-        known_with_copies.extend(by_name(&copies));
-        let second = over.transaction(&with_copies, &known_with_copies);
-        let third = fill(&[], self.maps.iter().filter(|(n, _)| torn.contains(n.as_str())));
-        let mut both = over.names();
-        both.maps.extend(torn.iter().map(|n| (*n).to_owned()));
-        let known: Maps<'_> = by_name(&over.maps).chain(by_name(&self.maps)).collect();
-        vec![first, second, third, self.transaction(&both, &known)]
+        let mut list: Vec<Script> = self.prepare(&names).into_iter().collect();
+        let change = list.len();
+        list.push(self.change(&names, old));
+        list.extend(self.clear_up(&names));
+        Scripts { list, change }
     }
 
-    /// The maps of those chains that would be torn between before and after.
-    fn torn(&self, old_chains: Option<&BTreeMap<String, Chain>>, known: &Maps<'_>) -> BTreeSet<&str> {
-        let mut torn = BTreeSet::new();
-        for (name, chain) in &self.chains {
-            let maps: BTreeSet<&str> = chain.rules.iter().filter_map(|(r, _)| lookup(r)).map(|(n, _)| n).collect();
-            let late = maps.into_iter().filter(|n| self.maps.get(*n).is_some_and(Map::is_late));
-            let late: Vec<&str> = late.collect();
-            let changed = late.iter().filter(|n| known.get(*n).is_none_or(|old| !self.maps[**n].is_like(old))).count();
-            // A chain that is new is not looked at before it is whole: its maps count as changed.
-            let same_rules = old_chains.and_then(|c| c.get(name)).is_some_and(|old| {
-                old.rules.iter().map(|(r, _)| r).eq(chain.rules.iter().map(|(r, _)| r))
-            });
-            if changed > 1 || (changed == 1 && !same_rules) {
-                torn.extend(late);
-            }
-        }
-        torn
-    }
-
-    fn transaction(&self, names: &Names, known: &Maps<'_>) -> Script {
+    /// The one transaction that deletes our table, whatever is in it, and makes it anew.
+    pub fn replacement(&self) -> Scripts {
         let mut s = Script::default();
-        let stamp = self.stamp();
-        line!(s, "add table inet {TABLE}");
-        line!(s, "flush table inet {TABLE}");
-        let old_map = |name: &str| known.get(name).copied();
+        line!(s, "delete table inet {TABLE}");
+        let whole = self.script();
+        s.text.push_str(&whole.text);
+        s.origins.extend(whole.origins);
+        Scripts { list: vec![s], change: 0 }
+    }
 
-        // First what refers to chains and counters goes, then these.
-        for name in names.maps.iter().chain(&names.sets) {
-            let keep = match (self.maps.get(name), old_map(name)) {
-                (Some(new), Some(old)) => new.kind == old.kind && new.options == old.options,
-                (Some(new), None) => matches!(new.content, Content::Dynamic),
-                (None, _) => false,
-            };
-            if !keep {
-                let keyword = if names.sets.contains(name) { "set" } else { "map" };
-                line!(s, "delete {keyword} inet {TABLE} {name}");
-            } else if let (Some(new), old @ Some(_)) = (self.maps.get(name), old_map(name)) {
-                match new.delta(old) {
-                    Delta::Nothing | Delta::Refill { flush: false } => {}
-                    Delta::Refill { flush: true } => line!(s, "flush {} inet {TABLE} {name}", new.keyword()),
-                    Delta::Elements { gone, .. } => write_elements(&mut s, "delete", name, gone),
-                }
+    /// Makes and fills the maps of the policy that the kernel does not have, and the chains that they lead to.
+    fn prepare(&self, names: &Names) -> Option<Script> {
+        let known = |name: &str| names.maps.contains(name) || names.sets.contains(name);
+        let fresh: Vec<_> = self.maps.iter().filter(|(n, m)| m.is_fixed() && !known(n)).collect();
+        if fresh.is_empty() {
+            return None;
+        }
+        let mut s = Script::default();
+        line!(s, "table inet {TABLE} {{");
+        for chain in self.chains.iter().filter(|(n, c)| c.base.is_none() && !names.chains.contains(*n)) {
+            line!(s, " chain {} {{ }}", chain.0);
+        }
+        for (name, map) in &fresh {
+            line!(s, " {} {name} {{ type {}; {} }}", map.keyword(), map.kind, map.options);
+        }
+        line!(s, "}}");
+        fresh.iter().for_each(|(name, map)| map.write_all(&mut s, name));
+        Some(s)
+    }
+
+    /// Writes all rules again, and what has changed of the signposts.
+    fn change(&self, names: &Names, old: Option<&BTreeMap<String, Map>>) -> Script {
+        let mut s = Script::default();
+        line!(s, "flush table inet {TABLE}");
+        for stamp in names.chains.iter().filter(|c| c.starts_with(STAMP)) {
+            line!(s, "delete chain inet {TABLE} {stamp}");
+        }
+        let held = |name: &String| match old.and_then(|o| o.get(name)) {
+            Some(map) => Held::This(map),
+            None if names.maps.contains(name) || names.sets.contains(name) => Held::Unknown,
+            None => Held::Nothing,
+        };
+        let deltas: Vec<_> = self
+            .maps
+            .iter()
+            .filter(|(_, map)| !map.is_fixed())
+            .map(|(name, map)| (name, map, map.delta(held(name))))
+            .collect();
+        for (name, map, delta) in &deltas {
+            match delta {
+                Delta::Nothing | Delta::Fill => {}
+                Delta::Refill => line!(s, "flush {} inet {TABLE} {name}", map.keyword()),
+                Delta::Elements { gone, .. } => write_elements(&mut s, "delete", name, gone.iter().copied()),
             }
         }
-        for name in names.chains.iter().filter(|c| !self.chains.contains_key(*c) && **c != stamp) {
+        self.write_table(&mut s, names);
+        for (name, map, delta) in deltas {
+            match delta {
+                Delta::Nothing => {}
+                Delta::Fill | Delta::Refill => map.write_all(&mut s, name),
+                Delta::Elements { fresh, .. } => write_elements(&mut s, "add", name, fresh),
+            }
+        }
+        s
+    }
+
+    /// Removes what this ruleset does not have, if there is anything.
+    pub fn clear_up(&self, names: &Names) -> Option<Script> {
+        let mut s = Script::default();
+        for (keyword, list) in [("map", &names.maps), ("set", &names.sets)] {
+            for name in list.iter().filter(|n| !self.maps.contains_key(*n)) {
+                line!(s, "delete {keyword} inet {TABLE} {name}");
+            }
+        }
+        for name in names.chains.iter().filter(|c| !self.chains.contains_key(*c) && !c.starts_with(STAMP)) {
             line!(s, "delete chain inet {TABLE} {name}");
         }
         for name in names.counters.difference(&self.counters) {
@@ -299,20 +334,10 @@ impl Ruleset {
         for name in names.helpers.iter().filter(|h| !self.helpers.contains_key(*h)) {
             line!(s, "delete ct helper inet {TABLE} {name}");
         }
-
-        self.write_table(&mut s, names, &stamp);
-        for (name, map) in &self.maps {
-            let old = old_map(name).filter(|o| o.kind == map.kind && o.options == map.options);
-            match (map.delta(old), &map.content) {
-                (Delta::Nothing, _) | (Delta::Refill { .. }, Content::Dynamic) => {}
-                (Delta::Elements { fresh, .. }, _) => write_elements(&mut s, "add", name, fresh),
-                (Delta::Refill { .. }, Content::Elements(_) | Content::Addresses(..)) => map.write_all(&mut s, name),
-            }
-        }
-        s
+        (!s.text.is_empty()).then_some(s)
     }
 
-    fn write_table(&self, s: &mut Script, names: &Names, stamp: &str) {
+    fn write_table(&self, s: &mut Script, names: &Names) {
         line!(s, "table inet {TABLE} {{");
         for counter in self.counters.difference(&names.counters) {
             line!(s, " counter {counter} {{ }}");
@@ -323,7 +348,7 @@ impl Ruleset {
         for (name, map) in &self.maps {
             line!(s, " {} {name} {{ type {}; {} }}", map.keyword(), map.kind, map.options);
         }
-        line!(s, " chain {stamp} {{ }}");
+        line!(s, " chain {} {{ }}", self.stamp());
         for (name, chain) in &self.chains {
             line!(s, " chain {name} {{");
             if let Some(base) = &chain.base {
@@ -352,91 +377,84 @@ impl Ruleset {
     }
 }
 
-/// Maps whose content is known, by name.
-type Maps<'a> = BTreeMap<&'a str, &'a Map>;
-
-fn by_name(maps: &BTreeMap<String, Map>) -> impl Iterator<Item = (&str, &Map)> {
-    maps.iter().map(|(name, map)| (name.as_str(), map))
-}
-
-/// What the name of the copy of a map ends with.
-const COPY: &str = ".copy";
-
-/// The map or set that a rule looks up, and where its name ends in the rule. No rule looks up two.
-fn lookup(rule: &str) -> Option<(&str, usize)> {
+/// The place in a rule of the name of the map or set that it looks up. No rule looks up two.
+fn lookup(rule: &str) -> Option<Range<usize>> {
     let start = rule.find('@')? + 1;
     let length = rule[start..].find(' ').unwrap_or(rule.len() - start);
-    Some((&rule[start..start + length], start + length))
-}
-
-/// Makes maps that nothing refers to, filled, and empty chains that they lead to.
-fn fill<'a>(chains: &[&String], maps: impl Iterator<Item = (&'a String, &'a Map)> + Clone) -> Script {
-    let mut s = Script::default();
-    line!(s, "table inet {TABLE} {{");
-    for chain in chains {
-        line!(s, " chain {chain} {{ }}");
-    }
-    for (name, map) in maps.clone() {
-        line!(s, " {} {name} {{ type {}; {} }}", map.keyword(), map.kind, map.options);
-    }
-    line!(s, "}}");
-    for (name, map) in maps {
-        map.write_all(&mut s, name);
-    }
-    s
+    Some(start..start + length)
 }
 
 type Element<'a> = (&'a String, &'a (String, Origin));
 
-/// How a map gets from what it holds to what it should hold.
+/// What the kernel holds under the name of a map of signposts.
+enum Held<'a> {
+    /// There is none.
+    Nothing,
+    /// Something.
+    Unknown,
+    /// This.
+    This(&'a Map),
+}
+
+/// How a map of signposts gets from what it holds to what it should hold.
 enum Delta<'a> {
     /// It already holds it.
     Nothing,
+    /// It is empty.
+    Fill,
+    /// It is emptied and filled.
+    Refill,
     /// Element by element.
     Elements { gone: Vec<Element<'a>>, fresh: Vec<Element<'a>> },
-    /// From empty; what it held is flushed first.
-    Refill { flush: bool },
 }
 
 impl Map {
-    /// Whether the kernel brings its changes into force later than those of the rules.
-    fn is_late(&self) -> bool {
-        self.kind.split(" : ").next().is_some_and(|key| key.contains(" . ")) && self.options.contains("interval")
+    /// Whether it is made once and never changed.
+    fn is_fixed(&self) -> bool {
+        match self.content {
+            Content::Elements(_) | Content::Addresses(..) => true,
+            Content::Index(_) | Content::Dynamic => false,
+        }
     }
 
-    /// Whether nothing has to travel to make it of `old`.
-    fn is_like(&self, old: &Map) -> bool {
-        self.kind == old.kind && self.options == old.options && matches!(self.delta(Some(old)), Delta::Nothing)
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.kind, &self.options).hash(&mut hasher);
+        match &self.content {
+            Content::Elements(elements) | Content::Index(elements) => {
+                elements.iter().for_each(|(k, (v, _))| (k, v).hash(&mut hasher));
+            }
+            Content::Addresses(set, Family::V4) => set.v4.hash(&mut hasher),
+            Content::Addresses(set, Family::V6) => set.v6.hash(&mut hasher),
+            Content::Dynamic => {}
+        }
+        hasher.finish()
     }
 
     fn write_all(&self, s: &mut Script, name: &str) {
         match &self.content {
-            Content::Elements(all) => write_elements(s, "add", name, all),
+            Content::Elements(all) | Content::Index(all) => write_elements(s, "add", name, all),
             Content::Addresses(set, family) => write_addresses(s, name, set, *family),
             Content::Dynamic => {}
         }
     }
 
-    fn delta<'a>(&'a self, old: Option<&'a Map>) -> Delta<'a> {
-        match (&self.content, old.map(|o| &o.content)) {
-            (Content::Dynamic, Some(Content::Dynamic) | None) => Delta::Nothing,
-            (Content::Elements(new), Some(Content::Elements(old))) => {
+    fn delta<'a>(&'a self, held: Held<'a>) -> Delta<'a> {
+        match (&self.content, held) {
+            (Content::Dynamic, _) => Delta::Nothing,
+            (_, Held::Nothing) => Delta::Fill,
+            (Content::Index(new), Held::This(Map { content: Content::Index(old), .. })) => {
                 let gone: Vec<_> =
                     old.iter().filter(|(k, v)| new.get(*k).is_none_or(|n| n.0 != v.0)).collect();
                 let fresh: Vec<_> =
                     new.iter().filter(|(k, v)| old.get(*k).is_none_or(|o| o.0 != v.0)).collect();
-                if gone.is_empty() && fresh.is_empty() {
-                    Delta::Nothing
-                } else if gone.len() * 4 > old.len() {
-                    Delta::Refill { flush: true }
-                } else {
-                    Delta::Elements { gone, fresh }
+                match (gone.is_empty(), fresh.is_empty()) {
+                    (true, true) => Delta::Nothing,
+                    _ if gone.len() * 4 > old.len() => Delta::Refill,
+                    _ => Delta::Elements { gone, fresh },
                 }
             }
-            (Content::Addresses(new, f), Some(Content::Addresses(old, g))) if f == g && new == old => {
-                Delta::Nothing
-            }
-            (_, old) => Delta::Refill { flush: old.is_some() },
+            (_, Held::Unknown | Held::This(_)) => Delta::Refill,
         }
     }
 }

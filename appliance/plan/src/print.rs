@@ -7,7 +7,6 @@ use rempart_config::Model;
 use rempart_config::model::{Flow, NodeName};
 
 use crate::net::{LinkKind, NextHop};
-use crate::nft::Base;
 use crate::{Facts, Ids, Plan, Role, explain};
 
 /// Prints a plan with the flows that it was made from.
@@ -34,7 +33,7 @@ fn write_plan(
     write_network(out, plan)?;
     write_policy(out, model, facts, ids)?;
     writeln!(out, "\n## ruleset\n")?;
-    out.push_str(&plan.ruleset.script(Base::Nothing).text);
+    out.push_str(&plan.ruleset.script().text);
     Ok(())
 }
 

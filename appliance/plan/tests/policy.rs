@@ -88,7 +88,9 @@ allow = ["ssh"]
     let facts = Facts::default();
     let evaluator = Evaluator::new(&model, &world, &facts);
     let flow = |id: &str| {
-        Decider::Flow(model.flows.iter().position(|f| f.label == id).unwrap_or_else(|| panic!("no flow {id}")))
+        Decider::Flow(
+            model.flows.iter().position(|f| f.label == id).unwrap_or_else(|| panic!("no flow {id}")),
+        )
     };
     use Verdict::{Allow, Drop, Reject};
     #[rustfmt::skip]
@@ -191,24 +193,39 @@ always = ["http"]
 
 fn ruleset(model: &Model) -> Ruleset {
     let ids = Ids::default().assign(model);
-    Plan::of(model, model.node("fw").expect("node"), Role::Active, &Facts::default(), &ids).expect("plan").ruleset
+    Plan::of(model, model.node("fw").expect("node"), Role::Active, &Facts::default(), &ids)
+        .expect("plan")
+        .ruleset
 }
 
-/// From a ruleset to itself no element travels; with one host more, only what names it does.
+/// From a ruleset to itself no element travels; with one host more, the map that holds it is made anew beside the
+/// old one, and of the signposts only the new counter's travels.
 #[test]
 fn only_the_difference_travels() {
     let flows = |last: u8| {
         let flow = |n: u8| {
-            format!("[[flow]]\nid = \"f{n}\"\nfrom = \"lan:192.168.10.{n}\"\nto = \"dmz:web\"\nallow = [\"https\"]\n")
+            format!(
+                "[[flow]]\nid = \"f{n}\"\nfrom = \"lan:192.168.10.{n}\"\nto = \"dmz:web\"\nallow = [\"https\"]\n"
+            )
         };
-        model(&(1..=last).map(flow).collect::<String>())
+        let other = "[[flow]]\nid = \"out\"\nfrom = \"lan\"\nto = \"wan\"\nallow = [\"tcp/1-99\"]\n";
+        model(&[other.to_owned()].into_iter().chain((1..=last).map(flow)).collect::<String>())
     };
+    let elements =
+        |text: &str, what: &str| text.lines().filter(|l| l.starts_with(' ') && l.contains(what)).count();
     let (old, new) = (ruleset(&flows(100)), ruleset(&flows(101)));
-    let same = old.script(Base::Ruleset(&old)).text;
-    assert!(!same.contains("element"), "{same}");
     assert_eq!(old.stamp(), ruleset(&flows(100)).stamp());
-    let script = new.script(Base::Ruleset(&old)).text;
-    let named: Vec<&str> = script.lines().filter(|l| l.contains("192.168.10.101") || l.contains("\"f101\"")).collect();
-    assert_eq!(named.len(), 2, "one map element and one counter reference: {named:#?}");
-    assert!(!script.contains("192.168.10.100 "), "unchanged elements stay where they are");
+    let same = old.scripts(Base::Ruleset(&old));
+    assert_eq!((same.list.len(), same.change), (1, 0));
+    assert!(!same.list[0].text.contains("element"), "{}", same.list[0].text);
+
+    let scripts = new.scripts(Base::Ruleset(&old));
+    let [prepare, change, clear_up] = scripts.list.as_slice() else { panic!("three: {scripts:#?}") };
+    assert_eq!(scripts.change, 1);
+    assert_eq!(elements(&prepare.text, " . 192.168.20.11 . "), 101, "the one map that is another, whole");
+    assert_eq!(elements(&prepare.text, " . 1-99"), 0, "not the others");
+    assert_eq!(elements(&change.text, "\"f"), 1, "one counter reference: {}", change.text);
+    assert_eq!(clear_up.text.lines().filter(|l| l.starts_with("delete map")).count(), 1, "{}", clear_up.text);
+    let names = old.names();
+    assert_eq!(new.scripts(Base::Names(&names)).list[0].text, prepare.text, "names alone tell what is there");
 }

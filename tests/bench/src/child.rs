@@ -89,15 +89,15 @@ async fn timed(task: Task, texts: Vec<String>) -> Result<Duration, Failure> {
         Task::Apply => {
             let policy = policy::plan(first, Facts::default(), Ids::default())?;
             let begin = begin();
-            nft.apply(&policy.plan.ruleset.script(Base::Nothing).text).await?;
+            nft.apply(&policy.plan.ruleset.script().text).await?;
             Ok(begin.elapsed())
         }
         Task::Change => {
             let old = policy::plan(first, Facts::default(), Ids::default())?;
-            nft.apply(&old.plan.ruleset.script(Base::Nothing).text).await?;
+            nft.apply(&old.plan.ruleset.script().text).await?;
             let begin = begin();
             let new = policy::plan(texts.next().unwrap_or_default(), Facts::default(), old.ids.clone())?;
-            for script in new.plan.ruleset.steps(Base::Ruleset(&old.plan.ruleset)) {
+            for script in new.plan.ruleset.scripts(Base::Ruleset(&old.plan.ruleset)).list {
                 nft.apply(&script.text).await?;
             }
             let took = begin.elapsed();
@@ -110,7 +110,7 @@ async fn timed(task: Task, texts: Vec<String>) -> Result<Duration, Failure> {
         Task::Blocklist(count) => {
             let policy = policy::plan(first, policy::blocked(count), Ids::default())?;
             let begin = begin();
-            nft.apply(&policy.plan.ruleset.script(Base::Nothing).text).await?;
+            nft.apply(&policy.plan.ruleset.script().text).await?;
             Ok(begin.elapsed())
         }
         Task::Nft => {

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p rempart-bench` prints a table and writes `target/bench/report.json`;
 //! `REMPART_BENCH_QUICK=1` makes fewer and shorter runs. Needs root: everything happens in network namespaces that
-//! the bench makes. Ours and the peer run in turn in the same run; figures are medians.
+//! the bench makes. A part of a name as an argument runs only what has it. Ours and the peer run in turn in the same run; figures are medians.
 //!
 //! | name | what is measured |
 //! | --- | --- |
@@ -25,7 +25,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use rempart_kernel_tests::node::Failure;
-use rempart_plan::nft::Base;
 use rempart_plan::{Facts, Ids};
 
 use child::{Cost, Task, measure};
@@ -62,12 +61,13 @@ fn main() -> Result<(), Failure> {
         false => Effort { runs: 7, connections: 20_000, slow: 2_000 },
     };
     let mut report = Report::default();
+    let wanted = |name: &str| arguments.first().is_none_or(|part| name.contains(part.as_str()));
     for size in SIZES {
-        traffic(&mut report, size, effort)?;
+        traffic(&mut report, size, effort, &wanted)?;
     }
     let folder = PathBuf::from(std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into())).join("bench");
     fs::create_dir_all(&folder)?;
-    costs(&mut report, &folder, effort.runs.max(5))?;
+    costs(&mut report, &folder, effort.runs.max(5), &wanted)?;
     report.print();
     bars(&report);
     let path = folder.join("report.json");
@@ -77,18 +77,31 @@ fn main() -> Result<(), Failure> {
 }
 
 /// Packets and connections a second.
-fn traffic(report: &mut Report, size: usize, effort: Effort) -> Result<(), Failure> {
+fn traffic(
+    report: &mut Report,
+    size: usize,
+    effort: Effort,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<(), Failure> {
+    let named = ["forward", "connect"].map(|n| format!("policy.{n}.{size}"));
+    if !named.iter().any(|n| wanted(n)) {
+        return Ok(());
+    }
     eprintln!("traffic through {size} lines …");
     let lines = policy::lines(size);
     let plan = policy::plan(policy::document(&lines, false), Facts::default(), Ids::default())?;
-    let script = plan.plan.ruleset.script(Base::Nothing).text;
-    let ours = Side::new(plan.clone(), lines.clone(), script)?;
-    let peer = Side::new(plan, lines.clone(), policy::linear(&lines))?;
+    let script = plan.plan.ruleset.script().text;
+    let ours = Side::new("ours", plan.clone(), lines.clone(), script)?;
+    let peer = Side::new("peer", plan, lines.clone(), policy::linear(&lines))?;
     let slow = if size == LARGE { effort.slow } else { effort.connections };
     for (name, unit, order) in [
         ("forward", "packets/s", Order::Forward as fn(usize) -> Order),
         ("connect", "connections/s", Order::Connect as fn(usize) -> Order),
     ] {
+        let full_name = format!("policy.{name}.{size}");
+        if !wanted(&full_name) {
+            continue;
+        }
         let (mut a, mut b) = (Vec::new(), Vec::new());
         let count = |n: usize| if name == "forward" { n / 4 } else { n };
         for side in [&ours, &peer] {
@@ -98,13 +111,18 @@ fn traffic(report: &mut Report, size: usize, effort: Effort) -> Result<(), Failu
             a.push(ours.run(order(count(effort.connections)))?);
             b.push(peer.run(order(count(slow)))?);
         }
-        report.add(&format!("policy.{name}.{size}"), median(a), Some((median(b), LINEAR)), unit, Better::Higher);
+        report.add(&full_name, median(a), Some((median(b), LINEAR)), unit, Better::Higher);
     }
     Ok(())
 }
 
 /// Time and memory to plan and to apply.
-fn costs(report: &mut Report, folder: &std::path::Path, runs: usize) -> Result<(), Failure> {
+fn costs(
+    report: &mut Report,
+    folder: &std::path::Path,
+    runs: usize,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<(), Failure> {
     let file = |name: &str, text: String| -> Result<String, Failure> {
         let path = folder.join(name);
         fs::write(&path, text)?;
@@ -153,6 +171,9 @@ fn costs(report: &mut Report, folder: &std::path::Path, runs: usize) -> Result<(
         ),
     ];
     for (time, memory, ours, peer, peer_name) in pairs {
+        if !wanted(time) && !wanted(memory) {
+            continue;
+        }
         eprintln!("{time} …");
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for _ in 0..runs {

@@ -43,10 +43,11 @@ pub struct Side {
 
 impl Side {
     /// Sets up the network of `policy` and applies `script`.
-    pub fn new(policy: Policy, lines: Vec<Line>, script: String) -> Result<Self, Failure> {
+    pub fn new(name: &str, policy: Policy, lines: Vec<Line>, script: String) -> Result<Self, Failure> {
         let (orders, inbox) = channel();
         let (outbox, answers) = channel();
-        std::thread::spawn(move || {
+        // By name, so that a profiler can tell them apart.
+        std::thread::Builder::new().name(name.into()).spawn(move || {
             in_namespace(move || async move {
                 let text = |e: Failure| e.to_string();
                 let mut worker = match Worker::new(&policy, lines, &script).await {
@@ -61,7 +62,7 @@ impl Side {
                     }
                 }
             })
-        });
+        })?;
         answers.recv()??;
         Ok(Self { orders, answers })
     }

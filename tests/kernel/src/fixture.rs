@@ -45,7 +45,7 @@ impl Fixture {
     pub async fn new(rules: &str) -> Result<Self, Failure> {
         let policy = policy(rules, Ids::default())?;
         let node = Node::new(&policy.plan.world, &policy.plan.network).await?;
-        node.apply(&policy.plan.ruleset.script(Base::Nothing)).await?;
+        node.apply(&policy.plan.ruleset.script()).await?;
         Ok(Self { policy, node, number: 0 })
     }
 
@@ -57,7 +57,7 @@ impl Fixture {
 
     /// Goes on to `next`.
     pub async fn replace(&mut self, next: Policy) -> Result<(), Failure> {
-        for script in next.plan.ruleset.steps(Base::Ruleset(self.ruleset())) {
+        for script in next.plan.ruleset.scripts(Base::Ruleset(self.ruleset())).list {
             self.node.apply(&script).await?;
         }
         self.policy = next;

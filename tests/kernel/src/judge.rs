@@ -8,7 +8,7 @@ use rempart_config::model::{ICMP, ICMP6, TCP};
 use rempart_config::space::Family;
 use rempart_plan::compile::mark;
 use rempart_plan::eval::{Arrival, Decider, Evaluator, Outcome, Packet, Verdict, has_ports};
-use rempart_plan::nft::{Base, Ruleset};
+use rempart_plan::nft::Ruleset;
 use rempart_plan::world::Hop;
 use rempart_system::conntrack::{Connection, Layer4};
 
@@ -42,7 +42,7 @@ pub async fn compare(
     count: usize,
 ) -> Result<Report, Failure> {
     let mut node = Node::new(&policy.plan.world, &policy.plan.network).await?;
-    let script = ruleset.script(Base::Nothing);
+    let script = ruleset.script();
     if let Err(error) = node.apply(&script).await {
         let line = |n: u32| script.text.lines().nth(n as usize - 1).unwrap_or("").to_owned();
         let lines = match &error {

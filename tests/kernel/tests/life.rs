@@ -79,7 +79,7 @@ fn nothing_leaks_and_nothing_is_lost_while_the_policy_changes() {
         f.replace(a.clone()).await?;
         let scripts = [&b, &a].map(|to| {
             let from = if std::ptr::eq(to, &b) { &a } else { &b };
-            to.plan.ruleset.steps(rempart_plan::nft::Base::Ruleset(&from.plan.ruleset))
+            to.plan.ruleset.scripts(rempart_plan::nft::Base::Ruleset(&from.plan.ruleset)).list
         });
         let several = scripts.iter().all(|s| s.len() > 1);
         let nft = f.node.nft().clone();

@@ -103,7 +103,7 @@ fn write_dispatch(rs: &mut Ruleset, world: &World, pairs: &[Pair]) {
     let map = |kind: &str, elements| Map {
         kind: kind.into(),
         options: String::new(),
-        content: Content::Elements(elements),
+        content: Content::Index(elements),
     };
     rs.maps.insert("pairs.input".into(), map("ifname : verdict", input));
     rs.maps.insert("pairs.output".into(), map("ifname : verdict", output));
@@ -130,6 +130,10 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
         .map(|l| l.device.as_str())
         .collect();
 
+    // Where nothing is shielded no packet looks.
+    let by_map = |map: &str, rule: &str| rs.maps.contains_key(map).then(|| (rule.to_owned(), Origin::Frame));
+    let shields = by_map("shields", "iifname vmap @shields");
+    let shields_out = by_map("shields.out", "oifname vmap @shields.out");
     for counter in ["p.default", "p.noise", "p.invalid", "p.doomed"] {
         rs.counters.insert(counter.into());
     }
@@ -158,7 +162,7 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
     if let Some(devices) = device_set(dhcp.iter().copied()) {
         input.rule(format!("iifname {devices} udp sport 67 udp dport 68 accept"));
     }
-    input.rule("iifname vmap @shields");
+    input.rules.extend(shields.clone());
     input.rule("iifname vmap @pairs.input");
     input.rule("goto final.input");
     let output = rs.chains.entry("output".into()).or_default();
@@ -168,12 +172,11 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
     if let Some(devices) = device_set(dhcp.iter().copied()) {
         output.rule(format!("oifname {devices} udp sport 68 udp dport 67 accept"));
     }
-    output.rule("oifname vmap @shields.out");
+    output.rules.extend(shields_out.clone());
     output.rule("oifname vmap @pairs.output");
     output.rule("goto final.output");
     let forward = rs.chains.entry("forward".into()).or_default();
-    forward.rule("iifname vmap @shields");
-    forward.rule("oifname vmap @shields.out");
+    forward.rules.extend(shields.into_iter().chain(shields_out));
     forward.rule("iifname . oifname vmap @pairs.forward");
     forward.rule("goto final.forward");
 
@@ -252,7 +255,7 @@ fn write_flows(rs: &mut Ruleset, model: &Model, ids: &Ids) {
     let map = |kind: &str, content| Map {
         kind: kind.into(),
         options: String::new(),
-        content: Content::Elements(content),
+        content: Content::Index(content),
     };
     let verdict = rs.chains.entry("verdict".into()).or_default();
     verdict.rule("counter name ct mark map @hits");
@@ -296,7 +299,8 @@ fn flow_chain(rs: &mut Ruleset, flow: &Flow, id: u32, origin: Origin) -> Option<
     if let Some(rate) = &flow.rate {
         // In a set of one element, because a limit in a rule begins anew with each change of the policy.
         let name = format!("rate.{id}.{}.{}.{}", rate.count, rate.unit.as_str(), rate.burst);
-        let map = Map { kind: "mark".into(), options: "flags dynamic; size 1;".into(), content: Content::Dynamic };
+        let map =
+            Map { kind: "mark".into(), options: "flags dynamic; size 1;".into(), content: Content::Dynamic };
         rs.maps.insert(name.clone(), map);
         let limit = format!("limit rate over {rate} burst {} packets", rate.burst);
         chain.rule_of(origin, format!("add @{name} {{ ct mark {limit} }} goto over.{id}"));

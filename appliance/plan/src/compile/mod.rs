@@ -66,7 +66,7 @@ pub fn compile(model: &Model, world: &World, facts: &Facts, ids: &Ids) -> Result
     protect::write(&mut ruleset, model, world, facts);
     filter::write(&mut ruleset, model, world, facts, ids)?;
     nat::write(&mut ruleset, model, world, facts);
-    Ok(ruleset)
+    Ok(ruleset.sealed())
 }
 
 /// `{ "eth0", "eth1" }`

@@ -64,9 +64,11 @@ fn publish(out: &mut Inward, model: &Model, world: &World, facts: &Facts, flow: 
     for (protocol, inside) in service_axes(&ports, Family::V4) {
         match publish.port.filter(|p| *p != inside.lo) {
             None => asked.push((protocol, inside, Target { host, port: None })),
-            Some(first) => asked.extend((first..=u16::MAX).zip(inside.lo..=inside.hi).map(|(outside, port)| {
-                (protocol, Interval::one(outside), Target { host, port: Some(port) })
-            })),
+            Some(first) => {
+                asked.extend((first..=u16::MAX).zip(inside.lo..=inside.hi).map(|(outside, port)| {
+                    (protocol, Interval::one(outside), Target { host, port: Some(port) })
+                }))
+            }
         }
     }
     for (zone, sources) in clients {
@@ -74,7 +76,8 @@ fn publish(out: &mut Inward, model: &Model, world: &World, facts: &Facts, flow: 
         for source in sources.wide(Family::V4) {
             for address in &addresses {
                 let destination = Interval::one(u128::from(u32::from(*address)));
-                let cell = |(protocol, port, target)| (Cell { source, destination, protocol, port }, target, origin);
+                let cell =
+                    |(protocol, port, target)| (Cell { source, destination, protocol, port }, target, origin);
                 list.extend(asked.iter().copied().map(cell));
             }
         }
@@ -96,18 +99,20 @@ fn write_in(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
         }
     }
     if !zones.is_empty() {
-        add_map(rs, "nat.zones", "ifname : verdict".into(), "", zones);
+        add_index(rs, "nat.zones", "ifname : verdict", zones);
         chain.rule("iifname vmap @nat.zones");
     }
     for (family, word, kind) in FAMILIES {
         let pairs = model.nat.one_to_one.iter().enumerate();
         let elements: BTreeMap<_, _> = pairs
             .filter(|(_, o)| Family::of(o.outside.addr()) == family)
-            .map(|(n, o)| (o.outside.trunc().to_string(), (o.inside.trunc().to_string(), Origin::OneToOne(n))))
+            .map(|(n, o)| {
+                (o.outside.trunc().to_string(), (o.inside.trunc().to_string(), Origin::OneToOne(n)))
+            })
             .collect();
         if !elements.is_empty() {
             let name = format!("one.in.{word}");
-            add_map(rs, &name, format!("{kind} : interval {kind}"), "flags interval;", elements);
+            add_map(rs, &name, format!("{kind} : interval {kind}"), elements);
             chain.rule(format!("dnat {word} prefix to {word} daddr map @{name}"));
         }
     }
@@ -127,11 +132,12 @@ fn write_published(rs: &mut Ruleset, name: &str, list: &[(Cell, Target, Origin)]
             (Class::Ports.element(Family::V4, &cell), (target.value(), origin))
         };
         let elements = group.cells.into_iter().map(element).collect();
-        add_map(rs, &map, format!("{KEY} : {value}"), "flags interval;", elements);
+        add_map(rs, &map, format!("{KEY} : {value}"), elements);
         // nft wants to be told that what it moves to another port has ports.
         let protocols = PORT_PROTOCOLS.map(|p| p.to_string()).join(", ");
         let with_ports = if group.lane { format!("meta l4proto {{ {protocols} }} ") } else { String::new() };
-        chain.rule(format!("{with_ports}dnat ip to ip saddr . ip daddr . meta l4proto . th dport map @{map}"));
+        chain
+            .rule(format!("{with_ports}dnat ip to ip saddr . ip daddr . meta l4proto . th dport map @{map}"));
     }
     rs.chains.insert(name.to_owned(), chain);
 }
@@ -139,14 +145,18 @@ fn write_published(rs: &mut Ruleset, name: &str, list: &[(Cell, Target, Origin)]
 const FAMILIES: [(Family, &str, &str); 2] =
     [(Family::V4, "ip", "ipv4_addr"), (Family::V6, "ip6", "ipv6_addr")];
 
-fn add_map(
-    rs: &mut Ruleset,
-    name: &str,
-    kind: String,
-    options: &str,
-    elements: BTreeMap<String, (String, Origin)>,
-) {
-    rs.maps.insert(name.into(), Map { kind, options: options.into(), content: Content::Elements(elements) });
+type Elements = BTreeMap<String, (String, Origin)>;
+
+/// Adds an interval map of the policy.
+fn add_map(rs: &mut Ruleset, name: &str, kind: String, elements: Elements) {
+    let content = Content::Elements(elements);
+    rs.maps.insert(name.into(), Map { kind, options: "flags interval;".into(), content });
+}
+
+/// Adds a map that leads from devices to chains.
+fn add_index(rs: &mut Ruleset, name: &str, kind: &str, elements: Elements) {
+    let content = Content::Index(elements);
+    rs.maps.insert(name.into(), Map { kind: kind.into(), options: String::new(), content });
 }
 
 fn write_out(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
@@ -163,7 +173,7 @@ fn write_out(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
                 .collect();
             if !elements.is_empty() {
                 let name = format!("one.out.{interface}.{word}");
-                add_map(rs, &name, format!("{kind} : interval {kind}"), "flags interval;", elements);
+                add_map(rs, &name, format!("{kind} : interval {kind}"), elements);
                 chain.rule(format!(
                     "oifname \"{}\" snat {word} prefix to {word} saddr map @{name}",
                     leg.device
@@ -266,7 +276,10 @@ fn write_interface(rs: &mut Ruleset, world: &World) {
         for (family, word, _) in FAMILIES {
             if let Some(address) = leg.virtuals.iter().find(|a| Family::of(**a) == family) {
                 let nfproto = if family == Family::V4 { "ipv4" } else { "ipv6" };
-                chain.rule(format!("oifname \"{}\" meta nfproto {nfproto} snat {word} to {address}", leg.device));
+                chain.rule(format!(
+                    "oifname \"{}\" meta nfproto {nfproto} snat {word} to {address}",
+                    leg.device
+                ));
             }
         }
     }
@@ -293,10 +306,12 @@ fn write_outbound_dispatch(
             }
         }
     }
-    add_map(rs, "nat.pairs", "ifname . ifname : verdict".into(), "", forwarded);
-    chain.rule("iifname . oifname vmap @nat.pairs");
+    if !forwarded.is_empty() {
+        add_index(rs, "nat.pairs", "ifname . ifname : verdict", forwarded);
+        chain.rule("iifname . oifname vmap @nat.pairs");
+    }
     if !local.is_empty() {
-        add_map(rs, "nat.local", "ifname : verdict".into(), "", local);
+        add_index(rs, "nat.local", "ifname : verdict", local);
         chain.rule("fib saddr type local oifname vmap @nat.local");
     }
 }

@@ -76,7 +76,10 @@ pub fn write(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
         }
     }
     for (name, elements) in [("shields", shields), ("shields.out", shields_out)] {
-        let content = Content::Elements(elements);
+        if elements.is_empty() {
+            continue;
+        }
+        let content = Content::Index(elements);
         rs.maps.insert(name.into(), Map { kind: "ifname : verdict".into(), options: String::new(), content });
     }
     for (name, list) in &model.blocklists {
@@ -97,9 +100,9 @@ fn write_arrival(rs: &mut Ruleset, model: &Model, world: &World) {
         let zone = l.zone.as_ref().and_then(|z| model.zones.get(z));
         zone.is_some_and(|z| z.anti_spoof)
     });
-    let chain = rs.chains.entry("arrival".into()).or_default();
-    chain.base = Some("type filter hook prerouting priority -300; policy accept;".into());
     if let Some(devices) = device_set(guarded.map(|l| l.device.as_str())) {
+        let chain = rs.chains.entry("arrival".into()).or_default();
+        chain.base = Some("type filter hook prerouting priority -300; policy accept;".into());
         // A host without an address yet asks for one from 0.0.0.0 (RFC 2131 §4.1) or :: (RFC 4861 §7.2.2).
         chain.rule("ip saddr 0.0.0.0 udp dport 67 accept");
         chain.rule("ip6 saddr :: meta l4proto icmpv6 accept");

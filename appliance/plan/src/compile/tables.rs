@@ -34,29 +34,19 @@ impl Class {
         }
     }
 
-    /// The expressions whose values are looked up, and nft's type of them.
+    /// The expressions whose values are looked up, and nft's type of them, without the source.
     fn key(self, family: Family) -> (&'static str, &'static str) {
         match (self, family) {
-            (Self::Ports, Family::V4) => (
-                "ip saddr . ip daddr . meta l4proto . th dport",
-                "ipv4_addr . ipv4_addr . inet_proto . inet_service",
-            ),
-            (Self::Ports, Family::V6) => (
-                "ip6 saddr . ip6 daddr . meta l4proto . th dport",
-                "ipv6_addr . ipv6_addr . inet_proto . inet_service",
-            ),
-            (Self::Icmp, Family::V4) => {
-                ("ip saddr . ip daddr . icmp type", "ipv4_addr . ipv4_addr . icmp_type")
+            (Self::Ports, Family::V4) => {
+                ("ip daddr . meta l4proto . th dport", "ipv4_addr . inet_proto . inet_service")
             }
-            (Self::Icmp, Family::V6) => {
-                ("ip6 saddr . ip6 daddr . icmpv6 type", "ipv6_addr . ipv6_addr . icmpv6_type")
+            (Self::Ports, Family::V6) => {
+                ("ip6 daddr . meta l4proto . th dport", "ipv6_addr . inet_proto . inet_service")
             }
-            (Self::Other, Family::V4) => {
-                ("ip saddr . ip daddr . meta l4proto", "ipv4_addr . ipv4_addr . inet_proto")
-            }
-            (Self::Other, Family::V6) => {
-                ("ip6 saddr . ip6 daddr . meta l4proto", "ipv6_addr . ipv6_addr . inet_proto")
-            }
+            (Self::Icmp, Family::V4) => ("ip daddr . icmp type", "ipv4_addr . icmp_type"),
+            (Self::Icmp, Family::V6) => ("ip6 daddr . icmpv6 type", "ipv6_addr . icmpv6_type"),
+            (Self::Other, Family::V4) => ("ip daddr . meta l4proto", "ipv4_addr . inet_proto"),
+            (Self::Other, Family::V6) => ("ip6 daddr . meta l4proto", "ipv6_addr . inet_proto"),
         }
     }
 
@@ -77,17 +67,87 @@ impl Class {
         }
     }
 
-    /// The key of a box in a map of this class.
-    pub fn element(self, family: Family, cell: &Cell) -> String {
-        let (source, destination) = (addresses(&cell.source, family), addresses(&cell.destination, family));
-        match self {
-            Self::Ports => {
-                format!("{source} . {destination} . {} . {}", number(&cell.protocol), number(&cell.port))
-            }
-            Self::Icmp => format!("{source} . {destination} . {}", number(&cell.port)),
-            Self::Other => format!("{source} . {destination} . {}", number(&cell.protocol)),
+    /// How a box can be looked up.
+    fn shape(self, family: Family, cell: &Cell) -> Shape {
+        let every = if family == Family::V4 { u128::from(u32::MAX) } else { u128::MAX };
+        let one = |i: &Interval<u128>| i.lo == i.hi;
+        let service = match self {
+            Self::Ports => cell.protocol.lo == cell.protocol.hi && cell.port.lo == cell.port.hi,
+            Self::Icmp => cell.port.lo == cell.port.hi,
+            Self::Other => cell.protocol.lo == cell.protocol.hi,
+        };
+        if !service || !one(&cell.destination) {
+            Shape::Range
+        } else if cell.source.lo == 0 && cell.source.hi >= every {
+            Shape::Anyone
+        } else if one(&cell.source) {
+            Shape::Exact
+        } else {
+            Shape::Range
         }
     }
+
+    /// The key of a box in a map of this class.
+    pub fn element(self, family: Family, cell: &Cell) -> String {
+        format!("{} . {}", addresses(&cell.source, family), self.element_for_anyone(family, cell))
+    }
+
+    /// The same without the source.
+    fn element_for_anyone(self, family: Family, cell: &Cell) -> String {
+        let destination = addresses(&cell.destination, family);
+        match self {
+            Self::Ports => format!("{destination} . {} . {}", number(&cell.protocol), number(&cell.port)),
+            Self::Icmp => format!("{destination} . {}", number(&cell.port)),
+            Self::Other => format!("{destination} . {}", number(&cell.protocol)),
+        }
+    }
+}
+
+/// How the boxes of a map are looked up. Most flows let a whole zone, or one host, reach one port of one host: a
+/// hash finds these in the same time however many there are, where the kernel's interval maps grow slower.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Shape {
+    /// Any source, one destination, one service: a hash without the source.
+    Anyone,
+    /// One value in each field: a hash.
+    Exact,
+    /// The rest: an interval map.
+    Range,
+}
+
+impl Shape {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Anyone => ".any",
+            Self::Exact => ".one",
+            Self::Range => "",
+        }
+    }
+
+    fn options(self) -> &'static str {
+        match self {
+            Self::Anyone | Self::Exact => "",
+            Self::Range => "flags interval;",
+        }
+    }
+}
+
+/// Fewest boxes that are worth a look-up of their own.
+const MIN_HASHED: usize = 16;
+
+/// Divides a group by shape. No packet matches two of its boxes, so the order of the parts does not matter.
+fn divide<T>(class: Class, family: Family, cells: Vec<(Cell, T)>) -> BTreeMap<Shape, Vec<(Cell, T)>> {
+    let mut parts: BTreeMap<Shape, Vec<(Cell, T)>> = BTreeMap::new();
+    for (cell, outcome) in cells {
+        parts.entry(class.shape(family, &cell)).or_default().push((cell, outcome));
+    }
+    for shape in [Shape::Anyone, Shape::Exact] {
+        let lonely = parts.len() > 1 && parts.get(&shape).is_some_and(|p| p.len() < MIN_HASHED);
+        if let Some(few) = lonely.then(|| parts.remove(&shape)).flatten() {
+            parts.entry(Shape::Range).or_default().extend(few);
+        }
+    }
+    parts
 }
 
 /// What a match in the tables of a pair does.
@@ -132,30 +192,42 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
             });
             let mut chain = Chain::default();
             for (n, g) in groups.into_iter().enumerate() {
-                let map_name = format!("{chain_name}.{n}");
-                let (key, key_type) = class.key(*family);
                 let lane = match g.lane {
                     Lane::Any => "",
                     Lane::Translated => "ct status dnat ",
                 };
-                match usage {
-                    Use::Mark => {
-                        chain.rule(format!("{lane}ct mark set {key} map @{map_name}"));
-                        chain.rule("ct mark & 0xc0000000 != 0 goto verdict");
+                for (shape, cells) in divide(class, *family, g.cells) {
+                    let map_name = format!("{chain_name}.{n}{}", shape.suffix());
+                    let (mut key, mut key_type) = (String::new(), String::new());
+                    if shape != Shape::Anyone {
+                        let (source, source_type) = source_key(*family);
+                        (key, key_type) = (format!("{source} . "), format!("{source_type} . "));
                     }
-                    Use::Verdict => {
-                        chain.rule(format!("{lane}{key} vmap @{map_name}"));
+                    let (rest, rest_type) = class.key(*family);
+                    (key, key_type) = (key + rest, key_type + rest_type);
+                    match usage {
+                        Use::Mark => {
+                            chain.rule(format!("{lane}ct mark set {key} map @{map_name}"));
+                            chain.rule("ct mark & 0xc0000000 != 0 goto verdict");
+                        }
+                        Use::Verdict => {
+                            chain.rule(format!("{lane}{key} vmap @{map_name}"));
+                        }
                     }
+                    let value = if usage == Use::Mark { "mark" } else { "verdict" };
+                    let element = |cell: &Cell| match shape {
+                        Shape::Anyone => class.element_for_anyone(*family, cell),
+                        Shape::Exact | Shape::Range => class.element(*family, cell),
+                    };
+                    let elements =
+                        cells.into_iter().map(|(cell, outcome)| (element(&cell), outcome)).collect();
+                    let map = Map {
+                        kind: format!("{key_type} : {value}"),
+                        options: shape.options().into(),
+                        content: Content::Elements(elements),
+                    };
+                    rs.maps.insert(map_name, map);
                 }
-                let value = if usage == Use::Mark { "mark" } else { "verdict" };
-                let elements =
-                    g.cells.into_iter().map(|(cell, outcome)| (class.element(*family, &cell), outcome));
-                let map = Map {
-                    kind: format!("{key_type} : {value}"),
-                    options: "flags interval;".into(),
-                    content: Content::Elements(elements.collect()),
-                };
-                rs.maps.insert(map_name, map);
             }
             chain.rule(miss);
             rs.chains.insert(chain_name, chain);
@@ -163,6 +235,13 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
     }
     dispatch.rule(miss);
     rs.chains.insert(name.to_owned(), dispatch);
+}
+
+fn source_key(family: Family) -> (&'static str, &'static str) {
+    match family {
+        Family::V4 => ("ip saddr", "ipv4_addr"),
+        Family::V6 => ("ip6 saddr", "ipv6_addr"),
+    }
 }
 
 /// nft's spelling of an interval of addresses.
