@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, Mac as _};
 use sha1::Sha1;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroizing;
 
 use super::checksum;
 use super::{ADVERTISEMENT, DecodeError, check_head};
@@ -38,8 +38,8 @@ const SECRET_LEN: usize = 20;
 const DIGEST_LEN: usize = 20;
 
 /// The shared password, wiped when dropped and never printed.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Secret([u8; SECRET_LEN]);
+#[derive(Clone)]
+pub struct Secret(Zeroizing<[u8; SECRET_LEN]>);
 
 impl Secret {
     /// Takes the password's bytes as they are, padded with zero: 1 to 20 of them (ucarp takes 19).
@@ -47,7 +47,7 @@ impl Secret {
         if password.is_empty() || password.len() > SECRET_LEN {
             return Err(ValueError::SecretLength(password.len()));
         }
-        let mut bytes = [0; SECRET_LEN];
+        let mut bytes = Zeroizing::new([0; SECRET_LEN]);
         bytes[..password.len()].copy_from_slice(password);
         Ok(Self(bytes))
     }
@@ -232,8 +232,10 @@ impl Authenticator {
             .then_some(Authenticated(packet.content))
     }
 
+    /// The state of the HMAC lives for one call; digest 0.10 has no way to wipe it.
     fn mac(&self, counter: u64, link_local: LinkLocal) -> Hmac<Sha1> {
-        let mut mac = Hmac::<Sha1>::new_from_slice(&self.secret.0).expect("HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha1>::new_from_slice(&self.secret.0[..]).expect("HMAC takes keys of any length");
         // Two bytes, not the packed one of the wire.
         mac.update(&[VERSION, ADVERTISEMENT, self.vhid.get()]);
         for address in &self.v4 {

@@ -77,7 +77,13 @@ fn parse_ipv6(packet: &[u8]) -> Option<(IpHeader, &[u8])> {
 /// An advertisement as a frame from the virtual router's address `from` (RFC 9568 §7.2) to `to`.
 ///
 /// `None` when source and destination are of different families.
-pub fn advertisement(from: Mac, to: Mac, dialect: Dialect, header: &IpHeader, payload: &[u8]) -> Option<Vec<u8>> {
+pub fn advertisement(
+    from: Mac,
+    to: Mac,
+    dialect: Dialect,
+    header: &IpHeader,
+    payload: &[u8],
+) -> Option<Vec<u8>> {
     let (class, fragment) = match dialect {
         Dialect::Vrrp2 | Dialect::Vrrp3 => (TRAFFIC_CLASS_VRRP, 0),
         Dialect::Carp => (TRAFFIC_CLASS_CARP, DONT_FRAGMENT),

@@ -16,7 +16,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use subtle::ConstantTimeEq;
-use zeroize::ZeroizeOnDrop;
+use zeroize::Zeroizing;
 
 use super::checksum;
 use super::{ADVERTISEMENT, DecodeError, check_head};
@@ -31,8 +31,8 @@ const AUTH_NONE: u8 = 0;
 const AUTH_TEXT: u8 = 1;
 
 /// A clear-text password of RFC 2338: readable by everybody on the link, so a guard against mistakes and no more.
-#[derive(Clone, ZeroizeOnDrop)]
-pub struct AuthText([u8; AUTH_LEN]);
+#[derive(Clone)]
+pub struct AuthText(Zeroizing<[u8; AUTH_LEN]>);
 
 impl AuthText {
     /// Takes 1 to 8 bytes and pads with zero.
@@ -40,7 +40,7 @@ impl AuthText {
         if text.is_empty() || text.len() > AUTH_LEN {
             return Err(ValueError::AuthTextLength(text.len()));
         }
-        let mut bytes = [0; AUTH_LEN];
+        let mut bytes = Zeroizing::new([0; AUTH_LEN]);
         bytes[..text.len()].copy_from_slice(text);
         Ok(Self(bytes))
     }
@@ -48,7 +48,7 @@ impl AuthText {
 
 impl PartialEq for AuthText {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.0[..].ct_eq(&other.0[..]).into()
     }
 }
 
@@ -118,7 +118,7 @@ impl Advertisement {
             AUTH_NONE => Auth::None,
             AUTH_TEXT => {
                 let text = bytes.last_chunk().ok_or(DecodeError::AuthType(AUTH_TEXT))?;
-                Auth::Text(AuthText(*text))
+                Auth::Text(AuthText(Zeroizing::new(*text)))
             }
             other => return Err(DecodeError::AuthType(other)),
         };
@@ -142,7 +142,7 @@ impl Advertisement {
         bytes[3] = u8::try_from((bytes.len() - HEADER_LEN) / 4).unwrap_or(u8::MAX);
         match &self.auth {
             Auth::None => bytes.extend([0; AUTH_LEN]),
-            Auth::Text(text) => bytes.extend(text.0),
+            Auth::Text(text) => bytes.extend(text.0.iter()),
         }
         let sum = checksum::message_only(&bytes);
         bytes[6..8].copy_from_slice(&sum.to_be_bytes());

@@ -59,14 +59,19 @@ impl Advertisement {
             return Err(DecodeError::Length { found: bytes.len(), expected });
         }
         // RFC 9568 §5.2.8. Both forms are accepted in IPv4, because both are sent.
-        let form = checksum::form_of(header.source, header.destination, bytes).ok_or(DecodeError::Checksum)?;
+        let form =
+            checksum::form_of(header.source, header.destination, bytes).ok_or(DecodeError::Checksum)?;
         let vrid = Vrid::new(bytes[1]).map_err(|_| DecodeError::Vrid)?;
         // RFC 9568 §5.2.6: the reserved bits are ignored. §7.1, erratum 8301: an interval of 0 is refused.
         let interval = Centiseconds::new(u16::from_be_bytes([bytes[4], bytes[5]]) & Centiseconds::MAX)
             .map_err(|_| DecodeError::Interval)?;
         let addresses: Vec<IpAddr> = match Family::of(header.source) {
-            Family::V4 => bytes[HEADER_LEN..].as_chunks::<4>().0.iter().map(|a| Ipv4Addr::from(*a).into()).collect(),
-            Family::V6 => bytes[HEADER_LEN..].as_chunks::<16>().0.iter().map(|a| Ipv6Addr::from(*a).into()).collect(),
+            Family::V4 => {
+                bytes[HEADER_LEN..].as_chunks::<4>().0.iter().map(|a| Ipv4Addr::from(*a).into()).collect()
+            }
+            Family::V6 => {
+                bytes[HEADER_LEN..].as_chunks::<16>().0.iter().map(|a| Ipv6Addr::from(*a).into()).collect()
+            }
         };
         let addresses = Addresses::new(&addresses).map_err(|_| DecodeError::NoAddress)?;
         Ok((Self { vrid, standing: Standing::from_wire(bytes[2]), interval, addresses }, form))
