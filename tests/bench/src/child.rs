@@ -68,7 +68,8 @@ pub fn serve(task: &str, files: &[String]) -> Result<(), Failure> {
     let took = in_namespace(move || async move { timed(task, texts).await });
     let seconds = took.ok_or("not root")??.as_secs_f64();
     let mib = |who| getrusage(who).map(|u| u.max_rss() as f64 / 1024.0);
-    let cost = Cost { seconds, own_mib: mib(UsageWho::RUSAGE_SELF)?, nft_mib: mib(UsageWho::RUSAGE_CHILDREN)? };
+    let cost =
+        Cost { seconds, own_mib: mib(UsageWho::RUSAGE_SELF)?, nft_mib: mib(UsageWho::RUSAGE_CHILDREN)? };
     println!("{}", serde_json::to_string(&cost)?);
     Ok(())
 }
@@ -128,7 +129,8 @@ async fn timed(task: Task, texts: Vec<String>) -> Result<Duration, Failure> {
             let handle = last_handle()?;
             let rule = texts.next().unwrap_or_default();
             let begin = begin();
-            nft.apply(&format!("replace rule inet {} forward handle {handle} {rule}\n", policy::LINEAR)).await?;
+            nft.apply(&format!("replace rule inet {} forward handle {handle} {rule}\n", policy::LINEAR))
+                .await?;
             Ok(begin.elapsed())
         }
     }
@@ -136,8 +138,9 @@ async fn timed(task: Task, texts: Vec<String>) -> Result<Duration, Failure> {
 
 /// The handle of the last rule of the linear chain.
 fn last_handle() -> Result<u64, Failure> {
-    let output = Command::new("nft").args(["-a", "list", "chain", "inet", policy::LINEAR, "forward"]).output()?;
+    let output =
+        Command::new("nft").args(["-a", "list", "chain", "inet", policy::LINEAR, "forward"]).output()?;
     let listing = String::from_utf8(output.stdout)?;
     let handles = listing.lines().filter_map(|l| l.rsplit_once("# handle ")?.1.trim().parse().ok());
-    Ok(handles.last().ok_or("no rule")?)
+    Ok(handles.next_back().ok_or("no rule")?)
 }

@@ -65,7 +65,8 @@ fn main() -> Result<(), Failure> {
     for size in SIZES {
         traffic(&mut report, size, effort, &wanted)?;
     }
-    let folder = PathBuf::from(std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into())).join("bench");
+    let folder =
+        PathBuf::from(std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into())).join("bench");
     fs::create_dir_all(&folder)?;
     costs(&mut report, &folder, effort.runs.max(5), &wanted)?;
     report.print();
@@ -203,7 +204,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn bars(report: &Report) {
     println!();
     for name in ["forward", "connect"] {
-        let (small, large) = (report.ours(&format!("policy.{name}.10")), report.ours(&format!("policy.{name}.10000")));
+        let (small, large) =
+            (report.ours(&format!("policy.{name}.10")), report.ours(&format!("policy.{name}.10000")));
         report::bar(&format!("policy.{name}: 10,000 lines as fast as 10"), large / small, ">=", 0.8, "");
     }
     report::bar("policy.plan.10000", report.ours("policy.plan.10000"), "<", 0.5, " s");

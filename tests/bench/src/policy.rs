@@ -57,7 +57,13 @@ fn line(index: usize) -> Line {
     };
     if host == 0 {
         let shut_out = Some((client(250), 32));
-        return Line { source: shut_out, destination: (server(0), 24), ports: (0, u16::MAX), allow: false, ..base };
+        return Line {
+            source: shut_out,
+            destination: (server(0), 24),
+            ports: (0, u16::MAX),
+            allow: false,
+            ..base
+        };
     }
     match nth % 10 {
         0..=6 => base,
@@ -99,7 +105,10 @@ pub fn document(lines: &[Line], with_blocklist: bool) -> String {
         );
     }
     if with_blocklist {
-        let _ = write!(out, "[blocklist.{BLOCKLIST}]\nfile = \"/var/lib/lists/{BLOCKLIST}\"\nzones = [\"lan\"]\n");
+        let _ = write!(
+            out,
+            "[blocklist.{BLOCKLIST}]\nfile = \"/var/lib/lists/{BLOCKLIST}\"\nzones = [\"lan\"]\n"
+        );
     }
     for (n, line) in lines.iter().enumerate() {
         let from = CLIENTS[line.clients].0;
@@ -132,7 +141,8 @@ pub fn linear(lines: &[Line]) -> String {
 /// One line as a rule of the linear chain.
 pub fn linear_rule(line: &Line) -> String {
     let source = line.source.map_or_else(String::new, |s| format!("ip saddr {} ", net(s)));
-    let port = if line.allow { format!("udp dport {}", ports(line.ports)) } else { "meta l4proto udp".into() };
+    let port =
+        if line.allow { format!("udp dport {}", ports(line.ports)) } else { "meta l4proto udp".into() };
     format!(
         "iifname \"{}\" oifname \"{}\" {source}ip daddr {} {port} counter {}",
         CLIENTS[line.clients].1,

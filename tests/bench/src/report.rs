@@ -79,5 +79,8 @@ fn number(value: f64) -> String {
 /// Says whether a bar is met.
 pub fn bar(what: &str, value: f64, relation: &str, wanted: f64, unit: &str) {
     let met = if relation == "<" { value < wanted } else { value >= wanted };
-    println!("bar {what}: {value:.3}{unit}, wanted {relation} {wanted}{unit}: {}", if met { "met" } else { "MISSED" });
+    println!(
+        "bar {what}: {value:.3}{unit}, wanted {relation} {wanted}{unit}: {}",
+        if met { "met" } else { "MISSED" }
+    );
 }

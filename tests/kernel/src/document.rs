@@ -93,9 +93,16 @@ const SERVICES: &[&str] = &[
     "web",
     "mixed",
 ];
-const PORTS: &[&str] = &["tcp/80", "tcp/443", "tcp/8000-8010", "udp/53", "udp/5000-5005", "tcp/22", "tcp/8005-8020"];
-const TARGETS: &[&str] =
-    &["dmz:192.168.20.11", "dmz:192.168.20.12", "dmz:server", "lan:192.168.10.10", "lan:10.20.5.5", "dmz:10.30.0.7"];
+const PORTS: &[&str] =
+    &["tcp/80", "tcp/443", "tcp/8000-8010", "udp/53", "udp/5000-5005", "tcp/22", "tcp/8005-8020"];
+const TARGETS: &[&str] = &[
+    "dmz:192.168.20.11",
+    "dmz:192.168.20.12",
+    "dmz:server",
+    "lan:192.168.10.10",
+    "lan:10.20.5.5",
+    "dmz:10.30.0.7",
+];
 
 /// A random document.
 pub fn random(r: &mut Random) -> Draft {
@@ -166,7 +173,8 @@ impl Draft {
 
     /// Changes one thing: adds, removes, moves or replaces a flow, or now and then something else.
     pub fn change(&mut self, r: &mut Random) {
-        let flows: Vec<usize> = (0..self.pieces.len()).filter(|n| self.pieces[*n].kind == Kind::Flow).collect();
+        let flows: Vec<usize> =
+            (0..self.pieces.len()).filter(|n| self.pieces[*n].kind == Kind::Flow).collect();
         let first = flows.first().copied().unwrap_or(self.pieces.len());
         let any = |r: &mut Random| if flows.is_empty() { None } else { Some(*r.pick(&flows)) };
         match (r.below(6), any(r)) {
@@ -178,7 +186,8 @@ impl Draft {
             }
             (2, Some(at)) => {
                 let text = &mut self.pieces[at].text;
-                let (old, new) = *r.pick(&[("allow =", "drop ="), ("deny =", "allow ="), ("drop =", "reject =")]);
+                let (old, new) =
+                    *r.pick(&[("allow =", "drop ="), ("deny =", "allow ="), ("drop =", "reject =")]);
                 *text = text.replace(old, new);
             }
             (3, Some(at)) => {
@@ -237,7 +246,10 @@ fn published(r: &mut Random) -> String {
         table.push(format!("port = {}", r.pick(&["2222", "8443", "80", "8003", "5002"])));
     }
     if r.chance(40) {
-        table.push(format!("reflect = {}", r.pick(&["false", "true", "[\"lan\"]", "[\"dmz\"]", "[\"guest\", \"dmz\"]"])));
+        table.push(format!(
+            "reflect = {}",
+            r.pick(&["false", "true", "[\"lan\"]", "[\"dmz\"]", "[\"guest\", \"dmz\"]"])
+        ));
     }
     let publish = if table.is_empty() { "true".into() } else { format!("{{ {} }}", table.join(", ")) };
     format!("from = {from}\nto = \"{target}\"\nallow = {services}\npublish = {publish}\n")
@@ -249,7 +261,14 @@ fn side(r: &mut Random, with_any: bool) -> String {
         if with_any && r.chance(12) {
             return (*r.pick(&["any", "any", "any:192.168.20.11", "any:!10.20.0.0/16"])).to_owned();
         }
-        let (zone, hosts) = *r.pick(&[("wan", WAN), ("lan", LAN), ("dmz", DMZ), ("guest", GUEST), ("lan", LAN), ("dmz", DMZ)]);
+        let (zone, hosts) = *r.pick(&[
+            ("wan", WAN),
+            ("lan", LAN),
+            ("dmz", DMZ),
+            ("guest", GUEST),
+            ("lan", LAN),
+            ("dmz", DMZ),
+        ]);
         host_in(r, zone, hosts)
     })
 }
@@ -268,12 +287,17 @@ fn host_in(r: &mut Random, zone: &str, hosts: &[&str]) -> String {
 fn list(r: &mut Random, most: usize, mut one: impl FnMut(&mut Random) -> String) -> String {
     let count = 1 + r.below(most);
     let items: Vec<String> = (0..count).map(|_| format!("\"{}\"", one(r))).collect();
-    if items.len() == 1 && r.chance(50) && most < 3 { items[0].clone() } else { format!("[{}]", items.join(", ")) }
+    if items.len() == 1 && r.chance(50) && most < 3 {
+        items[0].clone()
+    } else {
+        format!("[{}]", items.join(", "))
+    }
 }
 
 fn interfaces(r: &mut Random) -> String {
     let pair = r.chance(25);
-    let both = |n: &str| if pair { format!("{{ a = \"{n}\", b = \"{}\" }}", second(n)) } else { format!("\"{n}\"") };
+    let both =
+        |n: &str| if pair { format!("{{ a = \"{n}\", b = \"{}\" }}", second(n)) } else { format!("\"{n}\"") };
     let many = |list: &[&str]| {
         let text = |f: &dyn Fn(&str) -> String| {
             list.iter().map(|n| format!("\"{}\"", f(n))).collect::<Vec<_>>().join(", ")
@@ -325,9 +349,15 @@ fn interfaces(r: &mut Random) -> String {
         many(&["192.168.20.1/24", "fd00:20::1/64"])
     );
     if r.chance(30) {
-        out += &format!("[interface.dmz-b]\ndevice = \"dmz1\"\nzone = \"dmz\"\naddress = {}\n", both("198.51.100.193/26"));
+        out += &format!(
+            "[interface.dmz-b]\ndevice = \"dmz1\"\nzone = \"dmz\"\naddress = {}\n",
+            both("198.51.100.193/26")
+        );
     }
-    out += &format!("[interface.guest]\ndevice = \"gst0\"\nzone = \"guest\"\naddress = {}\n", both("172.16.30.1/24"));
+    out += &format!(
+        "[interface.guest]\ndevice = \"gst0\"\nzone = \"guest\"\naddress = {}\n",
+        both("172.16.30.1/24")
+    );
     if pair || r.chance(40) {
         out += &format!("[interface.sync]\ndevice = \"sync0\"\naddress = {}\n", both("169.254.77.1/30"));
     }
@@ -403,7 +433,9 @@ fn translations(r: &mut Random) -> Vec<String> {
         ("2001:db8:113:0:9::/80", "fd00:20:0:0:9::/80"),
     ] {
         if r.chance(35) {
-            out.push(format!("[[nat.one_to_one]]\noutside = \"{outside}\"\ninside = \"{inside}\"\ninterface = \"wan\"\n"));
+            out.push(format!(
+                "[[nat.one_to_one]]\noutside = \"{outside}\"\ninside = \"{inside}\"\ninterface = \"wan\"\n"
+            ));
         }
     }
     for _ in 0..r.below(5) {
@@ -413,8 +445,13 @@ fn translations(r: &mut Random) -> Vec<String> {
             1 => host_in(r, "wan", WAN),
             _ => "wan".into(),
         });
-        let address = *r.pick(&["none", "interface", "203.0.113.2", "203.0.113.8", "192.168.20.1", "2001:db8:113::88"]);
-        let service = if r.chance(40) { format!("service = {}\n", list(r, 3, |r| (*r.pick(SERVICES)).to_owned())) } else { String::new() };
+        let address =
+            *r.pick(&["none", "interface", "203.0.113.2", "203.0.113.8", "192.168.20.1", "2001:db8:113::88"]);
+        let service = if r.chance(40) {
+            format!("service = {}\n", list(r, 3, |r| (*r.pick(SERVICES)).to_owned()))
+        } else {
+            String::new()
+        };
         out.push(format!("[[nat.source]]\nfrom = {from}\nto = {to}\naddress = \"{address}\"\n{service}"));
     }
     out
@@ -426,7 +463,8 @@ fn blocklists(r: &mut Random) -> String {
         out += "[blocklist.scanners]\nfile = \"/var/lib/lists/scanners\"\n";
     }
     if r.chance(20) {
-        out += "[blocklist.bad-inside]\nfile = \"/var/lib/lists/bad\"\nzones = [\"lan\", \"dmz\"]\nlog = true\n";
+        out +=
+            "[blocklist.bad-inside]\nfile = \"/var/lib/lists/bad\"\nzones = [\"lan\", \"dmz\"]\nlog = true\n";
     }
     if r.chance(50) {
         out += "[policy]\nnoise = [\"netbios\", \"udp/5050\", \"icmp/13\", \"proto/50\"]\n";

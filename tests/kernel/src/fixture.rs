@@ -84,10 +84,23 @@ impl Fixture {
         self.packet(TCP, device, from, to)
     }
 
-    fn packet(&self, protocol: u8, device: &str, from: (&str, u16), to: (&str, u16)) -> Result<Packet, Failure> {
+    fn packet(
+        &self,
+        protocol: u8,
+        device: &str,
+        from: (&str, u16),
+        to: (&str, u16),
+    ) -> Result<Packet, Failure> {
         let (source, destination): (IpAddr, IpAddr) = (from.0.parse()?, to.0.parse()?);
         let leg = self.leg(device).ok_or("no such device")?;
-        Ok(Packet { arrival: Arrival::Leg(leg), source, destination, protocol, source_port: from.1, port: to.1 })
+        Ok(Packet {
+            arrival: Arrival::Leg(leg),
+            source,
+            destination,
+            protocol,
+            source_port: from.1,
+            port: to.1,
+        })
     }
 
     /// Sends packets and returns, for each, whether it came out again by another device.
@@ -97,8 +110,11 @@ impl Fixture {
         let bytes: Vec<Vec<u8>> = (first..).zip(packets).map(|(n, p)| packet::build(p, n)).collect();
         let sent = packets.iter().zip(&bytes).map(|(p, b)| (p.arrival, p.destination, b.as_slice()));
         let came = self.node.exchange(sent).await?;
-        let out: Vec<Seen> =
-            came.iter().filter_map(|(_, bytes)| packet::read(bytes)).filter(|s| s.kind == Kind::Original).collect();
+        let out: Vec<Seen> = came
+            .iter()
+            .filter_map(|(_, bytes)| packet::read(bytes))
+            .filter(|s| s.kind == Kind::Original)
+            .collect();
         Ok((first..).take(packets.len()).map(|n| out.iter().any(|s| s.number == n)).collect())
     }
 

@@ -241,7 +241,8 @@ impl<'a> Session<'a> {
         by: usize,
         seen: &Seen,
     ) -> Option<String> {
-        let (destination, port) = outcome.translated.map_or((packet.destination, packet.port), |(a, p, _)| (a, p));
+        let (destination, port) =
+            outcome.translated.map_or((packet.destination, packet.port), |(a, p, _)| (a, p));
         let source = outcome.source.map_or(packet.source, |(a, _)| a);
         let ports = has_ports(packet.protocol);
         let typed = packet.protocol == ICMP || packet.protocol == ICMP6;
@@ -263,14 +264,19 @@ impl<'a> Session<'a> {
     /// Whether an answer goes back to where the packet came from.
     fn is_answered_by(&self, packet: &Packet, leg: usize, seen: &Seen) -> bool {
         let reset = seen.kind != Kind::Reset || seen.source == packet.destination;
-        seen.destination == packet.source && self.policy.plan.world.leg_towards(packet.source) == Some(leg) && reset
+        seen.destination == packet.source
+            && self.policy.plan.world.leg_towards(packet.source) == Some(leg)
+            && reset
     }
 
     /// Whether an answer can come out of a device. What the node itself sends is answered inside.
     fn is_answerable(&self, packet: &Packet) -> bool {
         // Of protocols that it does not know the kernel wants a checksum over all (`nf_reject_verify_csum`).
         let known = has_ports(packet.protocol) || matches!(packet.protocol, ICMP | ICMP6 | 47 | 50);
-        known && packet.arrival != Arrival::Local && is_tracked(packet) && self.policy.plan.world.leg_towards(packet.source).is_some()
+        known
+            && packet.arrival != Arrival::Local
+            && is_tracked(packet)
+            && self.policy.plan.world.leg_towards(packet.source).is_some()
     }
 }
 

@@ -139,7 +139,10 @@ fn pseudo(packet: &Packet, length: usize) -> u32 {
         IpAddr::V4(a) => a.octets().to_vec(),
         IpAddr::V6(a) => a.octets().to_vec(),
     };
-    sum(&octets(packet.source)) + sum(&octets(packet.destination)) + u32::from(packet.protocol) + length as u32
+    sum(&octets(packet.source))
+        + sum(&octets(packet.destination))
+        + u32::from(packet.protocol)
+        + length as u32
 }
 
 fn sum(bytes: &[u8]) -> u32 {

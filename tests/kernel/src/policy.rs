@@ -46,7 +46,9 @@ pub fn facts(r: &mut Random, model: &Model) -> Facts {
     }
     for name in model.blocklists.keys() {
         let mut set = AddressSet::default();
-        for net in ["192.0.2.32/27", "198.51.100.7/32", "192.168.10.11/32", "2001:db8:99:6::/64", "10.20.5.0/24"] {
+        for net in
+            ["192.0.2.32/27", "198.51.100.7/32", "192.168.10.11/32", "2001:db8:99:6::/64", "10.20.5.0/24"]
+        {
             if r.chance(40)
                 && let Ok(net) = net.parse()
             {

@@ -55,7 +55,9 @@ impl<'a> Traffic<'a> {
         }
         policy.facts.blocklists.values().for_each(|list| edges(list, &mut set));
         model.routes.iter().for_each(|route| edges(&AddressSet::network(route.to), &mut set));
-        for fixed in ["8.8.4.4", "169.254.9.9", "100.64.1.1", "10.99.99.99", "2001:db8:ffff::1", "100::7", "fd99::1"] {
+        for fixed in
+            ["8.8.4.4", "169.254.9.9", "100.64.1.1", "10.99.99.99", "2001:db8:ffff::1", "100::7", "fd99::1"]
+        {
             set.extend(fixed.parse::<IpAddr>().ok());
         }
         let of = |family| set.iter().copied().filter(|a| Family::of(*a) == family).collect();
@@ -105,7 +107,8 @@ impl<'a> Traffic<'a> {
                 if public.is_empty() { None } else { Some(IpAddr::V4(*r.pick(&public))) }
             });
             if let (Some(outside), Some((protocol, port)), true) = (publish.port, service, r.chance(80)) {
-                let first = flow.services.iter().flat_map(|s| s.axes(family)).map(|a| a.1.lo).min().unwrap_or(port);
+                let first =
+                    flow.services.iter().flat_map(|s| s.axes(family)).map(|a| a.1.lo).min().unwrap_or(port);
                 service = Some((protocol, outside.wrapping_add(port.wrapping_sub(first))));
             }
         }
@@ -119,7 +122,8 @@ impl<'a> Traffic<'a> {
         if service.is_none() || r.chance(7) {
             service = Some(*r.pick(&self.services));
         }
-        let (Some(source), Some(mut destination), Some((protocol, port))) = (source, destination, service) else {
+        let (Some(source), Some(mut destination), Some((protocol, port))) = (source, destination, service)
+        else {
             unreachable!("each was set")
         };
         if r.chance(1) {
@@ -157,8 +161,12 @@ impl<'a> Traffic<'a> {
                     && (guarded || !own)
             }
             (IpAddr::V6(a), Arrival::Leg(_)) => {
-                !a.is_unspecified() && !a.is_loopback() && !a.is_multicast() && !a.is_unicast_link_local()
-                    && a.to_ipv4_mapped().is_none() && a.segments()[..6] != [0; 6]
+                !a.is_unspecified()
+                    && !a.is_loopback()
+                    && !a.is_multicast()
+                    && !a.is_unicast_link_local()
+                    && a.to_ipv4_mapped().is_none()
+                    && a.segments()[..6] != [0; 6]
             }
         };
         // What is sent to groups that nobody joined never gets as far as the policy.
@@ -173,8 +181,8 @@ impl<'a> Traffic<'a> {
                 (unicast && a.segments()[..6] != [0; 6]) || joined
             }
         };
-        let loopback =
-            packet.arrival == Arrival::Local && self.policy.plan.world.route(packet.destination) == Some(Hop::Local);
+        let loopback = packet.arrival == Arrival::Local
+            && self.policy.plan.world.route(packet.destination) == Some(Hop::Local);
         let group = packet.arrival == Arrival::Local
             && (packet.destination.is_multicast()
                 || matches!(packet.destination, IpAddr::V4(a) if self.policy.plan.world.is_broadcast(a)));
@@ -216,7 +224,12 @@ fn in_services(r: &mut Random, flow: &Flow, family: Family) -> Option<(u8, u16)>
     let mut axes: Vec<(u8, u16)> = Vec::new();
     for (protocol, ports) in flow.services.iter().flat_map(|s| s.axes(family)) {
         if protocol.lo != protocol.hi {
-            axes.extend([(TCP, 81), (UDP, 4000), (if family == Family::V4 { ICMP } else { ICMP6 }, 128), (99, 0)]);
+            axes.extend([
+                (TCP, 81),
+                (UDP, 4000),
+                (if family == Family::V4 { ICMP } else { ICMP6 }, 128),
+                (99, 0),
+            ]);
             continue;
         }
         if has_ports(protocol.lo) || protocol.lo == ICMP || protocol.lo == ICMP6 {

@@ -29,7 +29,13 @@ fn policy(r: &mut Random) -> Option<Policy> {
 fn kernel_and_evaluator_agree() {
     let wanted: usize = match std::env::var("REMPART_PACKETS") {
         Ok(n) => n.parse().expect("REMPART_PACKETS is a number"),
-        Err(_) => if full() { 100_000 } else { 6_000 },
+        Err(_) => {
+            if full() {
+                100_000
+            } else {
+                6_000
+            }
+        }
     };
     let first = seed(1);
     let mut total = Report::default();
@@ -45,7 +51,8 @@ fn kernel_and_evaluator_agree() {
             continue;
         };
         let run = in_namespace(move || async move {
-            let report = compare(&policy, &policy.plan.ruleset, &mut r, PACKETS).await.expect("the harness works");
+            let report =
+                compare(&policy, &policy.plan.ruleset, &mut r, PACKETS).await.expect("the harness works");
             (report, policy)
         });
         let Some((report, policy)) = run else { return };

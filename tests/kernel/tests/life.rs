@@ -38,14 +38,8 @@ fn the_log_says_what_decided() {
         while let Ok(Some(entry)) = tokio::time::timeout(Duration::from_millis(500), log.next()).await {
             *prefixes.entry(entry.prefix).or_default() += 1;
         }
-        let wanted = [
-            "anti-spoof drop",
-            "bogon drop",
-            "default deny",
-            "flow 1 allow",
-            "flow 2 drop",
-            "flow 3 limit",
-        ];
+        let wanted =
+            ["anti-spoof drop", "bogon drop", "default deny", "flow 1 allow", "flow 2 drop", "flow 3 limit"];
         let wanted: BTreeMap<String, usize> = wanted.into_iter().map(|p| (p.to_owned(), 1)).collect();
         assert_eq!(prefixes, wanted);
         assert_eq!(f.counted("p.noise").await?, 2);
@@ -62,9 +56,16 @@ const UNDER_LOAD: Duration = Duration::from_secs(3);
 /// has counted every one.
 #[test]
 fn nothing_leaks_and_nothing_is_lost_while_the_policy_changes() {
-    let common = "[[flow]]\nid = \"yes\"\nfrom = \"lan\"\nto = \"dmz:192.168.20.11\"\nallow = [\"udp/5000\"]\n";
+    let common =
+        "[[flow]]\nid = \"yes\"\nfrom = \"lan\"\nto = \"dmz:192.168.20.11\"\nallow = [\"udp/5000\"]\n";
     let many: String = (0..300u16)
-        .map(|n| format!("[[flow]]\nid = \"m{n}\"\nfrom = \"lan\"\nto = \"dmz:192.168.20.{}\"\nallow = [\"tcp/{}\"]\n", n % 200 + 20, 1000 + n))
+        .map(|n| {
+            format!(
+                "[[flow]]\nid = \"m{n}\"\nfrom = \"lan\"\nto = \"dmz:192.168.20.{}\"\nallow = [\"tcp/{}\"]\n",
+                n % 200 + 20,
+                1000 + n
+            )
+        })
         .collect();
     let a = format!("{common}{many}");
     // Flows that overlap push each other from map to map.
@@ -113,7 +114,9 @@ fn nothing_leaks_and_nothing_is_lost_while_the_policy_changes() {
             }
         }
         let changes = changer.await?;
-        println!("{sent} allowed and {sent} denied packets during {changes} changes: {lost} lost, {leaked} leaked");
+        println!(
+            "{sent} allowed and {sent} denied packets during {changes} changes: {lost} lost, {leaked} leaked"
+        );
         assert_eq!((lost, leaked), (0, 0));
         assert!(changes >= 4, "only {changes} changes");
         assert!(several, "these changes were meant to need several transactions");

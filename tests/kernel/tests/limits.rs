@@ -40,7 +40,8 @@ fn a_rate_is_kept_across_a_change() {
 /// Five connections where three may be at once: three pass, also after a change; when they are gone, others may.
 #[test]
 fn connections_at_once_are_counted() {
-    let rules = "[[flow]]\nid = \"few\"\nfrom = \"lan\"\nto = \"dmz\"\nallow = [\"udp/5000\"]\nconnections = 3\n";
+    let rules =
+        "[[flow]]\nid = \"few\"\nfrom = \"lan\"\nto = \"dmz\"\nallow = [\"udp/5000\"]\nconnections = 3\n";
     let ran = in_namespace(move || async move {
         let mut f = Fixture::new(rules).await?;
         let five = udp(&f, "192.168.10.10", 1000..1005)?;
@@ -64,9 +65,10 @@ fn connections_are_counted_by_source() {
                  connections = { max = 2, per = \"source\" }\n";
     let ran = in_namespace(move || async move {
         let mut f = Fixture::new(rules).await?;
-        for (sources, target) in
-            [(["192.168.10.10", "192.168.10.11"], "192.168.20.11"), (["fd00:10::10", "fd00:10::11"], "fd00:20::11")]
-        {
+        for (sources, target) in [
+            (["192.168.10.10", "192.168.10.11"], "192.168.20.11"),
+            (["fd00:10::10", "fd00:10::11"], "fd00:20::11"),
+        ] {
             for source in sources {
                 let four: Result<Vec<_>, _> =
                     (1000..1004).map(|port| f.syn("int0", (source, port), (target, 80))).collect();

@@ -43,7 +43,10 @@ fn every_way_leads_to_the_same_table() {
                 let facts_next = if r.chance(30) { facts(&mut r, &model) } else { now.facts.clone() };
                 let next = Policy::new(draft.text(), model, facts_next, now.ids.clone()).expect("compiles");
                 if let Err(problem) = step(&nft, &now.plan.ruleset, &next.plan.ruleset).await {
-                    panic!("REMPART_SEED={seed}, change {change}: {problem}\n--- from\n{}\n--- to\n{}", now.text, next.text);
+                    panic!(
+                        "REMPART_SEED={seed}, change {change}: {problem}\n--- from\n{}\n--- to\n{}",
+                        now.text, next.text
+                    );
                 }
                 now = next;
                 steps += 1;

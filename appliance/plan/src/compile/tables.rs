@@ -214,6 +214,7 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
                             chain.rule(format!("{lane}{key} vmap @{map_name}"));
                         }
                     }
+                    let count = cells.len();
                     let value = if usage == Use::Mark { "mark" } else { "verdict" };
                     let element = |cell: &Cell| match shape {
                         Shape::Anyone => class.element_for_anyone(*family, cell),
