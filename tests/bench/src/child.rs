@@ -141,6 +141,6 @@ fn last_handle() -> Result<u64, Failure> {
     let output =
         Command::new("nft").args(["-a", "list", "chain", "inet", policy::LINEAR, "forward"]).output()?;
     let listing = String::from_utf8(output.stdout)?;
-    let handles = listing.lines().filter_map(|l| l.rsplit_once("# handle ")?.1.trim().parse().ok());
+    let mut handles = listing.lines().filter_map(|l| l.rsplit_once("# handle ")?.1.trim().parse().ok());
     Ok(handles.next_back().ok_or("no rule")?)
 }

@@ -264,8 +264,7 @@ fn write_flows(rs: &mut Ruleset, model: &Model, ids: &Ids) {
     }
     verdict.rule(format!("ct mark & {MARK_ALLOW:#010x} != 0 accept"));
     verdict.rule("goto refuse");
-    let options = tables::sized(hits.len());
-    rs.maps.insert("hits".into(), Map { options, ..map("mark : counter", hits) });
+    rs.maps.insert("hits".into(), map("mark : counter", hits));
     rs.maps.insert("special".into(), map("mark : verdict", special));
 }
 

@@ -214,7 +214,6 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
                             chain.rule(format!("{lane}{key} vmap @{map_name}"));
                         }
                     }
-                    let count = cells.len();
                     let value = if usage == Use::Mark { "mark" } else { "verdict" };
                     let element = |cell: &Cell| match shape {
                         Shape::Anyone => class.element_for_anyone(*family, cell),
@@ -224,7 +223,7 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
                         cells.into_iter().map(|(cell, outcome)| (element(&cell), outcome)).collect();
                     let map = Map {
                         kind: format!("{key_type} : {value}"),
-                        options: if shape == Shape::Range { shape.options().into() } else { sized(count) },
+                        options: shape.options().into(),
                         content: Content::Elements(elements),
                     };
                     rs.maps.insert(map_name, map);
@@ -236,12 +235,6 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
     }
     dispatch.rule(miss);
     rs.chains.insert(name.to_owned(), dispatch);
-}
-
-/// The kernel makes a faster kind of hash when it is told how large it will be. By powers of two, so that a few more
-/// elements do not make it another map.
-pub fn sized(count: usize) -> String {
-    format!("size {};", (count * 2).next_power_of_two().max(64))
 }
 
 fn source_key(family: Family) -> (&'static str, &'static str) {
