@@ -93,7 +93,7 @@ fn traffic(
     let plan = policy::plan(policy::document(&lines, false), Facts::default(), Ids::default())?;
     let script = plan.plan.ruleset.script().text;
     let ours = Side::new("ours", plan.clone(), lines.clone(), script)?;
-    let peer = Side::new("peer", plan, lines.clone(), "table inet linear { chain forward { type filter hook forward priority 0; ct state established,related accept; counter accept; }; }\n".into())?;
+    let peer = Side::new("peer", plan, lines.clone(), policy::linear(&lines))?;
     let slow = if size == LARGE { effort.slow } else { effort.connections };
     for (name, unit, order) in [
         ("forward", "packets/s", Order::Forward as fn(usize) -> Order),

@@ -191,10 +191,12 @@ impl<'a> Traffic<'a> {
         let broken = packet.protocol == UDP_LITE;
         // The node sends none itself.
         let redirect = packet.arrival == Arrival::Local && (packet.protocol, packet.port) == (ICMP6, 137);
-        // An echo to a router's anycast address is answered under another one, which tracking does not recognise.
+        // An echo to a group or to a router's anycast address is answered under another address, which tracking
+        // does not recognise.
         let networks = self.policy.plan.world.legs.iter().flat_map(|l| &l.addresses);
         let anycast = packet.protocol == ICMP6
-            && networks.filter(|n| n.addr().is_ipv6()).any(|n| n.network() == packet.destination);
+            && packet.port == 128
+            && (joined || networks.filter(|n| n.addr().is_ipv6()).any(|n| n.network() == packet.destination));
         source && destination && !anycast && !redirect && !loopback && !group && !broken
     }
 
