@@ -28,37 +28,19 @@ pub struct Group<L, T> {
 }
 
 /// Sorts boxes, given in the order of evaluation, into groups, each of one lane. Boxes of one flow must be
-/// disjoint. Boxes that are `slow` to look up go as far back as they may, so that the others are found before them.
-pub fn group<L: Copy + PartialEq, T>(
-    cells: impl IntoIterator<Item = (L, Cell, T)>,
-    slow: impl Fn(&Cell) -> bool,
-) -> Vec<Group<L, T>> {
-    let mut lanes: Vec<L> = Vec::new();
-    let mut placed: Vec<(usize, Cell, T)> = Vec::new();
-    let mut before = Index::default();
+/// disjoint.
+pub fn group<L: Copy + PartialEq, T>(cells: impl IntoIterator<Item = (L, Cell, T)>) -> Vec<Group<L, T>> {
+    let mut groups: Vec<Group<L, T>> = Vec::new();
+    let mut index = Index::default();
     for (lane, cell, outcome) in cells {
-        let first_free = before.overlapping(&cell).max().map_or(0, |g| g + 1);
-        let place = (first_free..lanes.len()).find(|g| lanes[*g] == lane).unwrap_or_else(|| {
-            lanes.push(lane);
-            lanes.len() - 1
+        let first_free = index.last_overlapping(&cell).map_or(0, |g| g + 1);
+        let place = (first_free..groups.len()).find(|g| groups[*g].lane == lane).unwrap_or_else(|| {
+            groups.push(Group { lane, cells: Vec::new() });
+            groups.len() - 1
         });
-        before.insert(cell, place);
-        placed.push((place, cell, outcome));
-    }
-    let mut behind = Index::default();
-    for (place, cell, _) in placed.iter_mut().rev() {
-        if slow(cell) {
-            let end = behind.overlapping(cell).min().unwrap_or(lanes.len());
-            *place = (*place..end).rev().find(|g| lanes[*g] == lanes[*place]).unwrap_or(*place);
-        }
-        behind.insert(*cell, *place);
-    }
-    let mut groups: Vec<Group<L, T>> =
-        lanes.into_iter().map(|lane| Group { lane, cells: Vec::new() }).collect();
-    for (place, cell, outcome) in placed {
         groups[place].cells.push((cell, outcome));
+        index.insert(cell, place);
     }
-    groups.retain(|g| !g.cells.is_empty());
     groups
 }
 
@@ -83,22 +65,26 @@ impl Index {
         }
     }
 
-    /// The groups of the boxes that share a packet with `cell`.
-    fn overlapping<'a>(&'a self, cell: &'a Cell) -> impl Iterator<Item = usize> + 'a {
-        let entries = near(&self.by_destination, single(&cell.destination));
-        let entries = entries.chain(near(&self.by_source, single(&cell.source))).chain(&self.wide);
-        entries.filter(|(placed, _)| placed.overlaps(cell)).map(|(_, group)| *group)
+    fn last_overlapping(&self, cell: &Cell) -> Option<usize> {
+        let near = last_in(&self.wide, cell);
+        let near = near.max(last_in_index(&self.by_destination, single(&cell.destination), cell));
+        near.max(last_in_index(&self.by_source, single(&cell.source), cell))
     }
 }
 
-/// The entries that may have `host`, or all of them.
-fn near(
+fn last_in_index(
     index: &HashMap<u128, Vec<(Cell, usize)>>,
     host: Option<u128>,
-) -> impl Iterator<Item = &(Cell, usize)> {
-    let one = host.and_then(|host| index.get(&host)).into_iter();
-    let every = host.is_none().then(|| index.values()).into_iter().flatten();
-    one.chain(every).flatten()
+    cell: &Cell,
+) -> Option<usize> {
+    match host {
+        Some(host) => index.get(&host).and_then(|entries| last_in(entries, cell)),
+        None => index.values().filter_map(|entries| last_in(entries, cell)).max(),
+    }
+}
+
+fn last_in(entries: &[(Cell, usize)], cell: &Cell) -> Option<usize> {
+    entries.iter().filter(|(placed, _)| placed.overlaps(cell)).map(|(_, group)| *group).max()
 }
 
 fn single(interval: &Interval<u128>) -> Option<u128> {
@@ -129,10 +115,10 @@ mod tests {
         /// Any ordered list of boxes: no group holds an overlap, and every packet's first match in the list
         /// is its first match in the groups.
         #[test]
-        fn grouping_keeps_the_first_match(slow: bool, cells in prop::collection::vec((any::<bool>(), small_cell()), 0..40)) {
+        fn grouping_keeps_the_first_match(cells in prop::collection::vec((any::<bool>(), small_cell()), 0..40)) {
             let lane = |translated| if translated { Lane::Translated } else { Lane::Any };
             let list: Vec<_> = cells.iter().enumerate().map(|(n, (t, c))| (lane(*t), *c, n)).collect();
-            let groups = group(list.clone(), |cell| slow && cell.port.lo % 2 == 0);
+            let groups = group(list.clone());
             for g in &groups {
                 for (i, (a, _)) in g.cells.iter().enumerate() {
                     for (b, _) in &g.cells[i + 1..] {

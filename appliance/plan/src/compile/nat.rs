@@ -125,7 +125,7 @@ fn write_published(rs: &mut Ruleset, name: &str, list: &[(Cell, Target, Origin)]
     const KEY: &str = "ipv4_addr . ipv4_addr . inet_proto . inet_service";
     let mut chain = Chain::default();
     let lines = list.iter().map(|(cell, target, origin)| (target.port.is_some(), *cell, (*target, *origin)));
-    for (n, group) in group(lines, |_| false).into_iter().enumerate() {
+    for (n, group) in group(lines).into_iter().enumerate() {
         let map = format!("{name}.{n}");
         let value = if group.lane { "ipv4_addr . inet_service" } else { "ipv4_addr" };
         let element = |(cell, (target, origin)): (Cell, (Target, Origin))| {

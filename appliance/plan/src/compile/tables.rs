@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rempart_config::model::{ICMP, ICMP6, PORT_PROTOCOLS};
-use rempart_config::space::{Cell, Family, Interval, Scalar};
+use rempart_config::space::{Cell, Family, Interval};
 
 use crate::classify::{Lane, group};
 use crate::nft::{Chain, Content, Map, Origin, Ruleset};
@@ -67,35 +67,24 @@ impl Class {
         }
     }
 
-    /// How a box can be looked up, and the boxes of one value in each field that it is made of, if it is.
-    fn shape(self, family: Family, cell: &Cell) -> (Shape, Vec<Cell>) {
+    /// How a box can be looked up.
+    fn shape(self, family: Family, cell: &Cell) -> Shape {
         let every = if family == Family::V4 { u128::from(u32::MAX) } else { u128::MAX };
-        let anyone = cell.source.lo == 0 && cell.source.hi >= every;
-        let whole = |i: Interval<u128>| vec![i];
-        let sources = if anyone { Some(whole(cell.source)) } else { few(cell.source) };
-        let ports = if self == Self::Other { Some(vec![cell.port]) } else { few(cell.port) };
-        let (Some(sources), Some(destinations), Some(protocols), Some(ports)) =
-            (sources, few(cell.destination), few(cell.protocol), ports)
-        else {
-            return (Shape::Range, vec![*cell]);
+        let one = |i: &Interval<u128>| i.lo == i.hi;
+        let service = match self {
+            Self::Ports => cell.protocol.lo == cell.protocol.hi && cell.port.lo == cell.port.hi,
+            Self::Icmp => cell.port.lo == cell.port.hi,
+            Self::Other => cell.protocol.lo == cell.protocol.hi,
         };
-        if sources.len() * destinations.len() * protocols.len() * ports.len() > MAX_EXPANDED {
-            return (Shape::Range, vec![*cell]);
+        if !service || !one(&cell.destination) {
+            Shape::Range
+        } else if cell.source.lo == 0 && cell.source.hi >= every {
+            Shape::Anyone
+        } else if one(&cell.source) {
+            Shape::Exact
+        } else {
+            Shape::Range
         }
-        let mut out = Vec::new();
-        for source in &sources {
-            for destination in &destinations {
-                for protocol in &protocols {
-                    out.extend(ports.iter().map(|port| Cell {
-                        source: *source,
-                        destination: *destination,
-                        protocol: *protocol,
-                        port: *port,
-                    }));
-                }
-            }
-        }
-        (if anyone { Shape::Anyone } else { Shape::Exact }, out)
     }
 
     /// The key of a box in a map of this class.
@@ -118,9 +107,9 @@ impl Class {
 /// hash finds these in the same time however many there are, where the kernel's interval maps grow slower.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Shape {
-    /// Any source, a few destinations and services: a hash without the source.
+    /// Any source, one destination, one service: a hash without the source.
     Anyone,
-    /// A few values in each field: a hash.
+    /// One value in each field: a hash.
     Exact,
     /// The rest: an interval map.
     Range,
@@ -146,30 +135,11 @@ impl Shape {
 /// Fewest boxes that are worth a look-up of their own.
 const MIN_HASHED: usize = 16;
 
-/// Most single values that a box is written out as, so that small networks and ranges of ports are found by a hash
-/// too.
-const MAX_EXPANDED: usize = 8;
-
-/// The values of a short interval, one by one.
-fn few<T: Scalar>(interval: Interval<T>) -> Option<Vec<Interval<T>>> {
-    let mut out = vec![Interval::one(interval.lo)];
-    let mut at = interval.lo;
-    while at < interval.hi {
-        at = at.next()?;
-        out.push(Interval::one(at));
-        if out.len() > MAX_EXPANDED {
-            return None;
-        }
-    }
-    Some(out)
-}
-
 /// Divides a group by shape. No packet matches two of its boxes, so the order of the parts does not matter.
-fn divide<T: Clone>(class: Class, family: Family, cells: Vec<(Cell, T)>) -> BTreeMap<Shape, Vec<(Cell, T)>> {
+fn divide<T>(class: Class, family: Family, cells: Vec<(Cell, T)>) -> BTreeMap<Shape, Vec<(Cell, T)>> {
     let mut parts: BTreeMap<Shape, Vec<(Cell, T)>> = BTreeMap::new();
     for (cell, outcome) in cells {
-        let (shape, boxes) = class.shape(family, &cell);
-        parts.entry(shape).or_default().extend(boxes.into_iter().map(|b| (b, outcome.clone())));
+        parts.entry(class.shape(family, &cell)).or_default().push((cell, outcome));
     }
     for shape in [Shape::Anyone, Shape::Exact] {
         let lonely = parts.len() > 1 && parts.get(&shape).is_some_and(|p| p.len() < MIN_HASHED);
@@ -203,7 +173,7 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
             let part = lines.iter().filter_map(|(lane, cell, outcome)| {
                 class.project(*family, cell).map(|cell| (*lane, cell, outcome.clone()))
             });
-            let groups = group(part, |cell| class.shape(*family, cell).0 == Shape::Range);
+            let groups = group(part);
             if groups.is_empty() {
                 continue;
             }
