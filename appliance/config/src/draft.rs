@@ -1,12 +1,12 @@
 //! The draft: the document as written, key by key. The doc comments become the descriptions of the JSON Schema.
 
 use crate::decode::{At, ByNode, Either, Int, List, Many, Named, Toggle, draft};
-use crate::model::{BondMode, Helper, Outbound, Rate, SourceAddress};
+use crate::model::{BondMode, ChecksumForm, Helper, Outbound, Rate, SourceAddress, VirtualProtocol};
 use crate::text::address::{Address, AddressInNet, HostElement, InterfaceAddress, Network};
 use crate::text::endpoint::EndpointText;
 use crate::text::service::ServiceText;
-use crate::text::time::{Day, Days, Hours, SynLimit};
-use crate::text::word::{AbsolutePath, DeviceText, NameText, Per, Prose, TimeZone, Via};
+use crate::text::time::{Day, Days, Hours, Lapse, SynLimit};
+use crate::text::word::{AbsolutePath, DeviceText, FailbackWord, NameText, Per, Prose, TimeZone, Via};
 
 draft! {
     /// The Rempart document: one file for both boxes.
@@ -53,6 +53,12 @@ draft! {
         must nodes: List<NameText>,
         /// The interface with the dedicated cable.
         may sync: At<NameText>,
+        /// Whether the preferred node takes the role back by itself; default stay.
+        may failback: At<FailbackWord>,
+        /// How long the preferred node has been well before it does; default 60s.
+        may failback_delay: At<Lapse>,
+        /// Time between two heartbeats, 5ms to 1s; default 10ms.
+        may heartbeat: At<Lapse>,
     }
 
     /// Settings of the box as a whole.
@@ -71,7 +77,7 @@ draft! {
         may zone: At<NameText>,
         /// Addresses with their prefix length, `dhcp` or `slaac`.
         may address: ByNode<Many<InterfaceAddress>>,
-        /// Addresses of whichever node is active.
+        /// Addresses of whichever node is active, by virtual router.
         may r#virtual: Either<List<VirtualDraft>, At<VirtualDraft>>,
         /// Default routers, one per family.
         may gateway: ByNode<Many<Address>>,
@@ -83,16 +89,41 @@ draft! {
         may bond: At<BondDraft>,
         /// An Ethernet bridge.
         may bridge: At<BridgeDraft>,
+        /// Whether its state counts for the health of the node; default true where it has a zone.
+        may monitor: At<bool>,
         /// What it is for.
         may description: At<Prose>,
     }
 
-    /// An address of whichever node is active (VRRP).
+    /// A virtual router: addresses of whichever node is active.
     VirtualDraft, "a virtual address" {
-        /// The address with its prefix length.
-        must address: At<AddressInNet>,
-        /// Virtual router id, one for each virtual address of an interface.
+        /// One or several addresses of one IP version, with their prefix length.
+        must address: Many<AddressInNet>,
+        /// Virtual router id, one for each virtual router of an interface; IPv4 and IPv6 may share one.
         must vrid: At<Int<1, 255>>,
+        /// The protocol of its adverts; default vrrp3.
+        may protocol: At<VirtualProtocol>,
+        /// Time between two adverts: 10ms to 40950ms in vrrp3, whole seconds in vrrp2. Default 100ms in a pair, else 1s.
+        may interval: At<Lapse>,
+        /// The higher one is active: 1 to 254; per node possible. Default 200 and 100 in a pair, else 100.
+        may priority: ByNode<At<Int<1, 254>>>,
+        /// Takes the role from a router of lower priority; in a pair only until it is paired. Default true for a
+        /// single box, or as `failback` says.
+        may preempt: At<bool>,
+        /// How long it waits before that; default none, or as `failback_delay` says.
+        may preempt_delay: At<Lapse>,
+        /// Answers what is sent to the virtual address, ping for one; default true.
+        may accept: At<bool>,
+        /// The other routers, where the network carries no multicast; a node leaves itself out.
+        may unicast: ByNode<Many<Address>>,
+        /// The checksum that vrrp3 sends over IPv4; default like-peer.
+        may checksum: At<ChecksumForm>,
+        /// CARP: time between two adverts, in seconds; default 1.
+        may advbase: At<Int<1, 254>>,
+        /// CARP: added to it in 1/256 s, so that less is preferred; per node possible. Default 0 and 100 in a pair, else 0.
+        may advskew: ByNode<At<Int<0, 254>>>,
+        /// The name of the secret that carp and vrrp2 use: a file of that name in the directory of secrets.
+        may password: At<NameText>,
     }
 
     /// A VLAN.

@@ -75,6 +75,10 @@ pub struct Model {
     pub nodes: Vec<NodeName>,
     /// The interface with the dedicated cable between two nodes.
     pub sync: Option<InterfaceName>,
+    /// Whether the preferred node of two takes the role back by itself.
+    pub failback: Failback,
+    /// Time between two heartbeats of a pair, in milliseconds.
+    pub heartbeat_ms: u16,
     /// Settings of the box as a whole.
     pub system: System,
     /// Every zone that has an interface, plus `firewall` and, where there are groups, `vpn`.
@@ -142,6 +146,10 @@ pub struct Interface {
     pub slaac: bool,
     /// Addresses that belong to whichever node is active.
     pub virtuals: Vec<VirtualAddress>,
+    /// The virtual routers that hold them.
+    pub routers: BTreeMap<RouterId, VirtualRouter>,
+    /// Whether its state counts for the health of the node. Never without a zone.
+    pub monitor: bool,
     /// Default gateways, at most one of each family.
     pub gateways: PerNode<Vec<IpAddr>>,
     /// MTU in bytes, where set.
@@ -223,13 +231,142 @@ pub enum BondMode {
     BalanceXor,
 }
 
-/// A virtual address of the pair.
+/// A virtual address, in the order of the document.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VirtualAddress {
     /// The address and its network.
     pub address: IpNet,
     /// Virtual router id, 1 to 255 (RFC 9568 §5.2.3).
     pub vrid: u8,
+}
+
+impl VirtualAddress {
+    /// The virtual router that holds it.
+    pub fn router(&self) -> RouterId {
+        RouterId { vrid: self.vrid, family: Family::of(self.address.addr()) }
+    }
+}
+
+/// What tells the virtual routers of one interface apart: the same id may stand for two, one of each IP version
+/// (RFC 9568 §1.1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RouterId {
+    /// Virtual router id, 1 to 255.
+    pub vrid: u8,
+    /// The IP version of its addresses.
+    pub family: Family,
+}
+
+impl RouterId {
+    /// The virtual MAC: 00-00-5E-00-01-VRID, and in IPv6 00-00-5E-00-02-VRID (RFC 9568 §7.3). CARP knows the first
+    /// alone.
+    pub fn mac(self, protocol: VirtualProtocol) -> [u8; 6] {
+        let block = match (protocol, self.family) {
+            (VirtualProtocol::Vrrp3 | VirtualProtocol::Vrrp2, Family::V6) => 2,
+            (VirtualProtocol::Vrrp3 | VirtualProtocol::Vrrp2, Family::V4) | (VirtualProtocol::Carp, _) => 1,
+        };
+        [0, 0, 0x5e, 0, block, self.vrid]
+    }
+
+    /// The kernel's device of this router on `interface`: a macvlan called `vr10-lan`, or `vr10v6-lan`. The name
+    /// depends on nothing else in the document, so that no device is made anew because of another one.
+    pub fn device(self, interface: &InterfaceName) -> Device {
+        let version = match self.family {
+            Family::V4 => "",
+            Family::V6 => "v6",
+        };
+        let start = format!("vr{}{version}-", self.vrid);
+        let room = MAX_DEVICE_BYTES - start.len();
+        let name = interface.as_str();
+        if name.len() <= room {
+            return Device::new(start + name);
+        }
+        // Names have ASCII letters, digits, `-` and `_` only, so that they can be cut anywhere.
+        let sum = name.bytes().fold(FNV_OFFSET, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(FNV_PRIME));
+        Device::new(format!("{start}{}{:04x}", &name[..room - 4], sum >> 16 ^ sum & 0xffff))
+    }
+}
+
+/// `IFNAMSIZ` in `linux/if.h`, without the final zero.
+pub const MAX_DEVICE_BYTES: usize = 15;
+/// FNV-1a, for telling long names apart that begin alike.
+const FNV_OFFSET: u32 = 0x811c_9dc5;
+const FNV_PRIME: u32 = 0x0100_0193;
+
+/// How a virtual router speaks with the others of its id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VirtualRouter {
+    /// The protocol of its adverts.
+    pub protocol: VirtualProtocol,
+    /// Time between two adverts, in centiseconds. CARP: `advbase` in the same unit.
+    pub interval_cs: u16,
+    /// Priority, 1 to 254. Without meaning in CARP.
+    pub priority: PerNode<u8>,
+    /// Takes the role from a router of lower priority.
+    pub preempt: bool,
+    /// How long it waits before that, in seconds.
+    pub preempt_delay_s: u32,
+    /// Answers whatever is sent to its addresses (RFC 9568 §6.1, `Accept_Mode`).
+    pub accept: bool,
+    /// The other routers, where adverts go to them alone instead of to the multicast group.
+    pub unicast: PerNode<Vec<IpAddr>>,
+    /// The checksum of its adverts.
+    pub checksum: ChecksumForm,
+    /// What CARP needs besides.
+    pub carp: Option<Carp>,
+    /// The name of the secret that VRRPv2 writes into its adverts.
+    pub password: Option<Name>,
+}
+
+/// What CARP needs besides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Carp {
+    /// Time between two adverts, in seconds.
+    pub advbase: u8,
+    /// Added to it, in 1/256 s: less is preferred.
+    pub advskew: PerNode<u8>,
+    /// The name of the secret that the adverts are authenticated with.
+    pub password: Name,
+}
+
+/// The protocol in which virtual routers speak to each other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VirtualProtocol {
+    /// VRRP version 3 (RFC 9568).
+    #[default]
+    Vrrp3,
+    /// VRRP version 2 (RFC 3768): IPv4 alone, whole seconds.
+    Vrrp2,
+    /// CARP version 2, as in OpenBSD, FreeBSD, pfSense and OPNsense.
+    Carp,
+}
+
+/// What the checksum of an advert of VRRPv3 over IPv4 covers: RFC 5798 was read both ways. Both are understood.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChecksumForm {
+    /// The advert alone (RFC 9568 §5.2.8).
+    Rfc9568,
+    /// The advert and a pseudo-header, as keepalived sends by default.
+    PseudoHeader,
+    /// As the other router does; the advert alone until it was heard.
+    #[default]
+    LikePeer,
+}
+
+/// Whether the preferred node takes the role back by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "policy")]
+pub enum Failback {
+    /// The role stays where it is until there is a reason to move it.
+    #[default]
+    Stay,
+    /// The preferred node takes it once both nodes hold the same connections.
+    Preferred {
+        /// And after so many seconds of good health.
+        delay_s: u32,
+    },
 }
 
 /// A static route.

@@ -13,8 +13,12 @@ use rempart_config::model::{
 use rempart_config::space::{AddressSet, Family};
 
 use crate::compile::{automatic, counterpart, impossible_sources};
+use crate::ha::{ADVERT, ADVERT_GROUP_V4, ADVERT_GROUP_V6, PathPlan, RouterPlan, is_link_local, ports};
 use crate::world::{Hop, World};
 use crate::{Facts, nft::Origin};
+
+/// What decides about heartbeats, the journal and the peer channel ([`Decider::System`]).
+pub const BETWEEN_NODES: &str = "what the nodes of a pair tell each other";
 
 /// Where a packet comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,7 +161,8 @@ impl<'a> Evaluator<'a> {
             out.decider = Decider::AntiSpoof;
             return out;
         }
-        let tracking = tracking(packet);
+        let between = self.between_nodes(packet);
+        let tracking = if between.is_some() { Tracking::Untracked } else { tracking(packet) };
         // What is not tracked is not translated either.
         out.translated = if tracking == Tracking::New { self.translate(packet) } else { None };
         let (destination, port) =
@@ -192,6 +197,10 @@ impl<'a> Evaluator<'a> {
         };
         if tracking == Tracking::Invalid {
             out.decider = Decider::Invalid;
+            return out;
+        }
+        if let Some((verdict, what)) = between {
+            (out.verdict, out.decider) = (verdict, Decider::System(what));
             return out;
         }
         if let Some(what) = self.is_essential(&inner, leg) {
@@ -314,6 +323,50 @@ impl<'a> Evaluator<'a> {
             }
         }
         None
+    }
+
+    /// What passes between nodes without being tracked: what those of a pair tell each other, and the adverts of
+    /// virtual routers.
+    fn between_nodes(&self, packet: &Packet) -> Option<(Verdict, &'static str)> {
+        let ha = self.world.ha.as_ref()?;
+        let leg = |device: &str| self.world.leg_of(device);
+        let datagram = packet.protocol == UDP && (ports::HEARTBEAT..=ports::CHANNEL).contains(&packet.port);
+        let path = |p: &PathPlan| match packet.arrival {
+            Arrival::Leg(by) => {
+                leg(&p.device) == Some(by) && (packet.source, packet.destination) == (p.remote, p.local)
+            }
+            Arrival::Local => (packet.source, packet.destination) == (p.local, p.remote),
+        };
+        if datagram && ha.paths.iter().any(path) {
+            return Some((Verdict::Allow, BETWEEN_NODES));
+        }
+        let Arrival::Leg(by) = packet.arrival else { return None };
+        if packet.protocol != ADVERT {
+            return None;
+        }
+        let here = || ha.routers.iter().filter(|r| leg(&r.parent) == Some(by));
+        let group = |r: &RouterPlan| {
+            let near = match r.local {
+                Some(local) => {
+                    let nets = self.world.legs[by].addresses.iter();
+                    packet.destination == ADVERT_GROUP_V4
+                        && nets.filter(|n| n.addr() == local).any(|n| n.contains(&packet.source))
+                }
+                None => packet.destination == ADVERT_GROUP_V6 && is_link_local(packet.source),
+            };
+            r.unicast.is_empty() && near
+        };
+        let alone = |r: &RouterPlan| {
+            let to_us = match r.local {
+                Some(local) => packet.destination == local,
+                None => self.world.route(packet.destination) == Some(Hop::Local),
+            };
+            to_us && r.unicast.contains(&packet.source)
+        };
+        if here().any(group) {
+            return Some((Verdict::Allow, "adverts of virtual routers"));
+        }
+        here().any(alone).then_some((Verdict::Drop, "adverts of virtual routers, which the elector has read"))
     }
 
     /// What the frame of the policy lets through without a flow.
@@ -519,7 +572,7 @@ fn tracking(packet: &Packet) -> Tracking {
     match (packet.source, packet.protocol, packet.port) {
         // Requests alone begin something (nf_conntrack_proto_icmp.c and …_icmpv6.c, `valid_new`).
         (IpAddr::V4(_), ICMP, 8 | 13 | 15 | 17) | (IpAddr::V6(_), ICMP6, 128 | 139) => Tracking::New,
-        (IpAddr::V6(_), ICMP6, 130..=136 | 143 | 151..=153) => Tracking::Untracked,
+        (IpAddr::V6(_), ICMP6, 130..=136 | 143 | 151 | 152) => Tracking::Untracked,
         (_, ICMP | ICMP6, _) => Tracking::Invalid,
         _ => Tracking::New,
     }

@@ -9,6 +9,7 @@ pub mod eval;
 pub mod expand;
 pub mod explain;
 pub mod facts;
+pub mod ha;
 pub mod ids;
 pub mod net;
 pub mod nft;
@@ -37,7 +38,7 @@ pub enum Role {
 pub struct Plan {
     /// Which of the two the node is.
     pub role: Role,
-    /// Links, addresses, routes, settings.
+    /// Links, addresses, routes, settings: the same in both roles.
     pub network: net::Network,
     /// Our nftables table.
     pub ruleset: nft::Ruleset,
@@ -46,7 +47,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans `model` for a node in a role.
+    /// Plans `model` for a node. The role changes nothing but whether the virtual addresses count as the node's own
+    /// where packets are judged; what the kernel is given is the same, so that a take-over needs none of it.
     pub fn of(
         model: &Model,
         node: NodeIndex,
@@ -56,6 +58,6 @@ impl Plan {
     ) -> Result<Self, compile::CompileError> {
         let world = World::new(model, node, role, facts);
         let ruleset = compile::compile(model, &world, facts, ids)?;
-        Ok(Self { role, network: net::Network::of(model, node, role, facts), ruleset, world })
+        Ok(Self { role, network: net::Network::of(model, node, facts), ruleset, world })
     }
 }

@@ -2,14 +2,17 @@
 //! that lead there from what was observed.
 //!
 //! Owned here: everything that the document says about devices, and nothing else. Left alone: devices that the
-//! document does not name, routes of other programs (ours carry protocol number [`ROUTE_PROTOCOL`]), addresses
-//! that the kernel made by itself (IPv6 link-local, router advertisement), and virtual MAC addresses, which
-//! belong to the elector.
+//! document does not name, routes of other programs (ours carry protocol number [`ROUTE_PROTOCOL`]), and addresses
+//! that the kernel made by itself (IPv6 link-local, router advertisement).
+//!
+//! Shared with the elector: the devices of virtual routers, macvlans with the virtual MAC. They are made and deleted
+//! here, down and without addresses; whether they are up, and their addresses, is the elector's alone, because they
+//! follow the role and not the document. The network is therefore the same on the active and the standby node.
 //!
 //! ```text
-//! Model, node, role, Facts ──of──▶ Network ──┐
-//!                                            ├─diff──▶ [Step]     each knows its undo and its reason
-//!                  rempart-system ─▶ Observed┘
+//! Model, node, Facts ──of──▶ Network ──┐
+//!                                      ├─diff──▶ [Step]     each knows its undo and its reason
+//!            rempart-system ─▶ Observed┘
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,16 +21,20 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rempart_config::model::{
-    BondMode, Device, Interface, InterfaceKind, InterfaceName, Model, NodeIndex, RouteVia, SourceAddress,
+    BondMode, Device, Interface, InterfaceKind, InterfaceName, Model, NodeIndex, RouteVia,
 };
+use rempart_config::space::Family;
 use serde::{Deserialize, Serialize};
 
-use crate::{Facts, Role};
+use crate::Facts;
 
+mod answered;
 mod diff;
 #[cfg(test)]
 mod tests;
 
+pub use answered::MAX_ANSWERED_HOSTS;
+pub(crate) use answered::{Answered, Carrier};
 pub use diff::{Missing, Step, diff, missing};
 
 /// The protocol number that our routes carry in the kernel (`rtm_protocol`, `linux/rtnetlink.h`; 82 is
@@ -35,9 +42,6 @@ pub use diff::{Missing, Step, diff, missing};
 pub const ROUTE_PROTOCOL: u8 = 82;
 /// The alias (`IFLA_IFALIAS`) that marks a device as created by us.
 pub const ALIAS: &str = "rempart";
-/// Most addresses of one outside network that are put on an interface one by one. A larger one-to-one network
-/// is routed to the box by the provider, not answered for by ARP.
-pub const MAX_ANSWERED_HOSTS: u128 = 256;
 /// Metric of the first default gateway that the document gives; each further interface counts one more, in the
 /// order of their names.
 pub const GATEWAY_METRIC: u32 = 100;
@@ -53,7 +57,7 @@ const CONNTRACK_BUCKET_STEP: u32 = 512;
 /// What the network of one node should be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Network {
-    /// The devices that the document names, all of them up.
+    /// The devices that the document names, all of them up but for those of virtual routers.
     pub links: BTreeMap<Device, Link>,
     /// Their addresses.
     pub addresses: BTreeSet<Address>,
@@ -103,6 +107,52 @@ pub enum LinkKind {
         /// Spanning tree on or off.
         stp: bool,
     },
+    /// A second MAC address on another device: the link of a virtual router. In mode `bridge`, because in the other
+    /// modes a frame from the virtual MAC never reaches the device below, where the elector listens
+    /// (`macvlan_handle_frame` in drivers/net/macvlan.c).
+    MacVlan {
+        /// The device below.
+        parent: Device,
+        /// The virtual MAC.
+        mac: Mac,
+    },
+}
+
+impl LinkKind {
+    /// The device that it lies on, which must exist first and takes it along when it goes.
+    pub fn parent(&self) -> Option<&Device> {
+        match self {
+            Self::Vlan { parent, .. } | Self::MacVlan { parent, .. } => Some(parent),
+            Self::Physical | Self::Bond { .. } | Self::Bridge { .. } => None,
+        }
+    }
+
+    /// Whether it is the link of a virtual router: up or down, and with which addresses, says the elector.
+    pub fn is_virtual_router(&self) -> bool {
+        match self {
+            Self::MacVlan { .. } => true,
+            Self::Physical | Self::Vlan { .. } | Self::Bond { .. } | Self::Bridge { .. } => false,
+        }
+    }
+}
+
+/// A MAC address (EUI-48).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Whether it is one of those set aside for virtual routers (RFC 9568 §7.3).
+    pub fn is_virtual_router(self) -> bool {
+        matches!(self.0, [0, 0, 0x5e, 0, 1 | 2, _])
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
 }
 
 /// An address on a device.
@@ -112,7 +162,7 @@ pub struct Address {
     pub device: Device,
     /// The address and its network.
     pub net: IpNet,
-    /// It moves between the nodes: no duplicate address detection, and never chosen as a source (IPv6).
+    /// Used by address translation alone: no duplicate address detection, and never chosen as a source (IPv6).
     pub shared: bool,
 }
 
@@ -196,7 +246,8 @@ pub struct Observed {
 /// A device as it was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ObservedLink {
-    /// What it is made of; everything that is neither VLAN, bond nor bridge counts as physical.
+    /// What it is made of; everything that is neither VLAN, bond nor bridge counts as physical, and so does a
+    /// macvlan without a virtual router's MAC.
     pub kind: LinkKind,
     /// MTU in bytes.
     pub mtu: u32,
@@ -209,18 +260,17 @@ pub struct ObservedLink {
 }
 
 impl Network {
-    /// The network that `model` asks of `node` in `role`.
-    pub fn of(model: &Model, node: NodeIndex, role: Role, facts: &Facts) -> Self {
+    /// The network that `model` asks of `node`, whatever its role.
+    pub fn of(model: &Model, node: NodeIndex, facts: &Facts) -> Self {
         let mut network = Self::default();
         for interface in model.interfaces.values() {
             network.add_link(model, node, interface);
         }
         for (name, interface) in &model.interfaces {
-            network.add_addresses(node, role, interface, facts.leases.get(name).filter(|_| interface.dhcp));
+            network.add_virtual_routers(node, name, interface);
+            network.add_addresses(node, interface, facts.leases.get(name).filter(|_| interface.dhcp));
         }
-        if role == Role::Active {
-            network.add_answered(model, node, facts);
-        }
+        network.add_answered(model, node, facts);
         network.add_gateways(model, node, facts);
         network.add_static_routes(model, node, facts);
         for (name, interface) in &model.interfaces {
@@ -265,67 +315,34 @@ impl Network {
         self.links.entry(device.clone()).or_insert(physical)
     }
 
-    fn add_addresses(
-        &mut self,
-        node: NodeIndex,
-        role: Role,
-        interface: &Interface,
-        lease: Option<&crate::Lease>,
-    ) {
+    /// The links of the virtual routers on `interface`.
+    fn add_virtual_routers(&mut self, node: NodeIndex, name: &InterfaceName, interface: &Interface) {
+        let parent = interface.device.get(node);
+        for (id, router) in &interface.routers {
+            let mac = Mac(id.mac(router.protocol));
+            let kind = LinkKind::MacVlan { parent: parent.clone(), mac };
+            self.links.insert(id.device(name), Link { kind, mtu: interface.mtu, master: None });
+        }
+    }
+
+    fn add_addresses(&mut self, node: NodeIndex, interface: &Interface, lease: Option<&crate::Lease>) {
         let device = interface.device.get(node);
-        let own: Vec<IpNet> = own_networks(node, interface, lease).collect();
-        self.addresses.extend(own.iter().map(|net| Address {
-            device: device.clone(),
-            net: *net,
-            shared: false,
-        }));
-        if role == Role::Active {
-            for net in interface.virtuals.iter().map(|v| v.address) {
-                // Inside a network of the interface the virtual address comes without a network of its own, so
-                // that the kernel never takes it for the primary address (and so for the source) of the link.
-                let inside = own.iter().any(|o| o.contains(&net.addr()));
-                let net = if inside { host(net.addr()) } else { net };
-                self.add_shared(device, net);
-            }
-        }
+        let own = own_networks(node, interface, lease);
+        self.addresses.extend(own.map(|net| Address { device: device.clone(), net, shared: false }));
     }
 
-    /// Adds an address that moves, unless the device has it already.
-    fn add_shared(&mut self, device: &Device, net: IpNet) {
-        let known = self.addresses.iter().any(|a| a.device == *device && a.net.addr() == net.addr());
-        if !known {
-            self.addresses.insert(Address { device: device.clone(), net, shared: true });
-        }
-    }
-
-    /// Outside addresses that address translation uses and that lie in the network of an interface: without
-    /// being on the interface, nobody would answer ARP for them.
+    /// Puts the outside addresses of translations on their interfaces, where they stay on this node.
     fn add_answered(&mut self, model: &Model, node: NodeIndex, facts: &Facts) {
-        let mut wanted: BTreeSet<IpAddr> = BTreeSet::new();
-        for one in &model.nat.one_to_one {
-            let outside = one.outside.trunc();
-            let host_bits = outside.max_prefix_len() - outside.prefix_len();
-            if 1u128.checked_shl(host_bits.into()).is_none_or(|hosts| hosts > MAX_ANSWERED_HOSTS) {
-                self.unanswered.insert(outside);
-                continue;
-            }
-            wanted.extend(addresses_of(&outside));
-        }
-        wanted.extend(model.flows.iter().filter_map(|f| f.publish.as_ref()?.address));
-        wanted.extend(model.nat.source.iter().filter_map(|s| match s.address {
-            SourceAddress::Address(address) => Some(address),
-            SourceAddress::Keep | SourceAddress::Interface => None,
-        }));
-        let taken: BTreeSet<IpAddr> = self.addresses.iter().map(|a| a.net.addr()).collect();
-        for address in wanted.difference(&taken) {
-            let home = model.interfaces.iter().find(|(name, i)| {
-                let lease = facts.leases.get(*name).filter(|_| i.dhcp);
-                own_networks(node, i, lease)
-                    .chain(i.virtuals.iter().map(|v| v.address))
-                    .any(|net| is_host_of(&net, *address))
-            });
-            if let Some((_, interface)) = home {
-                self.add_shared(interface.device.get(node), host(*address));
+        let Answered { homes, unanswered } = Answered::of(model, node, facts);
+        self.unanswered = unanswered;
+        for (name, address, carrier) in homes {
+            let Some(interface) = model.interfaces.get(&name) else { continue };
+            match carrier {
+                Carrier::Node => {
+                    let (device, net) = (interface.device.get(node).clone(), host(address));
+                    self.addresses.insert(Address { device, net, shared: true });
+                }
+                Carrier::Router(_) | Carrier::Nobody => {}
             }
         }
     }
@@ -401,6 +418,17 @@ impl Network {
             self.sysctl(&conf("ipv6", "accept_ra"), accept_ra, Need::IfPresent, Some(&device));
             self.sysctl(&conf("ipv6", "autoconf"), autoconf, Need::IfPresent, Some(&device));
         }
+        for (name, interface) in &model.interfaces {
+            for id in interface.routers.keys() {
+                let device = id.device(name);
+                for (key, value) in VIRTUAL_SYSCTLS {
+                    self.sysctl(&key.replace("DEV", device.as_str()), value, Need::IfPresent, Some(&device));
+                }
+                let off = if id.family == Family::V4 { "1" } else { "0" };
+                let key = format!("net/ipv6/conf/{device}/disable_ipv6");
+                self.sysctl(&key, off, Need::IfPresent, Some(&device));
+            }
+        }
     }
 
     fn sysctl(&mut self, key: &str, value: &str, need: Need, device: Option<&Device>) {
@@ -448,6 +476,22 @@ const LINK_SYSCTLS: &[(&str, &str)] = &[
     ("net/ipv6/conf/DEV/accept_source_route", "0"),
 ];
 
+/// Settings of the links of virtual routers, besides those of every device. What they say on the link is said by the
+/// elector alone: no address of their own making, no search for other holders of an address that was just taken over,
+/// no router solicitation. One for IPv4 has no IPv6 at all.
+const VIRTUAL_SYSCTLS: &[(&str, &str)] = &[
+    // The device below answers for the node's own addresses.
+    ("net/ipv4/conf/DEV/arp_ignore", "1"),
+    ("net/ipv4/conf/DEV/arp_filter", "0"),
+    ("net/ipv4/conf/DEV/arp_notify", "0"),
+    // 1 is IN6_ADDR_GEN_MODE_NONE (`linux/if_link.h`).
+    ("net/ipv6/conf/DEV/addr_gen_mode", "1"),
+    ("net/ipv6/conf/DEV/accept_dad", "0"),
+    ("net/ipv6/conf/DEV/dad_transmits", "0"),
+    ("net/ipv6/conf/DEV/router_solicitations", "0"),
+    ("net/ipv6/conf/DEV/ndisc_notify", "0"),
+];
+
 /// What single devices differ from. The kernel takes the larger of `all` and the device's `rp_filter`. The
 /// default of `rp_filter` is left alone: writing it changes every device that was never written to
 /// (`devinet_copy_dflt_conf`), behind the back of the plan.
@@ -492,19 +536,6 @@ fn host(address: IpAddr) -> IpNet {
     IpNet::from(address)
 }
 
-/// Every address of a network, which the caller has found to be small.
-fn addresses_of(net: &IpNet) -> Vec<IpAddr> {
-    net.subnets(net.max_prefix_len()).map(|all| all.map(|one| one.addr()).collect()).unwrap_or_default()
-}
-
-/// Whether `address` can be a host in `net`: inside, and neither the network's nor the broadcast address.
-fn is_host_of(net: &IpNet, address: IpAddr) -> bool {
-    let reserved = address.is_ipv4()
-        && net.prefix_len() < net.max_prefix_len() - 1
-        && (address == net.network() || address == net.broadcast());
-    net.contains(&address) && !reserved
-}
-
 impl fmt::Display for RouteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} metric {}", self.to, self.metric)
@@ -527,6 +558,7 @@ impl fmt::Display for LinkKind {
             Self::Vlan { parent, id } => write!(f, "VLAN {id} on {parent}"),
             Self::Bond { mode } => write!(f, "bond ({mode:?})"),
             Self::Bridge { stp } => write!(f, "bridge (spanning tree {})", if *stp { "on" } else { "off" }),
+            Self::MacVlan { parent, mac } => write!(f, "virtual router's link {mac} on {parent}"),
         }
     }
 }

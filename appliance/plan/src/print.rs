@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use rempart_config::Model;
 use rempart_config::model::{Flow, NodeName};
 
+use crate::ha::{Failback, HaPlan, VirtualProtocol};
 use crate::net::{LinkKind, NextHop};
 use crate::{Facts, Ids, Plan, Role, explain};
 
@@ -48,6 +49,7 @@ fn write_network(out: &mut String, plan: &Plan) -> fmt::Result {
             LinkKind::Bridge { stp } => {
                 write!(out, " bridge, spanning tree {}", if *stp { "on" } else { "off" })?
             }
+            LinkKind::MacVlan { parent, mac } => write!(out, " virtual router {mac} on {parent}")?,
         }
         if let Some(master) = &link.master {
             write!(out, " in {master}")?;
@@ -74,6 +76,49 @@ fn write_network(out: &mut String, plan: &Plan) -> fmt::Result {
     }
     for (key, sysctl) in &plan.network.sysctls {
         writeln!(out, "sysctl {key} = {}", sysctl.value)?;
+    }
+    plan.world.ha.as_ref().map_or(Ok(()), |ha| write_ha(out, ha))
+}
+
+/// What the elector is told.
+fn write_ha(out: &mut String, ha: &HaPlan) -> fmt::Result {
+    if let Some(peer) = &ha.peer {
+        let failback = match ha.failback {
+            Failback::Stay => "the role stays where it is".to_owned(),
+            Failback::Preferred { delay_s } => {
+                format!("the first node takes the role back after {delay_s} s")
+            }
+        };
+        writeln!(out, "peer {peer}, heartbeat {} ms, {failback}", ha.heartbeat_ms)?;
+    }
+    for path in &ha.paths {
+        let sync = if path.sync { " sync" } else { "" };
+        writeln!(out, "path {} by {} {} to {}{sync}", path.interface, path.device, path.local, path.remote)?;
+    }
+    for router in &ha.routers {
+        let protocol = match router.protocol {
+            VirtualProtocol::Vrrp3 => "vrrp3",
+            VirtualProtocol::Vrrp2 => "vrrp2",
+            VirtualProtocol::Carp => "carp",
+        };
+        write!(out, "router {} {protocol} {} on {}:", router.device, router.vrid, router.interface)?;
+        for address in &router.addresses {
+            write!(out, " {address}")?;
+        }
+        for address in &router.unadvertised {
+            write!(out, " ({address})")?;
+        }
+        match &router.carp {
+            Some(carp) => writeln!(out, ", advbase {} advskew {}", carp.advbase, carp.advskew)?,
+            None => writeln!(out, ", priority {} every {} cs", router.priority, router.interval_cs)?,
+        }
+    }
+    for monitor in &ha.monitors {
+        write!(out, "monitor {} by {}", monitor.interface, monitor.device)?;
+        match monitor.gateway {
+            Some(gateway) => writeln!(out, ", gateway {gateway}")?,
+            None => writeln!(out)?,
+        }
     }
     Ok(())
 }

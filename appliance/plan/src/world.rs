@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use rempart_config::model::{Device, InterfaceName, Model, NodeIndex, VPN, ZoneName};
 use rempart_config::space::Family;
 
+use crate::ha::{HaPlan, is_link_local};
 use crate::net::{Network, NextHop};
 use crate::{Facts, Role};
 
@@ -21,6 +22,9 @@ pub struct Leg {
     pub interface: InterfaceName,
     /// The kernel's device.
     pub device: Device,
+    /// The devices of its virtual routers: what is sent to a virtual MAC arrives there. It leaves by `device`, which
+    /// has the network.
+    pub virtual_devices: Vec<Device>,
     /// Its zone.
     pub zone: Option<ZoneName>,
     /// Its own addresses with their networks.
@@ -29,6 +33,18 @@ pub struct Leg {
     pub public: Vec<IpAddr>,
     /// The virtual addresses, in force or not.
     pub virtuals: Vec<IpAddr>,
+}
+
+impl Leg {
+    /// Every device by which packets arrive from its network.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        std::iter::once(&self.device).chain(&self.virtual_devices)
+    }
+
+    /// The virtual address of `family` that what leaves "under the interface's address" gets.
+    pub fn virtual_source(&self, family: Family) -> Option<IpAddr> {
+        self.virtuals.iter().copied().find(|a| Family::of(*a) == family && !is_link_local(*a))
+    }
 }
 
 /// Where a route leads.
@@ -47,6 +63,8 @@ pub enum Hop {
 pub struct World {
     /// The attachments, by interface name; the remote-access device last.
     pub legs: Vec<Leg>,
+    /// What the node and others of its kind tell each other; `None` where it has none beside it.
+    pub ha: Option<HaPlan>,
     local: BTreeSet<IpAddr>,
     /// The last addresses of our IPv4 networks.
     broadcasts: BTreeSet<Ipv4Addr>,
@@ -55,9 +73,11 @@ pub struct World {
 }
 
 impl World {
-    /// What `node` sees in `role`, once its kernel holds what [`Network::of`] asks for.
+    /// What `node` sees in `role`, once its kernel holds what [`Network::of`] asks for and, when it is active, the
+    /// elector has taken the virtual addresses.
     pub fn new(model: &Model, node: NodeIndex, role: Role, facts: &Facts) -> Self {
-        let network = Network::of(model, node, role, facts);
+        let network = Network::of(model, node, facts);
+        let ha = HaPlan::of(model, node);
         let mut legs: Vec<Leg> = Vec::new();
         let mut routes = Vec::new();
         for (name, interface) in &model.interfaces {
@@ -72,14 +92,24 @@ impl World {
                     public.extend(own.iter().filter(|a| Family::of(**a) == family));
                 }
             }
+            let held = network.addresses.iter().filter(|a| a.device == *device);
+            let mut addresses: Vec<IpNet> = held.map(|a| a.net).collect();
+            let routers = || ha.iter().flat_map(|ha| &ha.routers).filter(|r| r.interface == name.as_str());
+            if role == Role::Active {
+                // The derived link-local ones are left out, like every link-local address that the document does not
+                // give: the policy treats them all alike.
+                let moving = virtuals.iter().map(|a| IpNet::from(*a));
+                addresses.extend(moving.chain(routers().flat_map(|r| r.unadvertised.iter().copied())));
+            }
             if interface.slaac {
                 routes.push((IpNet::V6(Default::default()), u32::MAX, Hop::Leg(legs.len(), None)));
             }
             legs.push(Leg {
                 interface: name.clone(),
                 device: device.clone(),
+                virtual_devices: routers().map(|r| Device::new(&r.device)).collect(),
                 zone: interface.zone.clone(),
-                addresses: network.addresses.iter().filter(|a| a.device == *device).map(|a| a.net).collect(),
+                addresses,
                 public,
                 virtuals,
             });
@@ -90,6 +120,7 @@ impl World {
             legs.push(Leg {
                 interface: InterfaceName::new(VPN),
                 device: Device::new(VPN_DEVICE),
+                virtual_devices: Vec::new(),
                 zone: Some(ZoneName::new(VPN)),
                 addresses: Vec::new(),
                 public: Vec::new(),
@@ -120,7 +151,7 @@ impl World {
             IpNet::V4(_) | IpNet::V6(_) => None,
         });
         let broadcasts = with_broadcast.chain([Ipv4Addr::BROADCAST]).collect();
-        Self { legs, local, broadcasts, routes }
+        Self { legs, ha, local, broadcasts, routes }
     }
 
     /// Whether `address` is everybody in one of our networks, or on any: the node takes what is sent there for
@@ -143,6 +174,11 @@ impl World {
             Some(Hop::Leg(leg, _)) => Some(leg),
             Some(Hop::Local | Hop::Blackhole) | None => None,
         }
+    }
+
+    /// The leg that `device` is one of.
+    pub fn leg_of(&self, device: &str) -> Option<usize> {
+        self.legs.iter().position(|l| l.devices().any(|d| d.as_str() == device))
     }
 
     /// The legs in `zone`.
@@ -178,9 +214,8 @@ impl World {
     pub fn source_address(&self, leg: usize, next: IpAddr) -> Option<IpAddr> {
         let family = Family::of(next);
         let leg = &self.legs[leg];
-        let mut virtuals = leg.virtuals.iter().copied().filter(|a| Family::of(*a) == family);
         let own = || leg.addresses.iter().filter(|n| Family::of(n.addr()) == family);
         let near = || own().find(|n| n.contains(&next)).or_else(|| own().next()).map(IpNet::addr);
-        virtuals.next().or_else(near)
+        leg.virtual_source(family).or_else(near)
     }
 }

@@ -15,8 +15,8 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 use netlink_packet_route::link::{
-    BondMode as KernelBondMode, BridgeStpState, InfoBond, InfoBridge, InfoData, InfoKind, InfoVlan,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    BondMode as KernelBondMode, BridgeStpState, InfoBond, InfoBridge, InfoData, InfoKind, InfoMacVlan,
+    InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHopFlags, RouteProtocol,
@@ -25,11 +25,11 @@ use netlink_packet_route::route::{
 use nix::errno::Errno;
 use rempart_config::model::{BondMode, Device};
 use rempart_plan::net::{
-    ALIAS, Address, LinkKind, Network, NextHop, Observed, ObservedLink, ROUTE_PROTOCOL, RouteKey, Step,
+    ALIAS, Address, LinkKind, Mac, Network, NextHop, Observed, ObservedLink, ROUTE_PROTOCOL, RouteKey, Step,
 };
 use rtnetlink::{
-    AddressMessageBuilder, Handle, LinkBond, LinkBridge, LinkUnspec, LinkVlan, RouteMessageBuilder,
-    new_connection,
+    AddressMessageBuilder, Handle, LinkBond, LinkBridge, LinkMacVlan, LinkUnspec, LinkVlan,
+    RouteMessageBuilder, new_connection,
 };
 
 use crate::sysctl::{self, SysctlError};
@@ -260,6 +260,10 @@ impl Links {
                 let state = if *stp { BridgeStpState::KernelStp } else { BridgeStpState::Disabled };
                 LinkBridge::new(name).stp_state(state).build()
             }
+            LinkKind::MacVlan { parent, mac } => {
+                let index = self.need(step, parent).await?;
+                LinkMacVlan::new(name, index, MacVlanMode::Bridge).address(mac.0.to_vec()).build()
+            }
         };
         message.attributes.extend(mtu.map(LinkAttribute::Mtu));
         finish(step, self.handle.link().add(message).execute().await, &[])?;
@@ -417,7 +421,7 @@ fn observed_link(message: &LinkMessage, names: &BTreeMap<u32, Device>) -> Observ
         master: None,
         ours: false,
     };
-    let mut parent = None;
+    let (mut parent, mut mac) = (None, None);
     let mut info: &[LinkInfo] = &[];
     for attribute in &message.attributes {
         match attribute {
@@ -425,15 +429,18 @@ fn observed_link(message: &LinkMessage, names: &BTreeMap<u32, Device>) -> Observ
             LinkAttribute::Controller(index) => link.master = names.get(index).cloned(),
             LinkAttribute::Link(index) => parent = names.get(index).cloned(),
             LinkAttribute::IfAlias(alias) => link.ours = alias == ALIAS,
+            LinkAttribute::Address(address) => mac = address.as_slice().try_into().ok().map(Mac),
             LinkAttribute::LinkInfo(found) => info = found,
             _ => {}
         }
     }
-    link.kind = kind_of(info, parent).unwrap_or(LinkKind::Physical);
+    link.kind = kind_of(info, parent, mac).unwrap_or(LinkKind::Physical);
     link
 }
 
-fn kind_of(info: &[LinkInfo], parent: Option<Device>) -> Option<LinkKind> {
+/// What a device is made of, if it is something that we make. A macvlan only with a virtual router's MAC: another one
+/// may well be the interface that the document names.
+fn kind_of(info: &[LinkInfo], parent: Option<Device>, mac: Option<Mac>) -> Option<LinkKind> {
     let kind = info.iter().find_map(|i| if let LinkInfo::Kind(kind) = i { Some(kind) } else { None })?;
     let data = info.iter().find_map(|i| if let LinkInfo::Data(data) = i { Some(data) } else { None });
     match (kind, data) {
@@ -449,6 +456,11 @@ fn kind_of(info: &[LinkInfo], parent: Option<Device>) -> Option<LinkKind> {
             let state =
                 data.iter().find_map(|i| if let InfoBridge::StpState(s) = i { Some(s) } else { None });
             Some(LinkKind::Bridge { stp: !matches!(state, None | Some(BridgeStpState::Disabled)) })
+        }
+        (InfoKind::MacVlan, Some(InfoData::MacVlan(data))) => {
+            let bridge = data.contains(&InfoMacVlan::Mode(MacVlanMode::Bridge));
+            let mac = mac.filter(|mac| bridge && mac.is_virtual_router())?;
+            Some(LinkKind::MacVlan { parent: parent?, mac })
         }
         _ => None,
     }

@@ -1,7 +1,9 @@
 //! A node of its own: a fresh network namespace whose legs are TUN devices under the names of the document, set
-//! up by the same code as a real one.
+//! up by the same code as a real one. The devices of virtual routers are TUN devices, too, up and with the virtual
+//! addresses as on an active node: a packet arrives by one of them or by the leg's own, as its sender's idea of the
+//! next MAC address would have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +13,8 @@ use nix::sched::{CloneFlags, unshare};
 use rempart_config::model::Device;
 use rempart_config::space::Family;
 use rempart_plan::eval::Arrival;
-use rempart_plan::net::{Network, Step, diff};
+use rempart_plan::ha::RouterPlan;
+use rempart_plan::net::{Address, Network, Step, diff};
 use rempart_plan::nft::{Script, TABLE};
 use rempart_plan::world::World;
 use rempart_system::conntrack::{Connection, Conntrack};
@@ -21,6 +24,8 @@ use rempart_system::sysctl;
 use rempart_system::tun::Tun;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::sync::mpsc;
+
+use crate::packet;
 
 /// Largest packet that is read: the MTU of a TUN device.
 const MTU: usize = 1500;
@@ -59,7 +64,7 @@ where
 /// The node.
 #[derive(Debug)]
 pub struct Node {
-    legs: Vec<Arc<Tun>>,
+    legs: Vec<Leg>,
     links: Links,
     nft: Nft,
     conntrack: Conntrack,
@@ -67,6 +72,34 @@ pub struct Node {
     raw6: Socket,
     seen: mpsc::UnboundedReceiver<(usize, Vec<u8>)>,
     readers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// The devices of a leg.
+#[derive(Debug)]
+struct Leg {
+    own: Arc<Tun>,
+    /// Those of virtual routers, and whether IPv6 is switched off there.
+    virtuals: Vec<(Arc<Tun>, bool)>,
+    /// The node's own addresses: nobody sends to them by a virtual MAC.
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl Leg {
+    /// The device that a packet arrives by: always the same one for the same addresses and ports.
+    fn device(&self, bytes: &[u8]) -> &Tun {
+        let v6 = bytes.first().is_some_and(|b| b >> 4 == 6);
+        if packet::destination(bytes).is_some_and(|to| self.addresses.contains(&to)) {
+            return &self.own;
+        }
+        let fit: Vec<&Tun> =
+            self.virtuals.iter().filter(|(_, v4_only)| !(v6 && *v4_only)).map(|(tun, _)| &**tun).collect();
+        let told_apart = if v6 { 8..44 } else { 12..24 };
+        let sum: usize = bytes.get(told_apart).unwrap_or_default().iter().map(|b| usize::from(*b)).sum();
+        match sum % (fit.len() + 1) {
+            0 => &self.own,
+            n => fit[n - 1],
+        }
+    }
 }
 
 impl Drop for Node {
@@ -79,20 +112,31 @@ impl Node {
     /// Makes the devices of `world` in this thread's namespace and sets up `network` on them.
     pub async fn new(world: &World, network: &Network) -> Result<Self, Failure> {
         let (sender, seen) = mpsc::unbounded_channel();
-        let mut legs = Vec::new();
+        let mut legs: Vec<Leg> = Vec::new();
         let mut readers = Vec::new();
-        for (index, leg) in world.legs.iter().enumerate() {
-            let tun = Arc::new(Tun::create(&leg.device)?);
-            legs.push(Arc::clone(&tun));
-            let sender = sender.clone();
+        let mut open = |device: &Device, index: usize| -> Result<Arc<Tun>, Failure> {
+            let tun = Arc::new(Tun::create(device)?);
+            let (reader, sender) = (Arc::clone(&tun), sender.clone());
             readers.push(tokio::spawn(async move {
                 let mut buffer = [0; MTU];
-                while let Ok(length) = tun.receive(&mut buffer).await {
+                while let Ok(length) = reader.receive(&mut buffer).await {
                     if sender.send((index, buffer[..length].to_vec())).is_err() {
                         return;
                     }
                 }
             }));
+            Ok(tun)
+        };
+        for (index, leg) in world.legs.iter().enumerate() {
+            let addresses = network.addresses.iter().filter(|a| a.device == leg.device).map(|a| a.net.addr());
+            let (own, addresses) = (open(&leg.device, index)?, addresses.collect());
+            legs.push(Leg { own, virtuals: Vec::new(), addresses });
+        }
+        for router in routers(world) {
+            let Some(leg) = world.leg_of(&router.parent) else { continue };
+            // Nothing leaves by it: what does is a leg that no packet is expected on.
+            let tun = open(&Device::new(&router.device), usize::MAX)?;
+            legs[leg].virtuals.push((tun, router.id().family == Family::V4));
         }
         let links = Links::new()?;
         links.apply(&Step::SetUp { device: Device::new("lo"), up: true }).await?;
@@ -117,7 +161,24 @@ impl Node {
             readers,
         };
         node.set_network(network).await?;
+        node.take_virtual_addresses(world).await?;
         Ok(node)
+    }
+
+    /// What the elector does on an active node. The settings are those of the plan, which leaves TUN devices alone.
+    async fn take_virtual_addresses(&self, world: &World) -> Result<(), Failure> {
+        for router in routers(world) {
+            let device = Device::new(&router.device);
+            for (key, value) in [("ipv4/conf/DEV/rp_filter", "0"), ("ipv6/conf/DEV/addr_gen_mode", "1")] {
+                sysctl::write(&format!("net/{}", key.replace("DEV", device.as_str())), value)?;
+            }
+            self.links.apply(&Step::SetUp { device: device.clone(), up: true }).await?;
+            for net in router.addresses.iter().chain(&router.unadvertised) {
+                let address = Address { device: device.clone(), net: *net, shared: true };
+                self.links.apply(&Step::AddAddress(address)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the namespace's network what `network` says.
@@ -156,7 +217,7 @@ impl Node {
     ) -> Result<Vec<(usize, Vec<u8>)>, Failure> {
         for (arrival, destination, bytes) in packets {
             match arrival {
-                Arrival::Leg(leg) => self.legs[leg].send(bytes).await?,
+                Arrival::Leg(leg) => self.legs[leg].device(bytes).send(bytes).await?,
                 Arrival::Local => {
                     let to = SockAddr::from(SocketAddr::new(destination, 0));
                     let socket = if Family::of(destination) == Family::V4 { &self.raw4 } else { &self.raw6 };
@@ -184,6 +245,10 @@ impl Node {
         self.conntrack.delete_all(&all).await?;
         Ok(all)
     }
+}
+
+fn routers(world: &World) -> impl Iterator<Item = &RouterPlan> {
+    world.ha.iter().flat_map(|ha| &ha.routers)
 }
 
 /// `IPPROTO_RAW`: whoever sends writes the IP header.

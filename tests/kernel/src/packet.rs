@@ -210,6 +210,11 @@ pub fn read(bytes: &[u8]) -> Option<Seen> {
     Some(seen)
 }
 
+/// Where a packet goes.
+pub fn destination(bytes: &[u8]) -> Option<IpAddr> {
+    header(bytes).map(|(_, destination, ..)| destination)
+}
+
 fn word(bytes: &[u8], offset: usize) -> Option<u32> {
     bytes.get(offset..offset + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
 }

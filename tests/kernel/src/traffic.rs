@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use rempart_config::model::{Endpoint, Flow, ICMP, ICMP6, ServiceAtom, TCP, UDP};
 use rempart_config::space::{AddressSet, Family, Scalar, Set};
 use rempart_plan::eval::{Arrival, Packet, has_ports};
+use rempart_plan::ha::ports;
 use rempart_plan::world::Hop;
 
 use crate::policy::Policy;
@@ -70,6 +71,7 @@ impl<'a> Traffic<'a> {
             }
         }
         services.extend([(TCP, 7), (UDP, 7), (ICMP, 8), (ICMP6, 128), (47, 0)]);
+        services.extend((ports::HEARTBEAT - 1..=ports::PAIRING).map(|port| (UDP, port)));
         Self {
             policy,
             addresses: [of(Family::V4), of(Family::V6)],
@@ -90,6 +92,34 @@ impl<'a> Traffic<'a> {
     }
 
     fn attempt(&mut self, r: &mut Random) -> Packet {
+        let packet = self.anything(r);
+        // Now and then what the nodes of a pair tell each other, or nearly.
+        let paths = self.policy.plan.world.ha.as_ref().map_or(&[][..], |ha| &ha.paths);
+        if paths.is_empty() || !r.chance(4) {
+            return packet;
+        }
+        let (path, other) = (r.pick(paths), r.pick(paths));
+        let (source, destination) =
+            if r.chance(80) { (path.remote, path.local) } else { (path.remote, other.local) };
+        let by = if r.chance(80) { path } else { other };
+        let port = ports::HEARTBEAT - 1 + r.below(5) as u16;
+        match (self.policy.plan.world.leg_of(&by.device), r.chance(25)) {
+            (_, true) => Packet {
+                arrival: Arrival::Local,
+                source: destination,
+                destination: source,
+                protocol: UDP,
+                port,
+                ..packet
+            },
+            (Some(leg), false) => {
+                Packet { arrival: Arrival::Leg(leg), source, destination, protocol: UDP, port, ..packet }
+            }
+            (None, false) => packet,
+        }
+    }
+
+    fn anything(&mut self, r: &mut Random) -> Packet {
         let flows = &self.policy.model.flows;
         let flow = if flows.is_empty() || r.chance(20) { None } else { Some(r.pick(flows)) };
         let family = if r.chance(65) { Family::V4 } else { Family::V6 };

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use crate::decode::ByNode;
+use ipnet::IpNet;
+
+use super::networks::is_link_local;
+use super::virtuals::whole_seconds;
+use crate::decode::{At, ByNode, Named};
 use crate::draft::Document;
 use crate::faults::{Faults, Span};
-use crate::model::{Interface, InterfaceName, NodeName, PerNode, System};
+use crate::model::{Failback, Interface, InterfaceName, NodeName, PerNode, System};
+use crate::text::word::FailbackWord;
 
 /// The boxes.
 pub(super) struct Nodes {
@@ -58,6 +63,107 @@ pub(super) fn nodes(document: &Document, faults: &mut Faults) -> Nodes {
     }
 }
 
+/// How long the preferred node of a pair has been well before it takes the role back: longer than a box that
+/// restarts again and again stays up.
+const FAILBACK_DELAY_S: u32 = 60;
+/// Time between two heartbeats: a dead node is noticed after 25 ms, and a busy one does not look dead.
+const HEARTBEAT_MS: u16 = 10;
+/// The heartbeats that can be asked for: below, the scheduler of a busy box is slower; above, VRRP alone does as well.
+const HEARTBEATS_MS: std::ops::RangeInclusive<u16> = 5..=1_000;
+
+/// The settings of a pair that belong to no interface.
+pub(super) struct Pair {
+    pub failback: Failback,
+    pub heartbeat_ms: u16,
+}
+
+pub(super) fn pair(document: &Document, faults: &mut Faults) -> Pair {
+    let mut out = Pair { failback: Failback::Stay, heartbeat_ms: HEARTBEAT_MS };
+    let Some(draft) = &document.pair else { return out };
+    let delay = draft.failback_delay.as_ref();
+    match (draft.failback.as_ref().map(|f| f.value), delay) {
+        (Some(FailbackWord::Preferred), delay) => {
+            let delay_s = delay.map_or(FAILBACK_DELAY_S, |d| whole_seconds(d, "`failback_delay`", faults));
+            out.failback = Failback::Preferred { delay_s };
+        }
+        (Some(FailbackWord::Stay) | None, Some(delay)) => {
+            faults
+                .warning("no-effect", &delay.span, "there is nothing to delay: the role stays where it is")
+                .hint("write failback = \"preferred\" to have it go back to the first node");
+        }
+        (Some(FailbackWord::Stay) | None, None) => {}
+    }
+    if let Some(heartbeat) = &draft.heartbeat {
+        let given = u16::try_from(heartbeat.value.milliseconds).ok().filter(|ms| HEARTBEATS_MS.contains(ms));
+        if given.is_none() {
+            faults
+                .error(
+                    "out-of-range",
+                    &heartbeat.span,
+                    format!("heartbeats cannot be {} apart", heartbeat.value),
+                )
+                .hint(format!("{}ms to {}ms", HEARTBEATS_MS.start(), HEARTBEATS_MS.end()));
+        }
+        out.heartbeat_ms = given.unwrap_or(HEARTBEAT_MS);
+    }
+    out
+}
+
+/// Reports a pair whose nodes cannot hear each other, or only where everybody else is, too.
+pub(super) fn check_paths(
+    document: &Document,
+    nodes: &Nodes,
+    interfaces: &BTreeMap<InterfaceName, Interface>,
+    faults: &mut Faults,
+) {
+    let Some(pair) = document.pair.as_ref().filter(|_| nodes.known && nodes.names.len() == 2) else { return };
+    if pair.sync.is_some() || pair.broken {
+        return;
+    }
+    if interfaces.values().any(is_path) {
+        faults
+            .warning("no-sync", &pair.span, "the pair has no cable of its own between the boxes")
+            .hint("heartbeats and connections go over the other networks, encrypted; a cable is faster and fails alone: sync = \"sync\"");
+    } else {
+        faults
+            .error("no-path", &pair.span, "the boxes of the pair have no way to hear each other")
+            .hint("give an interface a fixed address on each node, best one with a cable between the boxes: sync = \"sync\"");
+    }
+}
+
+/// Whether the nodes can reach each other by an interface: networks of both nodes are the same, as was checked.
+fn is_path(interface: &Interface) -> bool {
+    let fixed = |nets: &Vec<IpNet>| nets.iter().any(|n| !is_link_local(n.addr()));
+    interface.addresses.iter().all(fixed)
+}
+
+/// Reports interfaces of a pair whose address each node leases for itself: it cannot move.
+pub(super) fn check_leases(
+    document: &Document,
+    nodes: &Nodes,
+    interfaces: &BTreeMap<InterfaceName, Interface>,
+    faults: &mut Faults,
+) {
+    if nodes.names.len() != 2 {
+        return;
+    }
+    let sync = document.pair.as_ref().and_then(|p| p.sync.as_ref());
+    let is_sync = |name: &At<String>| sync.is_some_and(|s| s.value.0 == name.value);
+    for (name, draft) in document.interface.iter().flat_map(Named::iter) {
+        let leased =
+            interfaces.get(name.value.as_str()).filter(|i| i.dhcp && i.zone.is_some() && !is_sync(name));
+        if let (Some(_), Some(address)) = (leased.filter(|i| i.routers.is_empty()), &draft.address) {
+            let span = match address {
+                ByNode::Same(list) => &list.span,
+                ByNode::Each(_, span) => span,
+            };
+            faults
+                .warning("pair-leased", span, format!("each node has an address of its own on `{}`", name.value))
+                .hint("connections through it end when the role moves: a pair needs fixed addresses and a `virtual` one there");
+        }
+    }
+}
+
 /// The sync interface: known, in no zone, with an address on each node.
 pub(super) fn sync(
     document: &Document,
@@ -76,7 +182,7 @@ pub(super) fn sync(
             format!("the cable between the nodes is in no policy: remove `zone` from [interface.{known}]"),
         );
     }
-    if interface.addresses.iter().any(Vec::is_empty) {
+    if !is_path(interface) {
         faults
             .error("sync-address", &name.span, "the sync interface has no fixed address on each node")
             .hint("for example address = { fw1 = \"169.254.77.1/30\", fw2 = \"169.254.77.2/30\" }");

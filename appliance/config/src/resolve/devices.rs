@@ -6,8 +6,8 @@ use super::boxes::Nodes;
 use crate::decode::{At, ByNode, Many, Named};
 use crate::draft::{InterfaceDraft, VlanDraft};
 use crate::faults::{Faults, Span};
-use crate::model::{BondMode, Device, InterfaceKind, InterfaceName, PerNode};
-use crate::text::word::{DeviceText, MAX_DEVICE_BYTES};
+use crate::model::{BondMode, Device, InterfaceKind, InterfaceName, MAX_DEVICE_BYTES, PerNode};
+use crate::text::word::DeviceText;
 
 /// VLANs on VLANs: two are in use (IEEE 802.1ad), the kernel stops at eight (`MAX_NEST_DEV`).
 const MAX_VLAN_DEPTH: usize = 8;

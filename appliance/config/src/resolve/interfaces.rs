@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::boxes::Nodes;
-use super::{devices, networks};
-use crate::decode::{At, Either, Many, Named};
-use crate::draft::{Document, InterfaceDraft, VirtualDraft};
+use super::{devices, networks, virtuals};
+use crate::decode::{Many, Named};
+use crate::draft::{Document, InterfaceDraft};
 use crate::faults::{Faults, Span};
-use crate::limits::MAX_INTERFACES;
+use crate::limits::{MAX_INTERFACES, MAX_ROUTERS};
 use crate::model::{
-    FIREWALL, Interface, InterfaceKind, InterfaceName, PerNode, VPN, VirtualAddress, ZoneName,
+    Device, FIREWALL, Failback, Interface, InterfaceKind, InterfaceName, PerNode, VPN, ZoneName,
 };
 use crate::space::Family;
 use crate::text::address::InterfaceAddress;
@@ -28,6 +28,7 @@ pub(super) struct Spans {
 pub(super) fn resolve(
     document: &Document,
     nodes: &Nodes,
+    failback: Failback,
     faults: &mut Faults,
 ) -> (BTreeMap<InterfaceName, Interface>, BTreeMap<InterfaceName, Spans>) {
     let (mut interfaces, mut spans) = (BTreeMap::new(), BTreeMap::new());
@@ -39,12 +40,13 @@ pub(super) fn resolve(
     }
     let made_of = devices::resolve(drafts, nodes, faults);
     for ((name, draft), (kind, device)) in drafts.iter().zip(made_of) {
-        let (interface, places) = one(draft, kind, device, nodes, faults);
+        let (interface, places) = one(draft, kind, device, nodes, failback, faults);
         let key = InterfaceName::new(&name.value);
         spans.insert(key.clone(), places);
         interfaces.insert(key, interface);
     }
     check_carried_mtu(drafts, &interfaces, faults);
+    check_router_devices(&interfaces, &spans, nodes, faults);
     (interfaces, spans)
 }
 
@@ -68,24 +70,71 @@ fn check_carried_mtu(
     }
 }
 
+/// The devices of virtual routers are named after their interface: nothing else may have such a name.
+fn check_router_devices(
+    interfaces: &BTreeMap<InterfaceName, Interface>,
+    spans: &BTreeMap<InterfaceName, Spans>,
+    nodes: &Nodes,
+    faults: &mut Faults,
+) {
+    let count = interfaces.values().map(|i| i.routers.len()).sum::<usize>();
+    let mut made = BTreeMap::new();
+    for (name, interface) in interfaces {
+        let place = spans.get(name).and_then(|s| s.virtuals.first()).cloned().unwrap_or(0..0);
+        if count > MAX_ROUTERS {
+            faults
+                .error("too-large", &place, format!("{count} virtual routers"))
+                .hint(format!("at most {MAX_ROUTERS} in all; one router may have several addresses"));
+            return;
+        }
+        for id in interface.routers.keys() {
+            let device = id.device(name);
+            let named = |i: &Interface, node: usize| {
+                let members = match &i.kind {
+                    InterfaceKind::Physical | InterfaceKind::Vlan { .. } => None,
+                    InterfaceKind::Bond { members, .. } | InterfaceKind::Bridge { members, .. } => {
+                        members.iter().nth(node)
+                    }
+                };
+                i.device.iter().nth(node) == Some(&device) || members.is_some_and(|m| m.contains(&device))
+            };
+            let taken = interfaces.values().any(|i| (0..nodes.names.len()).any(|node| named(i, node)));
+            if taken || made.insert(device.clone(), (name, id)).is_some() {
+                faults
+                    .error(
+                        "duplicate-device",
+                        &place,
+                        format!("the virtual router's device would be called `{device}`"),
+                    )
+                    .hint("something else has that name: rename the interface");
+            }
+        }
+    }
+}
+
 fn one(
     draft: &InterfaceDraft,
     kind: InterfaceKind,
-    device: PerNode<crate::model::Device>,
+    device: PerNode<Device>,
     nodes: &Nodes,
+    failback: Failback,
     faults: &mut Faults,
 ) -> (Interface, Spans) {
     let mut places = Spans { addresses: Vec::new(), virtuals: Vec::new() };
     let addresses = addresses(draft, nodes, &mut places, faults);
-    let virtuals = virtuals(draft, nodes, &addresses, &mut places, faults);
+    let (virtuals, routers) = virtuals::resolve(draft, nodes, failback, &addresses, &mut places, faults);
+    let zone = zone(draft, faults);
+    let monitor = monitor(draft, zone.is_some(), faults);
     let mut interface = Interface {
         device,
         kind,
-        zone: zone(draft, faults),
+        zone,
         addresses: PerNode::new(addresses.fixed),
         dhcp: addresses.dhcp,
         slaac: addresses.slaac,
         virtuals,
+        routers,
+        monitor,
         gateways: nodes.all(Vec::new()),
         mtu: draft.mtu.as_ref().map(|m| m.value.0),
         description: draft.description.as_ref().map(|d| d.value.0.clone()),
@@ -108,10 +157,28 @@ fn zone(draft: &InterfaceDraft, faults: &mut Faults) -> Option<ZoneName> {
     None
 }
 
-struct Addresses {
-    fixed: Vec<Vec<IpNet>>,
-    dhcp: bool,
-    slaac: bool,
+/// `monitor`: an interface without a zone carries nobody's traffic, and the sync cable has its own meaning for health.
+fn monitor(draft: &InterfaceDraft, zoned: bool, faults: &mut Faults) -> bool {
+    match &draft.monitor {
+        None => zoned,
+        Some(monitor) if monitor.value && draft.zone.is_none() => {
+            faults
+                .warning("no-effect", &monitor.span, "an interface without a zone does not count for health")
+                .hint(
+                    "a node is as healthy as the interfaces that forward; the sync cable alone moves nothing",
+                );
+            false
+        }
+        Some(monitor) => monitor.value && zoned,
+    }
+}
+
+/// The addresses of an interface.
+pub(super) struct Addresses {
+    /// The fixed ones, per node.
+    pub fixed: Vec<Vec<IpNet>>,
+    pub dhcp: bool,
+    pub slaac: bool,
 }
 
 fn addresses(draft: &InterfaceDraft, nodes: &Nodes, places: &mut Spans, faults: &mut Faults) -> Addresses {
@@ -168,7 +235,7 @@ fn same_networks(lists: &[&Many<InterfaceAddress>], fixed: &[Vec<IpNet>], faults
 }
 
 /// Refuses what no machine can have as its address.
-fn check_host_part(net: IpNet, span: &Span, faults: &mut Faults) {
+pub(super) fn check_host_part(net: IpNet, span: &Span, faults: &mut Faults) {
     let address = net.addr();
     let bits = if address.is_ipv4() { 32 } else { 128 };
     let room = net.prefix_len() + 1 < bits;
@@ -187,67 +254,6 @@ fn check_host_part(net: IpNet, span: &Span, faults: &mut Faults) {
     faults
         .error("bad-address", span, format!("{address} {why}"))
         .hint(format!("choose an address inside {}", net.trunc()));
-}
-
-fn virtuals(
-    draft: &InterfaceDraft,
-    nodes: &Nodes,
-    addresses: &Addresses,
-    places: &mut Spans,
-    faults: &mut Faults,
-) -> Vec<VirtualAddress> {
-    let drafts: Vec<&At<VirtualDraft>> = match &draft.r#virtual {
-        None => Vec::new(),
-        Some(Either::Short(list)) => list.items.iter().collect(),
-        Some(Either::Table(one)) => vec![one],
-    };
-    if let (Some(first), 1) = (drafts.first(), nodes.names.len())
-        && !draft.broken
-    {
-        faults
-            .warning("virtual-alone", &first.span, "a single box has no use for a virtual address")
-            .hint("write it under `address`");
-    }
-    // An IPv4 and an IPv6 virtual router may share an id: they are two (RFC 9568 §1.1).
-    let mut ids: BTreeMap<(bool, u32), &Span> = BTreeMap::new();
-    let mut out = Vec::new();
-    for one in drafts {
-        if let Some(address) = &one.value.address {
-            check_host_part(address.value.0, &address.span, faults);
-            check_virtual_network(address.value.0, &address.span, addresses, faults);
-        }
-        let (Some(address), Some(vrid)) = (&one.value.address, &one.value.vrid) else { continue };
-        let net = address.value.0;
-        if let Some(other) = ids.insert((net.addr().is_ipv4(), vrid.value.0), &vrid.span) {
-            let message = format!("virtual router id {} is used twice on this interface", vrid.value.0);
-            faults
-                .error("duplicate-vrid", &vrid.span, message)
-                .related(other, "here too")
-                .hint("each virtual address of an interface has its own id, 1 to 255");
-        }
-        places.virtuals.push(address.span.clone());
-        // The decoder has bounded it to 1..=255.
-        out.push(VirtualAddress { address: net, vrid: u8::try_from(vrid.value.0).unwrap_or(u8::MAX) });
-    }
-    out
-}
-
-fn check_virtual_network(net: IpNet, span: &Span, addresses: &Addresses, faults: &mut Faults) {
-    let full = if net.addr().is_ipv4() { 32 } else { 128 };
-    let leased = if net.addr().is_ipv4() { addresses.dhcp } else { addresses.slaac };
-    for fixed in &addresses.fixed {
-        let home = fixed.iter().find(|own| own.contains(&net.addr()));
-        let message = match home {
-            Some(own) if net.prefix_len() == own.prefix_len() || net.prefix_len() == full => continue,
-            Some(own) => format!("the prefix length of {net} differs from its network {}", own.trunc()),
-            None if leased => continue,
-            None => format!("{} is outside the networks of this interface", net.addr()),
-        };
-        faults
-            .error("virtual-outside", span, message)
-            .hint("a virtual address lies in the network of the nodes' own addresses");
-        return;
-    }
 }
 
 fn gateways(

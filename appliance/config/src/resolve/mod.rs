@@ -11,6 +11,7 @@ mod networks;
 mod publish;
 mod rest;
 mod routes;
+mod virtuals;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,8 +43,11 @@ struct World<'a> {
 /// Resolves a document. Nothing comes out when there was an error anywhere.
 pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> Option<Model> {
     let nodes = boxes::nodes(document, faults);
-    let (interfaces, spans) = interfaces::resolve(document, &nodes, faults);
+    let pair = boxes::pair(document, faults);
+    let (interfaces, spans) = interfaces::resolve(document, &nodes, pair.failback, faults);
     let sync = boxes::sync(document, &interfaces, faults);
+    boxes::check_paths(document, &nodes, &interfaces, faults);
+    boxes::check_leases(document, &nodes, &interfaces, faults);
     let vpn_groups = rest::vpn_groups(document);
     networks::check(&nodes, &interfaces, &spans, &vpn_groups, faults);
     let zones = zones::resolve(document, &interfaces, !vpn_groups.is_empty(), faults);
@@ -78,6 +82,8 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
     Some(Model {
         nodes: nodes.names,
         sync,
+        failback: pair.failback,
+        heartbeat_ms: pair.heartbeat_ms,
         system,
         zones: world.zones,
         interfaces: world.interfaces,

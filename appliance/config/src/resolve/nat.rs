@@ -117,7 +117,9 @@ impl World<'_> {
             faults
                 .error("foreign-address", span, format!("{own} is not on a network of the zones in `to`"))
                 .hint("answers must come back to the box: an address inside the network of the interface");
+            return;
         }
+        self.check_moves(own, span, faults);
     }
 
     fn one_to_ones(&self, drafts: &[At<OneToOneDraft>], faults: &mut Faults) -> Vec<OneToOne> {
@@ -200,6 +202,9 @@ impl World<'_> {
             faults
                 .error("one-to-one", span, format!("{outside} is not in the network of an interface"))
                 .hint("say which interface it comes in by: interface = \"wan\"");
+        }
+        if found.is_some() {
+            self.check_moves(outside.addr(), span, faults);
         }
         found.map(|(_, name)| name.clone())
     }

@@ -39,7 +39,12 @@ impl Networks {
 /// Whether `address` is a neighbour on the interface, as far as the document can tell.
 pub(super) fn reachable(interface: &Interface, own: &[IpNet], address: IpAddr) -> bool {
     let leased = if address.is_ipv4() { interface.dhcp } else { interface.slaac };
-    leased || is_link_local(address) || own.iter().any(|n| n.contains(&address))
+    leased || is_link_local(address) || on_networks(own, address)
+}
+
+/// Whether `address` lies in one of these networks.
+pub(super) fn on_networks(own: &[IpNet], address: IpAddr) -> bool {
+    own.iter().any(|n| n.contains(&address))
 }
 
 pub(super) fn is_link_local(address: IpAddr) -> bool {

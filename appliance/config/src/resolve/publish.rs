@@ -148,6 +148,7 @@ impl World<'_> {
             if room && (address == net.network() || address == net.broadcast()) {
                 faults.error("publish-address", span, format!("{address} is no host's address in {net}"));
             }
+            self.check_moves(address, span, faults);
             return;
         }
         let interfaces = || {

@@ -2,7 +2,7 @@ use super::Syntax;
 use super::address::{Address, AddressInNet, HostElement, InterfaceAddress, Network};
 use super::endpoint::{EndpointText, HostText};
 use super::service::{Meaning, ServiceText};
-use super::time::{Days, Hours, SynLimit};
+use super::time::{Days, Hours, Lapse, SynLimit};
 use super::word::{AbsolutePath, DeviceText, NameText, Prose, TimeZone, Via};
 use crate::model::{Rate, RateUnit, ServiceAtom, SourceAddress};
 use crate::space::{AddressSet, Set};
@@ -27,6 +27,7 @@ fn every_example_of_the_schema_is_valid() {
     all::<ServiceText>();
     all::<Days>();
     all::<Hours>();
+    all::<Lapse>();
     all::<Rate>();
     all::<SynLimit>();
     all::<Prose>();
@@ -141,4 +142,21 @@ fn device_names_are_the_kernels() {
         assert!(DeviceText::parse(wrong).is_err(), "{wrong}");
     }
     assert!(DeviceText::parse("fifteen-bytes-x").is_ok());
+}
+
+#[test]
+fn a_length_of_time_has_a_unit() {
+    // Lengths of time go in; milliseconds come out, and nothing where the unit is missing, unknown or too long.
+    let parse = |text| Lapse::parse(text).map(|l| l.milliseconds).ok();
+    assert_eq!(parse("10ms"), Some(10));
+    assert_eq!(parse("1s"), Some(1_000));
+    assert_eq!(parse("5min"), Some(300_000));
+    assert_eq!(parse("1440min"), Some(86_400_000));
+    for wrong in ["", "10", "ms", "-1s", "1.5s", "10 ms", "1h", "1441min", "99999999999ms", "4294968s", "1S"]
+    {
+        assert_eq!(parse(wrong), None, "{wrong}");
+    }
+    for (text, shown) in [("1500ms", "1500ms"), ("2000ms", "2s"), ("0s", "0ms"), ("2min", "120s")] {
+        assert_eq!(Lapse::parse(text).expect(text).to_string(), shown);
+    }
 }

@@ -178,4 +178,44 @@ impl Syntax for SynLimit {
     }
 }
 
-from_string!(Days, Hours, Rate, SynLimit);
+/// A length of time: `100ms`, `1s`, `5min`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lapse {
+    pub milliseconds: u32,
+}
+
+/// Longest length of time that the document can say: a day is more than any wait between two routers.
+const MAX_LAPSE_MS: u32 = 86_400_000;
+
+impl Syntax for Lapse {
+    const WANTED: &'static str = "a length of time such as `100ms`";
+    const EXAMPLES: &'static [&'static str] = &["100ms", "1s", "5min"];
+    fn parse(text: &str) -> Result<Self, Malformed> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let unit = match unit {
+            "ms" => Some(1),
+            "s" => Some(1_000),
+            "min" => Some(60_000),
+            _ => None,
+        };
+        let whole = number.parse::<u32>().ok().zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
+        match whole.filter(|ms| *ms <= MAX_LAPSE_MS) {
+            Some(milliseconds) => Ok(Self { milliseconds }),
+            None => Err(Malformed::new(format!("`{}` is not a length of time", shown(text)))
+                .hint("a whole number of `ms`, `s` or `min`, a day at most: `100ms`")),
+        }
+    }
+}
+
+/// As a person would write it.
+impl std::fmt::Display for Lapse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.milliseconds {
+            ms if ms != 0 && ms.is_multiple_of(1_000) => write!(f, "{}s", ms / 1_000),
+            ms => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+from_string!(Days, Hours, Lapse, Rate, SynLimit);

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use super::address::Address;
 use super::{Malformed, Syntax, check_name, from_string};
 use crate::faults::shown;
-use crate::model::{BondMode, Helper, Outbound, SourceAddress};
+use crate::model::{
+    BondMode, ChecksumForm, Helper, MAX_DEVICE_BYTES, Outbound, SourceAddress, VirtualProtocol,
+};
 
 /// Free text for people.
 #[derive(Clone, Debug)]
@@ -43,9 +45,6 @@ impl Syntax for NameText {
 /// A kernel network device.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceText(pub String);
-
-/// `IFNAMSIZ` in `linux/if.h`, without the final zero.
-pub(crate) const MAX_DEVICE_BYTES: usize = 15;
 
 impl Syntax for DeviceText {
     const WANTED: &'static str = "a network device";
@@ -184,7 +183,21 @@ pub(crate) enum Per {
     Source,
 }
 
+/// Whether the preferred node takes the role back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FailbackWord {
+    Stay,
+    Preferred,
+}
+
 words! {
+    FailbackWord, "a fail-back policy":
+        "stay" => FailbackWord::Stay, "preferred" => FailbackWord::Preferred;
+    VirtualProtocol, "a protocol of virtual routers":
+        "vrrp3" => VirtualProtocol::Vrrp3, "vrrp2" => VirtualProtocol::Vrrp2, "carp" => VirtualProtocol::Carp;
+    ChecksumForm, "a form of checksum":
+        "rfc9568" => ChecksumForm::Rfc9568, "pseudo-header" => ChecksumForm::PseudoHeader,
+        "like-peer" => ChecksumForm::LikePeer;
     BondMode, "a bonding mode":
         "active-backup" => BondMode::ActiveBackup, "802.3ad" => BondMode::Lacp,
         "balance-rr" => BondMode::BalanceRr, "balance-xor" => BondMode::BalanceXor;

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use rempart_config::Model;
-use rempart_config::model::{Action, Flow, ServiceAtom, ZoneName};
+use rempart_config::model::{Action, Device, Flow, ServiceAtom, ZoneName};
 use rempart_config::space::Family;
 
 use super::tables::{self, Line, Use};
-use super::{CompileError, LOG_GROUP, MARK_ALLOW, MARK_DENY, MARK_DOOMED, MAX_CELLS, device_set};
+use super::{
+    CompileError, LOG_GROUP, MARK_ALLOW, MARK_DENY, MARK_DOOMED, MAX_CELLS, device_set, peer, quoted_devices,
+};
 use crate::expand::slices;
 use crate::nft::{Chain, Content, Map, Origin, Ruleset};
 use crate::{Facts, Ids, World};
@@ -85,17 +87,17 @@ fn write_dispatch(rs: &mut Ruleset, world: &World, pairs: &[Pair]) {
     let verdict = |from: &ZoneName, to: &ZoneName| (format!("goto {}", pair_chain(from, to)), Origin::Frame);
     for (from, to) in pairs {
         if to.is_firewall() {
-            for (_, leg) in world.legs_in(from) {
-                input.insert(format!("\"{}\"", leg.device), verdict(from, to));
+            for device in world.legs_in(from).flat_map(|(_, leg)| quoted_devices(leg)) {
+                input.insert(device, verdict(from, to));
             }
         } else if from.is_firewall() {
-            for (_, leg) in world.legs_in(to) {
-                output.insert(format!("\"{}\"", leg.device), verdict(from, to));
+            for device in world.legs_in(to).flat_map(|(_, leg)| quoted_devices(leg)) {
+                output.insert(device, verdict(from, to));
             }
         } else {
-            for (_, a) in world.legs_in(from) {
-                for (_, b) in world.legs_in(to) {
-                    forward.insert(format!("\"{}\" . \"{}\"", a.device, b.device), verdict(from, to));
+            for a in world.legs_in(from).flat_map(|(_, leg)| quoted_devices(leg)) {
+                for b in world.legs_in(to).flat_map(|(_, leg)| quoted_devices(leg)) {
+                    forward.insert(format!("{a} . {b}"), verdict(from, to));
                 }
             }
         }
@@ -115,7 +117,7 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
         .legs
         .iter()
         .filter(|l| l.zone.as_ref().and_then(|z| model.zones.get(z)).is_some_and(|z| z.external))
-        .map(|l| l.device.as_str())
+        .flat_map(|l| l.devices().map(Device::as_str))
         .collect();
     let dhcp: Vec<&str> = world
         .legs
@@ -147,6 +149,9 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
         }
         chain.rule("ct state established,related accept");
         chain.rule("ct state invalid goto invalid");
+        if let Some(jump) = peer::jump(world, hook) {
+            chain.rule(jump);
+        }
         if hook != "forward" {
             let lo = if hook == "input" { "iifname" } else { "oifname" };
             chain.rule(format!("{lo} \"lo\" accept"));

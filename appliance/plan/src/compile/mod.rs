@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! arrival  (prerouting, before tracking)   a source must be routed back the way it came
+//! peer.*   (input, output: untracked)      what the nodes of a pair tell each other, see `peer`
 //! nat.in   (prerouting)                    published services, one-to-one
 //! input    1. to the firewall   3. protection of the firewall: all else
 //! output   2. from the firewall
@@ -15,7 +16,9 @@
 //! follows reads the mark alone.
 
 mod filter;
+mod key;
 mod nat;
+mod peer;
 mod protect;
 mod tables;
 
@@ -26,6 +29,7 @@ pub use protect::impossible_sources;
 use rempart_config::Model;
 
 use crate::nft::Ruleset;
+use crate::world::Leg;
 use crate::{Facts, Ids, World};
 
 /// Bit of the connection mark: a flow lets it through.
@@ -35,6 +39,8 @@ pub const MARK_DENY: u32 = 1 << 30;
 /// Bit of the connection mark: the policy that is about to come into force forbids it. Every ruleset drops it,
 /// in both directions; it is set just before the change and goes with the connection just after.
 pub const MARK_DOOMED: u32 = 1 << 29;
+/// Bit of the connection mark, beside that of the doomed: a person has ended it, so no policy pardons it.
+pub const MARK_KILLED: u32 = 1 << 28;
 /// The flow number in the connection mark.
 pub const MARK_ID: u32 = crate::ids::MAX_ID;
 
@@ -63,10 +69,25 @@ pub enum CompileError {
 /// The ruleset for a model.
 pub fn compile(model: &Model, world: &World, facts: &Facts, ids: &Ids) -> Result<Ruleset, CompileError> {
     let mut ruleset = Ruleset::default();
+    peer::write(&mut ruleset, world);
     protect::write(&mut ruleset, model, world, facts);
     filter::write(&mut ruleset, model, world, facts, ids)?;
     nat::write(&mut ruleset, model, world, facts);
     Ok(ruleset.sealed())
+}
+
+/// Every device by which packets arrive from the network of `leg`, quoted. A packet to a virtual MAC arrives by the
+/// device of the virtual router; what leaves goes by the leg's own device, but for answers to link-local addresses.
+fn quoted_devices(leg: &Leg) -> impl Iterator<Item = String> {
+    leg.devices().map(|device| format!("\"{device}\""))
+}
+
+/// `"eth0"`, or `{ "eth0", "vr10-lan" }`
+fn any_device(leg: &Leg) -> String {
+    if leg.virtual_devices.is_empty() {
+        return format!("\"{}\"", leg.device);
+    }
+    format!("{{ {} }}", quoted_devices(leg).collect::<Vec<_>>().join(", "))
 }
 
 /// `{ "eth0", "eth1" }`

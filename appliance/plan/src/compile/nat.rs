@@ -8,7 +8,9 @@ use rempart_config::Model;
 use rempart_config::model::{Flow, Outbound, PORT_PROTOCOLS, ServiceAtom, SourceAddress, ZoneName};
 use rempart_config::space::{AddressSet, Cell, Family, Interval};
 
+use super::key::Key;
 use super::tables::{self, Class, Line, Use};
+use super::{any_device, quoted_devices};
 use crate::classify::{Lane, group};
 use crate::expand::{by_zone, product, service_axes};
 use crate::nft::{Chain, Content, Map, Origin, Ruleset};
@@ -94,8 +96,8 @@ fn write_in(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
     for (zone, list) in inward.iter().filter(|(_, list)| !list.is_empty()) {
         let name = format!("nat.in.{zone}");
         write_published(rs, &name, list);
-        for (_, leg) in world.legs_in(zone) {
-            zones.insert(format!("\"{}\"", leg.device), (format!("jump {name}"), Origin::Frame));
+        for device in world.legs_in(zone).flat_map(|(_, leg)| quoted_devices(leg)) {
+            zones.insert(device, (format!("jump {name}"), Origin::Frame));
         }
     }
     if !zones.is_empty() {
@@ -122,22 +124,22 @@ fn write_in(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
 /// The chain of one zone. Two flows may publish one address and port to different hosts for different clients,
 /// and the first that matches decides: the grouping law holds here too.
 fn write_published(rs: &mut Ruleset, name: &str, list: &[(Cell, Target, Origin)]) {
-    const KEY: &str = "ipv4_addr . ipv4_addr . inet_proto . inet_service";
     let mut chain = Chain::default();
     let lines = list.iter().map(|(cell, target, origin)| (target.port.is_some(), *cell, (*target, *origin)));
     for (n, group) in group(lines).into_iter().enumerate() {
         let map = format!("{name}.{n}");
         let value = if group.lane { "ipv4_addr . inet_service" } else { "ipv4_addr" };
+        let cells = group.cells.iter().map(|(cell, _)| cell);
+        let key = Key::of_intervals(Family::V4, Class::Ports.fields(), cells);
         let element = |(cell, (target, origin)): (Cell, (Target, Origin))| {
-            (Class::Ports.element(Family::V4, &cell), (target.value(), origin))
+            (key.element(&cell), (target.value(), origin))
         };
         let elements = group.cells.into_iter().map(element).collect();
-        add_map(rs, &map, format!("{KEY} : {value}"), elements);
+        add_map(rs, &map, format!("{} : {value}", key.kind()), elements);
         // nft wants to be told that what it moves to another port has ports.
         let protocols = PORT_PROTOCOLS.map(|p| p.to_string()).join(", ");
         let with_ports = if group.lane { format!("meta l4proto {{ {protocols} }} ") } else { String::new() };
-        chain
-            .rule(format!("{with_ports}dnat ip to ip saddr . ip daddr . meta l4proto . th dport map @{map}"));
+        chain.rule(format!("{with_ports}dnat ip to {} map @{map}", key.expressions()));
     }
     rs.chains.insert(name.to_owned(), chain);
 }
@@ -174,10 +176,8 @@ fn write_out(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
             if !elements.is_empty() {
                 let name = format!("one.out.{interface}.{word}");
                 add_map(rs, &name, format!("{kind} : interval {kind}"), elements);
-                chain.rule(format!(
-                    "oifname \"{}\" snat {word} prefix to {word} saddr map @{name}",
-                    leg.device
-                ));
+                let devices = any_device(leg);
+                chain.rule(format!("oifname {devices} snat {word} prefix to {word} saddr map @{name}"));
             }
         }
     }
@@ -191,7 +191,9 @@ fn write_reflection(chain: &mut Chain, world: &World) {
     let mut pairs = Vec::new();
     for a in world.legs.iter().filter(|l| l.zone.is_some()) {
         for b in world.legs.iter().filter(|b| b.zone == a.zone) {
-            pairs.push(format!("\"{}\" . \"{}\"", a.device, b.device));
+            for a in quoted_devices(a) {
+                pairs.extend(quoted_devices(b).map(|b| format!("{a} . {b}")));
+            }
         }
     }
     if !pairs.is_empty() {
@@ -274,12 +276,10 @@ fn write_interface(rs: &mut Ruleset, world: &World) {
     let mut chain = Chain::default();
     for leg in &world.legs {
         for (family, word, _) in FAMILIES {
-            if let Some(address) = leg.virtuals.iter().find(|a| Family::of(**a) == family) {
+            if let Some(address) = leg.virtual_source(family) {
                 let nfproto = if family == Family::V4 { "ipv4" } else { "ipv6" };
-                chain.rule(format!(
-                    "oifname \"{}\" meta nfproto {nfproto} snat {word} to {address}",
-                    leg.device
-                ));
+                let devices = any_device(leg);
+                chain.rule(format!("oifname {devices} meta nfproto {nfproto} snat {word} to {address}"));
             }
         }
     }
@@ -297,12 +297,12 @@ fn write_outbound_dispatch(
     let mut local = BTreeMap::new();
     for (from, to) in lines.keys() {
         let verdict = (format!("goto nat.pair.{from}.{to}"), Origin::Frame);
-        for (_, b) in world.legs_in(to) {
+        for b in world.legs_in(to).flat_map(|(_, leg)| quoted_devices(leg)) {
             if from.is_firewall() {
-                local.insert(format!("\"{}\"", b.device), verdict.clone());
+                local.insert(b.clone(), verdict.clone());
             }
-            for (_, a) in world.legs_in(from) {
-                forwarded.insert(format!("\"{}\" . \"{}\"", a.device, b.device), verdict.clone());
+            for a in world.legs_in(from).flat_map(|(_, leg)| quoted_devices(leg)) {
+                forwarded.insert(format!("{a} . {b}"), verdict.clone());
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use rempart_config::Model;
-use rempart_config::model::{Zone, ZoneName};
+use rempart_config::model::{Device, Zone, ZoneName};
 use rempart_config::space::{AddressSet, Family};
 
 use super::{LOG_GROUP, device_set};
@@ -65,7 +65,8 @@ pub fn write(rs: &mut Ruleset, model: &Model, world: &World, facts: &Facts) {
     let mut shields = BTreeMap::new();
     let mut shields_out = BTreeMap::new();
     for (name, zone) in model.zones.iter().filter(|(n, _)| !n.is_firewall()) {
-        let devices: Vec<&str> = world.legs_in(name).map(|(_, l)| l.device.as_str()).collect();
+        let devices: Vec<&str> =
+            world.legs_in(name).flat_map(|(_, l)| l.devices().map(Device::as_str)).collect();
         for (map, chain) in [
             (&mut shields, write_shield(rs, model, world, facts, name, zone)),
             (&mut shields_out, write_shield_out(rs, model, facts, name)),
@@ -113,7 +114,35 @@ fn write_arrival(rs: &mut Ruleset, model: &Model, world: &World) {
         }
         chain.rule(format!("iifname {devices} fib saddr . iif oif 0 goto spoofed"));
     }
+    write_virtual_arrival(rs, model, world);
     write_drop(rs, "spoofed", "p.spoof", Some("anti-spoof drop"));
+}
+
+/// The same for what is sent to a virtual MAC: it arrives by the device of the virtual router, and the way back is by
+/// the device below. What is sent to everybody arrives by both, and once is enough; but neighbour discovery and
+/// multicast membership speak of the addresses of the device by which they arrive.
+fn write_virtual_arrival(rs: &mut Ruleset, model: &Model, world: &World) {
+    let mut devices = BTreeMap::new();
+    for leg in world.legs.iter().filter(|l| !l.virtual_devices.is_empty()) {
+        let name = format!("arrival.{}", leg.interface);
+        let mut chain = Chain::default();
+        chain.rule("meta pkttype { broadcast, multicast } meta l4proto != icmpv6 drop");
+        if leg.zone.as_ref().and_then(|z| model.zones.get(z)).is_some_and(|z| z.anti_spoof) {
+            // The link tells where these are, and no route.
+            chain.rule("ip6 saddr fe80::/10 return");
+            chain.rule(format!("fib saddr oifname != \"{}\" goto spoofed", leg.device));
+        }
+        rs.chains.insert(name.clone(), chain);
+        let jump = (format!("jump {name}"), Origin::Frame);
+        devices.extend(leg.virtual_devices.iter().map(|d| (format!("\"{d}\""), jump.clone())));
+    }
+    if devices.is_empty() {
+        return;
+    }
+    let content = Content::Index(devices);
+    let map = Map { kind: "ifname : verdict".into(), options: String::new(), content };
+    rs.maps.insert("arrival.virtual".into(), map);
+    rs.chains.entry("arrival".into()).or_default().rule("iifname vmap @arrival.virtual");
 }
 
 fn write_shield(

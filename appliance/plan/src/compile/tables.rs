@@ -1,11 +1,11 @@
 //! Groups of boxes as maps and the chains that look them up.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rempart_config::model::{ICMP, ICMP6, PORT_PROTOCOLS};
 use rempart_config::space::{Cell, Family, Interval};
 
+use super::key::{Field, Key};
 use crate::classify::{Lane, group};
 use crate::nft::{Chain, Content, Map, Origin, Ruleset};
 
@@ -34,19 +34,12 @@ impl Class {
         }
     }
 
-    /// The expressions whose values are looked up, and nft's type of them, without the source.
-    fn key(self, family: Family) -> (&'static str, &'static str) {
-        match (self, family) {
-            (Self::Ports, Family::V4) => {
-                ("ip daddr . meta l4proto . th dport", "ipv4_addr . inet_proto . inet_service")
-            }
-            (Self::Ports, Family::V6) => {
-                ("ip6 daddr . meta l4proto . th dport", "ipv6_addr . inet_proto . inet_service")
-            }
-            (Self::Icmp, Family::V4) => ("ip daddr . icmp type", "ipv4_addr . icmp_type"),
-            (Self::Icmp, Family::V6) => ("ip6 daddr . icmpv6 type", "ipv6_addr . icmpv6_type"),
-            (Self::Other, Family::V4) => ("ip daddr . meta l4proto", "ipv4_addr . inet_proto"),
-            (Self::Other, Family::V6) => ("ip6 daddr . meta l4proto", "ipv6_addr . inet_proto"),
+    /// The fields that packets of this class are told apart by.
+    pub fn fields(self) -> &'static [Field] {
+        match self {
+            Self::Ports => &[Field::Destination, Field::Port, Field::Source, Field::Protocol],
+            Self::Icmp => &[Field::Destination, Field::IcmpType, Field::Source],
+            Self::Other => &[Field::Destination, Field::Source, Field::Protocol],
         }
     }
 
@@ -86,21 +79,6 @@ impl Class {
             Shape::Range
         }
     }
-
-    /// The key of a box in a map of this class.
-    pub fn element(self, family: Family, cell: &Cell) -> String {
-        format!("{} . {}", addresses(&cell.source, family), self.element_for_anyone(family, cell))
-    }
-
-    /// The same without the source.
-    fn element_for_anyone(self, family: Family, cell: &Cell) -> String {
-        let destination = addresses(&cell.destination, family);
-        match self {
-            Self::Ports => format!("{destination} . {} . {}", number(&cell.protocol), number(&cell.port)),
-            Self::Icmp => format!("{destination} . {}", number(&cell.port)),
-            Self::Other => format!("{destination} . {}", number(&cell.protocol)),
-        }
-    }
 }
 
 /// How the boxes of a map are looked up. Most flows let a whole zone, or one host, reach one port of one host: a
@@ -121,6 +99,16 @@ impl Shape {
             Self::Anyone => ".any",
             Self::Exact => ".one",
             Self::Range => "",
+        }
+    }
+
+    /// The key of a map of this shape that holds `cells`.
+    fn key<T>(self, class: Class, family: Family, cells: &[(Cell, T)]) -> Key {
+        let fields = class.fields();
+        match self {
+            Self::Anyone => Key::of_hash(family, fields.iter().copied().filter(|f| *f != Field::Source)),
+            Self::Exact => Key::of_hash(family, fields.iter().copied()),
+            Self::Range => Key::of_intervals(family, fields, cells.iter().map(|(cell, _)| cell)),
         }
     }
 
@@ -198,31 +186,22 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
                 };
                 for (shape, cells) in divide(class, *family, g.cells) {
                     let map_name = format!("{chain_name}.{n}{}", shape.suffix());
-                    let (mut key, mut key_type) = (String::new(), String::new());
-                    if shape != Shape::Anyone {
-                        let (source, source_type) = source_key(*family);
-                        (key, key_type) = (format!("{source} . "), format!("{source_type} . "));
-                    }
-                    let (rest, rest_type) = class.key(*family);
-                    (key, key_type) = (key + rest, key_type + rest_type);
+                    let key = shape.key(class, *family, &cells);
+                    let packet = key.expressions();
                     match usage {
                         Use::Mark => {
-                            chain.rule(format!("{lane}ct mark set {key} map @{map_name}"));
+                            chain.rule(format!("{lane}ct mark set {packet} map @{map_name}"));
                             chain.rule("ct mark & 0xc0000000 != 0 goto verdict");
                         }
                         Use::Verdict => {
-                            chain.rule(format!("{lane}{key} vmap @{map_name}"));
+                            chain.rule(format!("{lane}{packet} vmap @{map_name}"));
                         }
                     }
                     let value = if usage == Use::Mark { "mark" } else { "verdict" };
-                    let element = |cell: &Cell| match shape {
-                        Shape::Anyone => class.element_for_anyone(*family, cell),
-                        Shape::Exact | Shape::Range => class.element(*family, cell),
-                    };
                     let elements =
-                        cells.into_iter().map(|(cell, outcome)| (element(&cell), outcome)).collect();
+                        cells.into_iter().map(|(cell, outcome)| (key.element(&cell), outcome)).collect();
                     let map = Map {
-                        kind: format!("{key_type} : {value}"),
+                        kind: format!("{} : {value}", key.kind()),
                         options: shape.options().into(),
                         content: Content::Elements(elements),
                     };
@@ -235,39 +214,4 @@ pub fn write(rs: &mut Ruleset, name: &str, lines: &BTreeMap<Family, Vec<Line>>, 
     }
     dispatch.rule(miss);
     rs.chains.insert(name.to_owned(), dispatch);
-}
-
-fn source_key(family: Family) -> (&'static str, &'static str) {
-    match family {
-        Family::V4 => ("ip saddr", "ipv4_addr"),
-        Family::V6 => ("ip6 saddr", "ipv6_addr"),
-    }
-}
-
-/// nft's spelling of an interval of addresses.
-pub fn addresses(interval: &Interval<u128>, family: Family) -> String {
-    match family {
-        // The reader makes IPv4 intervals from 32-bit ones; only "every address" is wider.
-        Family::V4 => {
-            let (lo, hi) = (interval.lo as u32, interval.hi.min(u32::MAX.into()) as u32);
-            match (lo, hi) {
-                (0, u32::MAX) => "0.0.0.0/0".into(),
-                _ if lo == hi => Ipv4Addr::from(lo).to_string(),
-                _ => format!("{}-{}", Ipv4Addr::from(lo), Ipv4Addr::from(hi)),
-            }
-        }
-        Family::V6 => match (interval.lo, interval.hi) {
-            (0, u128::MAX) => "::/0".into(),
-            (lo, hi) if lo == hi => Ipv6Addr::from(lo).to_string(),
-            (lo, hi) => format!("{}-{}", Ipv6Addr::from(lo), Ipv6Addr::from(hi)),
-        },
-    }
-}
-
-fn number<T: Copy + PartialEq + std::fmt::Display>(interval: &Interval<T>) -> String {
-    if interval.lo == interval.hi {
-        interval.lo.to_string()
-    } else {
-        format!("{}-{}", interval.lo, interval.hi)
-    }
 }

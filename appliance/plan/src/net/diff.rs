@@ -146,7 +146,7 @@ impl Step {
             }
             Self::AddAddress(address) => {
                 let reason = match address.shared {
-                    true => "this node is active",
+                    true => "address translation answers for it",
                     false => "the document or a lease gives it to this node",
                 };
                 (Some(Self::RemoveAddress(address)), reason)
@@ -239,7 +239,9 @@ pub fn missing(network: &Network, observed: &Observed) -> Vec<Missing> {
         let device = device.clone();
         out.push(match &link.kind {
             _ if ground.present(&device) && link.kind != LinkKind::Physical => Missing::Taken { device },
-            LinkKind::Vlan { parent, .. } => Missing::Below { device, parent: parent.clone() },
+            LinkKind::Vlan { parent, .. } | LinkKind::MacVlan { parent, .. } => {
+                Missing::Below { device, parent: parent.clone() }
+            }
             LinkKind::Physical | LinkKind::Bond { .. } | LinkKind::Bridge { .. } => {
                 Missing::Device { device }
             }
@@ -361,6 +363,17 @@ impl<'a> Ground<'a> {
         }
     }
 
+    /// Whether the addresses on a device are the elector's.
+    fn is_elected(&self, device: &Device) -> bool {
+        let is = |kind: Option<&LinkKind>| kind.is_some_and(LinkKind::is_virtual_router);
+        is(self.observed.links.get(device).map(|l| &l.kind))
+    }
+
+    /// The addresses on the node that are ours to keep or remove.
+    fn addresses_now(&self) -> impl Iterator<Item = &'a Place> {
+        self.observed.addresses.iter().filter(|(device, _)| !self.is_elected(device))
+    }
+
     /// Addresses that must be gone before anything else happens: their device goes, goes down or joins another,
     /// or the same address is wanted elsewhere.
     fn early_removals(&self) -> BTreeSet<Place> {
@@ -388,7 +401,7 @@ impl<'a> Ground<'a> {
             };
             self.wanted_addresses().any(elsewhere)
         };
-        self.observed.addresses.iter().filter(goes_early).cloned().collect()
+        self.addresses_now().filter(goes_early).cloned().collect()
     }
 
     fn wanted_addresses(&self) -> impl Iterator<Item = &'a Address> {
@@ -464,11 +477,12 @@ impl<'a> Ground<'a> {
 
     fn delete_links(&self, steps: &mut Vec<Step>) {
         let mut order: Vec<(usize, &Device)> =
-            self.doomed.iter().map(|d| (vlan_depth(self.observed, d), *d)).collect();
+            self.doomed.iter().map(|d| (depth(self.observed, d), *d)).collect();
         order.sort_by(|a, b| b.cmp(a));
         for (_, device) in order {
             let Some(link) = self.observed.links.get(device) else { continue };
-            if link.up {
+            // To take back the deletion of a virtual router's link is to have it down: the elector sees to the rest.
+            if link.up && !link.kind.is_virtual_router() {
                 steps.push(Step::SetUp { device: device.clone(), up: false });
             }
             let (device, kind) = (device.clone(), link.kind.clone());
@@ -535,7 +549,8 @@ impl<'a> Ground<'a> {
     }
 
     fn switch_on(&self, steps: &mut Vec<Step>) {
-        for device in self.upwards() {
+        let elected = |d: &Device| self.network.links.get(d).is_some_and(|l| l.kind.is_virtual_router());
+        for device in self.upwards().into_iter().filter(|d| !elected(d)) {
             let is_up = self.present(device)
                 && self.observed.links.get(device).is_some_and(|l| l.up)
                 && !self.downed.contains(device);
@@ -552,7 +567,7 @@ impl<'a> Ground<'a> {
                 steps.push(Step::AddAddress(address.clone()));
             }
         }
-        for place in self.observed.addresses.iter().filter(|place| !early.contains(place)) {
+        for place in self.addresses_now().filter(|place| !early.contains(place)) {
             let managed = self.usable.contains(&place.0) && !is_kernels_own(&place.1);
             if managed && self.wanted(place).is_none() {
                 steps.push(self.remove(&place.0, place.1));
@@ -570,7 +585,7 @@ fn is_kernels_own(net: &IpNet) -> bool {
     matches!(net, IpNet::V6(v6) if v6.addr().is_unicast_link_local())
 }
 
-/// Devices of ours that the plan does not have, or has otherwise, and VLANs of ours on top of them.
+/// Devices of ours that the plan does not have, or has otherwise, and devices of ours on top of them.
 fn doomed<'a>(network: &Network, observed: &'a Observed) -> BTreeSet<&'a Device> {
     let ours = || observed.links.iter().filter(|(_, l)| l.ours && l.kind != LinkKind::Physical);
     let unwanted = |device: &Device, kind: &LinkKind| {
@@ -578,7 +593,7 @@ fn doomed<'a>(network: &Network, observed: &'a Observed) -> BTreeSet<&'a Device>
     };
     let mut out: BTreeSet<&Device> = ours().filter(|(d, l)| unwanted(d, &l.kind)).map(|(d, _)| d).collect();
     loop {
-        let on_top = |kind: &LinkKind| matches!(kind, LinkKind::Vlan { parent, .. } if out.contains(parent));
+        let on_top = |kind: &LinkKind| kind.parent().is_some_and(|parent| out.contains(parent));
         let more: Vec<&Device> =
             ours().filter(|(d, l)| !out.contains(d) && on_top(&l.kind)).map(|(d, _)| d).collect();
         if more.is_empty() {
@@ -596,7 +611,9 @@ fn usable<'a>(network: &'a Network, observed: &Observed, doomed: &BTreeSet<&Devi
             network.links.get(device).is_none_or(|wanted| match (&wanted.kind, present(device)) {
                 (LinkKind::Physical, found) => found.is_none(),
                 (kind, Some(found)) => found.kind != *kind,
-                (LinkKind::Vlan { parent, .. }, None) => !out.contains(parent),
+                (LinkKind::Vlan { parent, .. } | LinkKind::MacVlan { parent, .. }, None) => {
+                    !out.contains(parent)
+                }
                 (LinkKind::Bond { .. } | LinkKind::Bridge { .. }, None) => false,
             })
         };
@@ -615,10 +632,7 @@ fn height(network: &Network) -> BTreeMap<&Device, usize> {
     for _ in 0..network.links.len() {
         let mut changed = false;
         for (device, link) in &network.links {
-            let parent = match &link.kind {
-                LinkKind::Vlan { parent, .. } => out.get(parent).copied(),
-                LinkKind::Physical | LinkKind::Bond { .. } | LinkKind::Bridge { .. } => None,
-            };
+            let parent = link.kind.parent().and_then(|parent| out.get(parent).copied());
             let mine = out.get(device).copied().unwrap_or(0).max(parent.map_or(0, |h| h + 1));
             changed |= out.insert(device, mine) != Some(mine);
             if let Some(master) = &link.master
@@ -635,11 +649,11 @@ fn height(network: &Network) -> BTreeMap<&Device, usize> {
     out
 }
 
-/// How many VLANs lie on top of each other below `device`.
-fn vlan_depth(observed: &Observed, device: &Device) -> usize {
+/// How many devices lie on top of each other below `device`.
+fn depth(observed: &Observed, device: &Device) -> usize {
     let mut depth = 0;
     let mut at = device;
-    while let Some(LinkKind::Vlan { parent, .. }) = observed.links.get(at).map(|l| &l.kind) {
+    while let Some(parent) = observed.links.get(at).and_then(|l| l.kind.parent()) {
         depth += 1;
         at = parent;
         if depth > observed.links.len() {

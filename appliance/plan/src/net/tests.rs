@@ -15,7 +15,7 @@ fn apply(state: &mut Observed, step: &Step) -> Result<(), String> {
             if state.links.contains_key(device) {
                 return Err(format!("{device} exists"));
             }
-            if let LinkKind::Vlan { parent, .. } = kind {
+            if let Some(parent) = kind.parent() {
                 link(state, parent)?;
             }
             let made = ObservedLink {
@@ -29,10 +29,14 @@ fn apply(state: &mut Observed, step: &Step) -> Result<(), String> {
         }
         Step::DeleteLink { device, .. } => {
             let gone = link(state, device)?;
-            let on_top = |l: &ObservedLink| {
-                matches!(&l.kind, LinkKind::Vlan { parent, .. } if parent == device)
-                    || l.master.as_ref() == Some(device)
-            };
+            if gone.kind.is_virtual_router() {
+                // The elector's addresses go with it, and it may be up.
+                state.addresses.retain(|(d, _)| d != device);
+                state.links.remove(device);
+                return Ok(());
+            }
+            let on_top =
+                |l: &ObservedLink| l.kind.parent() == Some(device) || l.master.as_ref() == Some(device);
             let in_use = state.links.values().any(on_top)
                 || state.addresses.iter().any(|(d, n)| d == device && !link_local(n))
                 || state.routes.values().any(|h| h.device() == Some(device));
@@ -65,6 +69,9 @@ fn apply(state: &mut Observed, step: &Step) -> Result<(), String> {
         }
         Step::SetUp { device, up } => {
             let mut l = link(state, device)?;
+            if l.kind.is_virtual_router() {
+                return Err(format!("{device} is the elector's"));
+            }
             if l.up == *up {
                 return Err(format!("{device} is so already"));
             }
@@ -81,7 +88,9 @@ fn apply(state: &mut Observed, step: &Step) -> Result<(), String> {
             }
         }
         Step::AddAddress(a) => {
-            link(state, &a.device)?;
+            if link(state, &a.device)?.kind.is_virtual_router() {
+                return Err(format!("the addresses of {} are the elector's", a.device));
+            }
             let clash = |(d, n): &(Device, IpNet)| {
                 *d == a.device
                     && n.addr() == a.net.addr()
@@ -93,6 +102,9 @@ fn apply(state: &mut Observed, step: &Step) -> Result<(), String> {
             state.addresses.insert((a.device.clone(), a.net));
         }
         Step::RemoveAddress(a) => {
+            if link(state, &a.device)?.kind.is_virtual_router() {
+                return Err(format!("the addresses of {} are the elector's", a.device));
+            }
             if !state.addresses.remove(&(a.device.clone(), a.net)) {
                 return Err(format!("{} is not there", a.net));
             }
@@ -152,7 +164,8 @@ fn device(name: &str) -> Device {
 }
 
 const PHYSICAL: [&str; 5] = ["eth0", "eth1", "eth2", "eth3", "eth4"];
-const MADE: [&str; 4] = ["bond0", "br0", "eth0.10", "bond0.20"];
+const MADE: [&str; 6] = ["bond0", "br0", "eth0.10", "bond0.20", "vr1-lan", "vr2-wan"];
+const ELECTED: [&str; 2] = ["vr1-lan", "vr2-wan"];
 
 fn kind_of(name: &str, flavour: bool) -> LinkKind {
     match name {
@@ -161,6 +174,14 @@ fn kind_of(name: &str, flavour: bool) -> LinkKind {
         "br0" => LinkKind::Bridge { stp: flavour },
         "eth0.10" => LinkKind::Vlan { parent: device("eth0"), id: 10 + u16::from(flavour) },
         "bond0.20" => LinkKind::Vlan { parent: device("bond0"), id: 20 + u16::from(flavour) },
+        "vr1-lan" => {
+            let mac = Mac([0, 0, 0x5e, 0, 1 + u8::from(flavour), 1]);
+            LinkKind::MacVlan { parent: device("eth0"), mac }
+        }
+        "vr2-wan" => {
+            let parent = device(if flavour { "bond0" } else { "bond0.20" });
+            LinkKind::MacVlan { parent, mac: Mac([0, 0, 0x5e, 0, 1, 2]) }
+        }
         _ => LinkKind::Physical,
     }
 }
@@ -183,7 +204,7 @@ type Made = (Vec<(&'static str, bool)>, Vec<(&'static str, u8)>, Vec<Option<u32>
 
 fn made() -> impl Strategy<Value = Made> {
     let names: Vec<&str> = PHYSICAL.into_iter().chain(MADE).collect();
-    subsequence(names, 1..=9).prop_flat_map(|names| {
+    subsequence(names, 1..=11).prop_flat_map(|names| {
         let count = names.len();
         (
             proptest::collection::vec(any::<bool>(), count)
@@ -234,6 +255,9 @@ fn network() -> impl Strategy<Value = Network> {
             let link = Link { kind: kind_of(name, *flavour), mtu, master: None };
             network.links.insert(device(name), link);
             let address = |net| Address { device: device(name), net, shared: *flavour };
+            if ELECTED.contains(name) {
+                continue;
+            }
             network.addresses.extend(sane(&nets).into_iter().map(address));
         }
         for (member, to) in members {
@@ -270,8 +294,9 @@ fn network() -> impl Strategy<Value = Network> {
 /// A node that some plan was done on, and that something then happened to.
 fn observed() -> impl Strategy<Value = Observed> {
     let switched_off = proptest::collection::vec(any::<bool>(), PHYSICAL.len());
-    (network(), subsequence(PHYSICAL.to_vec(), 2..=5), switched_off, any::<bool>()).prop_map(
-        |(network, cards, down, foreign)| {
+    let cards = subsequence(PHYSICAL.to_vec(), 2..=5);
+    (network(), cards, switched_off, any::<bool>(), any::<bool>()).prop_map(
+        |(network, cards, down, foreign, active)| {
             let mut state = Observed::default();
             for card in &cards {
                 let link = ObservedLink {
@@ -303,6 +328,12 @@ fn observed() -> impl Strategy<Value = Observed> {
                     apply(&mut state, &step).expect("switched off");
                 }
             }
+            for name in ELECTED.into_iter().filter(|_| active) {
+                if let Some(link) = state.links.get_mut(&device(name)) {
+                    link.up = true;
+                    state.addresses.insert((device(name), "10.0.0.9/32".parse().expect("a network")));
+                }
+            }
             state
         },
     )
@@ -316,8 +347,28 @@ fn restored(state: &Observed, steps: &[Step]) -> Observed {
             state.sysctls.remove(&format!("net/ipv4/conf/{device}/rp_filter"));
         }
     }
+    for name in ELECTED.map(device) {
+        if steps.iter().any(|s| matches!(s, Step::DeleteLink { device, .. } if *device == name)) {
+            state.links.entry(name.clone()).and_modify(|l| l.up = false);
+            state.addresses.retain(|(d, _)| *d != name);
+        }
+    }
     state.addresses.retain(|(_, net)| !link_local(net));
     state
+}
+
+/// The links of virtual routers that stay, and what the elector has done to them.
+fn elected(state: &Observed, steps: &[Step]) -> Vec<(Device, bool, Vec<IpNet>)> {
+    let stays =
+        |d: &&Device| !steps.iter().any(|s| matches!(s, Step::DeleteLink { device, .. } if device == *d));
+    let made =
+        |d: &&Device| !steps.iter().any(|s| matches!(s, Step::CreateLink { device, .. } if device == *d));
+    let here = state.links.iter().filter(|(_, l)| l.kind.is_virtual_router()).map(|(d, _)| d);
+    let one = |d: &Device| {
+        let nets = state.addresses.iter().filter(|(on, _)| on == d).map(|(_, n)| *n).collect();
+        (d.clone(), state.links[d].up, nets)
+    };
+    here.filter(stays).filter(made).map(one).collect()
 }
 
 proptest! {
@@ -332,6 +383,7 @@ proptest! {
         prop_assert_eq!(missing(&network, &before), missing(&network, &after));
         let foreign = |s: &Observed| (s.links.get(&device("br7")).cloned(), s.addresses.iter().any(|(d, _)| *d == device("br7")));
         prop_assert_eq!(foreign(&before), foreign(&after));
+        prop_assert_eq!(elected(&before, &steps), elected(&after, &steps));
     }
 
     /// Steps undone backwards lead back to where the node was.
@@ -413,7 +465,7 @@ fn model() -> Model {
     reading.model.unwrap_or_else(|| panic!("{report}"))
 }
 
-fn planned(node: &str, role: Role) -> Network {
+fn planned(node: &str) -> Network {
     let model = model();
     let mut facts = Facts::default();
     let lease = crate::Lease {
@@ -422,7 +474,7 @@ fn planned(node: &str, role: Role) -> Network {
         dns: Vec::new(),
     };
     facts.leases.insert(InterfaceName::new("wan"), lease);
-    Network::of(&model, model.node(node).expect("the node"), role, &facts)
+    Network::of(&model, model.node(node).expect("the node"), &facts)
 }
 
 fn lines(network: &Network) -> Vec<String> {
@@ -430,49 +482,69 @@ fn lines(network: &Network) -> Vec<String> {
     network.addresses.iter().map(address).collect()
 }
 
-/// The active node has its own addresses, the virtual ones, and those that translation answers for, without a
-/// network of their own where the interface has one.
+/// Each node has its own addresses alone, whatever its role. The virtual ones, and those that translation answers for
+/// where there is a virtual router, are the elector's.
 #[test]
-fn the_active_node_answers_for_all() {
-    let network = planned("rte01", Role::Active);
-    let outside: Vec<String> = (32..36).map(|n| format!("eth3 198.51.100.{n}/32 shared")).collect();
-    let mut wanted: Vec<String> = [
-        "bond0.10 192.168.10.1/24",
-        "bond0.10 192.168.10.254/32 shared",
-        "eth0 203.0.113.7/32",
-        "eth3 198.51.100.10/32 shared",
-        "eth3 198.51.100.11/24",
-        "eth3 198.51.100.20/32 shared",
-        "eth4 169.254.77.1/30",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    wanted.extend(outside);
-    wanted.sort();
-    let mut found = lines(&network);
-    found.sort();
-    assert_eq!(found, wanted);
-    assert_eq!(network.unanswered, BTreeSet::new());
-}
-
-/// The waiting node has its own addresses alone, and the same links and routes.
-#[test]
-fn the_standby_has_its_own_addresses() {
-    let (active, standby) = (planned("rte02", Role::Active), planned("rte02", Role::Standby));
-    let found = lines(&standby);
+fn each_node_has_its_own_addresses() {
     assert_eq!(
-        found,
+        lines(&planned("rte01")),
+        ["bond0.10 192.168.10.1/24", "eth0 203.0.113.7/32", "eth3 198.51.100.11/24", "eth4 169.254.77.1/30"]
+    );
+    assert_eq!(
+        lines(&planned("rte02")),
         ["bond0.10 192.168.10.2/24", "eth0 203.0.113.7/32", "eth3 198.51.100.12/24", "eth4 169.254.77.2/30"]
     );
-    assert_eq!(
-        (&active.links, &active.routes, &active.sysctls),
-        (&standby.links, &standby.routes, &standby.sysctls)
-    );
+    assert_eq!(planned("rte01").unanswered, BTreeSet::new());
+}
+
+/// A virtual router is a link on its interface's device with the virtual MAC, the interface's MTU, and settings that
+/// keep it silent; one of IPv4 has no IPv6.
+#[test]
+fn virtual_routers_have_links() {
+    let network = planned("rte01");
+    let link = &network.links[&device("vr10-lan")];
+    let mac = Mac([0, 0, 0x5e, 0, 1, 10]);
+    assert_eq!(link.kind, LinkKind::MacVlan { parent: device("bond0.10"), mac });
+    assert_eq!(link.kind.to_string(), "virtual router's link 00:00:5e:00:01:0a on bond0.10");
+    let value = |key: &str| network.sysctls.get(key).map(|s| s.value.as_str());
+    assert_eq!(value("net/ipv4/conf/vr10-lan/rp_filter"), Some("0"), "the way back is by the device below");
+    assert_eq!(value("net/ipv4/conf/bond0.10/rp_filter"), Some("1"));
+    assert_eq!(value("net/ipv4/conf/vr10-lan/arp_ignore"), Some("1"));
+    assert_eq!(value("net/ipv6/conf/vr10-lan/disable_ipv6"), Some("1"));
+    assert_eq!(value("net/ipv6/conf/vr10-lan/addr_gen_mode"), Some("1"));
+}
+
+/// A single box answers itself for what translation uses; where it has a virtual router, that one does.
+#[test]
+fn outside_addresses_are_answered_for() {
+    let single = DOCUMENT
+        .replace("[pair]\nnodes = [\"rte01\", \"rte02\"]\nsync = \"sync\"", "")
+        .replace("version = 1", "version = 1\nnode = \"rte01\"");
+    let single = single
+        .replace("{ rte01 = \"198.51.100.11/24\", rte02 = \"198.51.100.12/24\" }", "\"198.51.100.11/24\"")
+        .replace("{ rte01 = \"192.168.10.1/24\", rte02 = \"192.168.10.2/24\" }", "\"192.168.10.1/24\"")
+        .replace("{ rte01 = \"169.254.77.1/30\", rte02 = \"169.254.77.2/30\" }", "\"169.254.77.1/30\"");
+    let shared = |document: &str| {
+        let model = rempart_config::read(document).model.expect("a valid document");
+        let node = model.node("rte01").expect("the node");
+        let network = Network::of(&model, node, &Facts::default());
+        let ha = crate::ha::HaPlan::of(&model, node).expect("virtual routers");
+        let wan2 = ha.routers.iter().find(|r| r.interface == "wan2").map(|r| r.unadvertised.clone());
+        let shared = network.addresses.iter().filter(|a| a.shared).map(|a| a.net).collect::<Vec<_>>();
+        (shared, wan2)
+    };
+    let outside: Vec<IpNet> =
+        [20, 32, 33, 34, 35].map(|n| IpNet::from(IpAddr::from([198, 51, 100, n]))).to_vec();
+    assert_eq!(shared(&single), (Vec::new(), Some(outside.clone())));
+    let without = single.replace("virtual = { address = \"198.51.100.10/24\", vrid = 5 }\n", "");
+    assert_eq!(shared(&without), (outside, None));
+    let pair = DOCUMENT.replace("virtual = { address = \"198.51.100.10/24\", vrid = 5 }\n", "");
+    assert_eq!(shared(&pair), (Vec::new(), None), "two boxes must not both answer");
 }
 
 #[test]
 fn links_and_routes_are_those_of_the_document() {
-    let network = planned("rte01", Role::Standby);
+    let network = planned("rte01");
     let link = |name: &str| network.links[&device(name)].clone();
     assert_eq!(link("eth0").mtu, Some(1492));
     assert_eq!(
@@ -507,8 +579,8 @@ fn large_networks_are_left_to_routing() {
     let one = model.nat.one_to_one[0].clone();
     let outside: IpNet = "198.51.0.0/16".parse().expect("a network");
     model.nat.one_to_one = vec![rempart_config::model::OneToOne { outside, ..one }];
-    let network =
-        Network::of(&model, model.node("rte01").expect("the node"), Role::Active, &Facts::default());
+    let network = Network::of(&model, model.node("rte01").expect("the node"), &Facts::default());
     assert_eq!(network.unanswered, BTreeSet::from([outside]));
-    assert!(!lines(&network).iter().any(|l| l.contains("198.51.100.32")));
+    let ha = crate::ha::HaPlan::of(&model, model.node("rte01").expect("the node")).expect("a pair");
+    assert!(!format!("{ha:?}").contains("198.51.100.32"));
 }
