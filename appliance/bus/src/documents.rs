@@ -109,6 +109,9 @@ pub struct Revision {
     pub digest: String,
     /// The revision whose document this is again, for a roll-back.
     pub rollback_of: Option<u32>,
+    /// What names it on both nodes of a pair, in hexadecimal.
+    #[serde(default)]
+    pub id: String,
     /// Whether it is in force.
     pub current: bool,
 }
@@ -350,6 +353,19 @@ pub struct CommitReport {
     pub warnings: Vec<Diagnosis>,
     /// Left to confirm it.
     pub confirm_s: Option<u32>,
+    /// What became of it on the other node; `None` where the node is not paired.
+    #[serde(default)]
+    pub peer: Option<PeerReport>,
+}
+
+/// What became of a commit on the other node.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// The other node.
+    pub node: String,
+    /// `same`: in force there too; `away`: it cannot be reached and gets the revision when it is back; `behind`: it can be
+    /// reached, has not taken it and will get it.
+    pub state: String,
 }
 
 /// A packet to explain.

@@ -6,6 +6,8 @@
 
 pub mod control;
 pub mod documents;
+pub mod ha;
 pub mod review;
 
 pub use control::{CONTROL_NAME, CONTROL_PATH, Control1Proxy, Error};
+pub use ha::{HA_NAME, HA_PATH, Ha1Proxy};

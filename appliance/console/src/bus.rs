@@ -1,4 +1,4 @@
-//! Owns the connection to `rempartd`: what can be asked, what comes back, what can go wrong.
+//! Owns the connection to `rempartd` and `rempart-ha`: what can be asked, what comes back, what can go wrong.
 //!
 //! The answers stay the JSON texts that the daemon sent until [`Reply::parse`] is asked to read them, so that
 //! `--json` prints exactly what came.
@@ -9,7 +9,8 @@ use rempart_bus::documents::{
     CheckReport, CommitReport, CommitRequest, Connection, ExplainRequest, Explanation, FlowStatus, LogPage,
     Revision, Status,
 };
-use rempart_bus::{Control1Proxy, Error};
+use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
+use rempart_bus::{Control1Proxy, Error, Ha1Proxy};
 use serde::de::DeserializeOwned;
 
 /// Longest wait for an answer that only reads.
@@ -54,6 +55,41 @@ pub enum Request {
     Show(u32),
     /// A unified diff of two sides.
     Diff(String, String),
+    /// How the pair is.
+    HaStatus,
+    /// Hands the role to the other node.
+    Switch,
+    /// Takes this node out of service, or back in.
+    Maintenance(bool),
+    /// Shows a pairing code and waits for the other node.
+    PairOffer,
+    /// Joins the node that shows a code, on a device or, where that is empty, on any.
+    PairJoin(String, String),
+    /// How the pairing stands.
+    Pairing,
+    /// Ends an offer that nobody has taken up.
+    PairCancel,
+    /// Forgets the other node and its keys.
+    Unpair,
+}
+
+/// The daemon that answers a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Daemon {
+    /// `rempartd`.
+    Control,
+    /// `rempart-ha`.
+    Ha,
+}
+
+impl Daemon {
+    /// The name of its program and of its unit.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Control => "rempartd",
+            Self::Ha => "rempart-ha",
+        }
+    }
 }
 
 /// What came back, read.
@@ -79,7 +115,13 @@ pub enum Reply {
     Text(String),
     /// To `Kill`: how many. To `Confirm` and `Revert`: the revision in force.
     Number(u32),
-    /// To `Load`.
+    /// To `HaStatus`.
+    HaStatus(Box<HaStatus>),
+    /// To `PairOffer`.
+    PairingOffer(PairingOffer),
+    /// To `Pairing` and `PairJoin`.
+    Pairing(PairingStatus),
+    /// To `Load`, `Switch`, `Maintenance`, `PairCancel` and `Unpair`.
     Done,
 }
 
@@ -87,8 +129,8 @@ pub enum Reply {
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum Failure {
     /// Nobody is there to ask. Nothing is known about what the daemon did.
-    #[error("{0}")]
-    Unreachable(String),
+    #[error("{1}")]
+    Unreachable(Daemon, String),
     /// The bus will not let this user ask.
     #[error("{0}")]
     Denied(String),
@@ -133,6 +175,7 @@ pub enum Refusal {
 #[derive(Clone, Debug)]
 pub struct Bus {
     proxy: Control1Proxy<'static>,
+    ha: Ha1Proxy<'static>,
 }
 
 impl Bus {
@@ -140,12 +183,14 @@ impl Bus {
     pub async fn connect() -> Result<Bus, Failure> {
         let connect = async {
             let connection = zbus::Connection::system().await?;
-            let builder = Control1Proxy::builder(&connection);
-            builder.cache_properties(zbus::proxy::CacheProperties::No).build().await
+            let none = zbus::proxy::CacheProperties::No;
+            let proxy = Control1Proxy::builder(&connection).cache_properties(none).build().await?;
+            let ha = Ha1Proxy::builder(&connection).cache_properties(none).build().await?;
+            zbus::Result::Ok(Bus { proxy, ha })
         };
         match tokio::time::timeout(READ_LIMIT, connect).await {
-            Ok(Ok(proxy)) => Ok(Bus { proxy }),
-            Ok(Err(e)) => Err(Failure::Unreachable(e.to_string())),
+            Ok(Ok(bus)) => Ok(bus),
+            Ok(Err(e)) => Err(Failure::Unreachable(Daemon::Control, e.to_string())),
             Err(_) => Err(Failure::TimedOut(READ_LIMIT.as_secs())),
         }
     }
@@ -158,9 +203,14 @@ impl Bus {
             Request::Status | Request::Flows | Request::Connections(_) | Request::Log(_) => READ_LIMIT,
             Request::Explain(_) | Request::Candidate | Request::History => READ_LIMIT,
             Request::Show(_) | Request::Diff(..) => READ_LIMIT,
+            Request::HaStatus | Request::Pairing | Request::PairOffer | Request::PairCancel => READ_LIMIT,
+            // The other node has to flush, take over and say so; a joining node has to find the other one first.
+            Request::Switch | Request::Maintenance(_) | Request::PairJoin(..) | Request::Unpair => {
+                WRITE_LIMIT
+            }
         };
         match tokio::time::timeout(limit, self.call(request)).await {
-            Ok(answer) => answer.map_err(Failure::from),
+            Ok(answer) => answer.map_err(|e| Failure::of(request.daemon(), e)),
             Err(_) => Err(Failure::TimedOut(limit.as_secs())),
         }
     }
@@ -177,7 +227,7 @@ impl Bus {
             Request::Plan(document) => p.plan(document).await,
             Request::Explain(request) => p.explain(&json(request)).await,
             Request::Candidate => p.candidate().await,
-            Request::Load(document) => p.load(document).await.map(|()| "{}".to_owned()),
+            Request::Load(document) => p.load(document).await.map(nothing),
             Request::Commit(request) => p.commit(&json(request)).await,
             Request::Confirm => p.confirm().await.map(in_force),
             Request::Revert => p.revert().await.map(in_force),
@@ -185,8 +235,20 @@ impl Bus {
             Request::History => p.history().await,
             Request::Show(revision) => p.show(*revision).await,
             Request::Diff(from, to) => p.diff(from, to).await,
+            Request::HaStatus => self.ha.status().await,
+            Request::Switch => self.ha.switch().await.map(nothing),
+            Request::Maintenance(on) => self.ha.maintenance(*on).await.map(nothing),
+            Request::PairOffer => self.ha.pair_offer().await,
+            Request::PairJoin(code, device) => self.ha.pair_join(code, device).await,
+            Request::Pairing => self.ha.pairing().await,
+            Request::PairCancel => self.ha.pair_cancel().await.map(nothing),
+            Request::Unpair => self.ha.unpair().await.map(nothing),
         }
     }
+}
+
+fn nothing(_: ()) -> String {
+    "{}".to_owned()
 }
 
 fn in_force(revision: u32) -> String {
@@ -198,6 +260,24 @@ fn json(document: &impl serde::Serialize) -> String {
 }
 
 impl Request {
+    /// Who answers it.
+    pub fn daemon(&self) -> Daemon {
+        match self {
+            Self::Status | Self::Flows | Self::Connections(_) | Self::Kill(_) | Self::Log(_) => {
+                Daemon::Control
+            }
+            Self::Check(_) | Self::Plan(_) | Self::Explain(_) | Self::Candidate | Self::Load(_) => {
+                Daemon::Control
+            }
+            Self::Commit(_) | Self::Confirm | Self::Revert | Self::Rollback(..) => Daemon::Control,
+            Self::History | Self::Show(_) | Self::Diff(..) => Daemon::Control,
+            Self::HaStatus | Self::Switch | Self::Maintenance(_) => Daemon::Ha,
+            Self::PairOffer | Self::PairJoin(..) | Self::Pairing | Self::PairCancel | Self::Unpair => {
+                Daemon::Ha
+            }
+        }
+    }
+
     /// Whether the answer is plain text and not JSON.
     pub fn answers_text(&self) -> bool {
         matches!(self, Self::Plan(_) | Self::Candidate | Self::Show(_) | Self::Diff(..))
@@ -229,20 +309,25 @@ impl Reply {
             }
             Request::Kill(_) => Reply::Number(field(&answer, "killed")?),
             Request::Confirm | Request::Revert => Reply::Number(field(&answer, "revision")?),
+            Request::HaStatus => Reply::HaStatus(read(&answer)?),
+            Request::PairOffer => Reply::PairingOffer(read(&answer)?),
+            Request::Pairing | Request::PairJoin(..) => Reply::Pairing(read(&answer)?),
             Request::Load(_) => Reply::Done,
+            Request::Switch | Request::Maintenance(_) | Request::PairCancel | Request::Unpair => Reply::Done,
         })
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
+impl Failure {
+    /// What a daemon's error means.
+    fn of(daemon: Daemon, error: Error) -> Failure {
         let refused = |kind, text| Failure::Refused { kind, text, report: None };
         let reported = |kind, text: String| match serde_json::from_str(&text) {
             Ok(report) => Failure::Refused { kind, text: String::new(), report: Some(report) },
             Err(_) => Failure::Refused { kind, text, report: None },
         };
         match error {
-            Error::ZBus(e) => unreachable_or_denied(e),
+            Error::ZBus(e) => unreachable_or_denied(daemon, e),
             Error::Invalid(text) => reported(Refusal::Invalid, text),
             Error::Assertion(text) => reported(Refusal::Assertion, text),
             Error::LockOut(text) => refused(Refusal::LockOut, text),
@@ -254,15 +339,15 @@ impl From<Error> for Failure {
     }
 }
 
-fn unreachable_or_denied(error: zbus::Error) -> Failure {
+fn unreachable_or_denied(daemon: Daemon, error: zbus::Error) -> Failure {
     use zbus::fdo;
-    let zbus::Error::FDO(fault) = &error else { return Failure::Unreachable(error.to_string()) };
+    let zbus::Error::FDO(fault) = &error else { return Failure::Unreachable(daemon, error.to_string()) };
     match fault.as_ref() {
         fdo::Error::AccessDenied(text) | fdo::Error::AuthFailed(text) => Failure::Denied(text.clone()),
         fdo::Error::UnknownMethod(text)
         | fdo::Error::UnknownInterface(text)
         | fdo::Error::UnknownObject(text)
         | fdo::Error::InvalidArgs(text) => Failure::Garbled(text.clone()),
-        other => Failure::Unreachable(other.to_string()),
+        other => Failure::Unreachable(daemon, other.to_string()),
     }
 }

@@ -3,6 +3,7 @@
 //! What a verb does is in [`run`], how its answer looks in [`print`].
 
 pub mod edit;
+pub mod pair;
 pub mod print;
 pub mod run;
 pub mod table;
@@ -107,10 +108,50 @@ pub enum Verb {
         /// The revision.
         revision: u32,
     },
+    /// The pair of nodes.
+    Ha {
+        /// What about it; its status if left out.
+        #[command(subcommand)]
+        verb: Option<HaVerb>,
+    },
+    /// Joins two nodes to a pair.
+    Pair {
+        /// The code that the other node shows; without one this node shows one.
+        code: Option<String>,
+        /// The device that the other node is on.
+        #[arg(long, value_name = "DEVICE")]
+        on: Option<String>,
+    },
+    /// Forgets the other node and its keys.
+    Unpair,
     /// The JSON Schema of the document.
     Schema,
     /// The services that have a name.
     Services,
+}
+
+/// A verb about the pair.
+#[derive(Clone, Copy, Subcommand, PartialEq, Eq, Debug)]
+pub enum HaVerb {
+    /// How the pair is.
+    Status,
+    /// Hands the role to the other node.
+    Switch,
+    /// Takes this node out of service, or back in.
+    Maintenance {
+        /// Out of service, or in.
+        #[arg(value_enum, hide_possible_values = true, value_name = "on|off")]
+        state: OnOff,
+    },
+}
+
+/// A switch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum OnOff {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// Which connections, in what order.
@@ -230,14 +271,24 @@ pub fn command(lang: Lang) -> Command {
         .about(tr!(lang, "help-rempart"))
         .after_help(tr!(lang, "help-exit-codes"))
         .help_template(with_verbs);
+    let of_verb = |verb: Command, name: &str| {
+        let has_positionals = verb.get_positionals().next().is_some();
+        let mut middle =
+            if has_positionals { format!("\n{arguments}\n{{positionals}}\n") } else { String::new() };
+        if verb.has_subcommands() {
+            middle = format!("\n{verbs}\n{{subcommands}}\n");
+        }
+        describe(verb, name, lang)
+            .about(tr!(lang, &format!("help-{name}")))
+            .disable_help_subcommand(true)
+            .help_template(format!("{{about}}\n\n{usage} {{usage}}\n{middle}\n{options}\n{{options}}\n"))
+    };
     root.mut_subcommands(|verb| {
         let name = verb.get_name().to_owned();
-        let has_positionals = verb.get_positionals().next().is_some();
-        let middle =
-            if has_positionals { format!("\n{arguments}\n{{positionals}}\n") } else { String::new() };
-        describe(verb, &name, lang)
-            .about(tr!(lang, &format!("help-{name}")))
-            .help_template(format!("{{about}}\n\n{usage} {{usage}}\n{middle}\n{options}\n{{options}}\n"))
+        of_verb(verb, &name).mut_subcommands(|inner| {
+            let name = format!("{name}-{}", inner.get_name());
+            of_verb(inner, &name)
+        })
     })
 }
 

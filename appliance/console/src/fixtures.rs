@@ -3,6 +3,7 @@
 use rempart_bus::documents::{
     CheckReport, CommitReport, Connection, Explanation, FlowStatus, LogPage, Revision, Status,
 };
+use rempart_bus::ha::HaStatus;
 
 macro_rules! fixture {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $file:literal;)+) => {
@@ -33,6 +34,8 @@ fixture! {
     check_assertion: CheckReport = "check-assertion.json";
     /// A packet that is let through.
     explanation: Explanation = "explanation.json";
+    /// A pair that is not wholly well.
+    ha_status: HaStatus = "ha-status.json";
     /// A commit on trial.
     commit: CommitReport = "commit.json";
 }

@@ -14,6 +14,7 @@ mod golden;
 mod lang;
 mod matrix;
 mod offline;
+mod pair;
 mod tui;
 mod words;
 

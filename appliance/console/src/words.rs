@@ -45,7 +45,100 @@ pub fn role(role: &str) -> Sign {
     match role {
         "active" => sign("▲", id!("role-active"), Tone::Good),
         "standby" => sign("•", id!("role-standby"), Tone::Accent),
+        "none" => sign("•", id!("role-none"), Tone::Dim),
         _ => sign("?", id!("role-unknown"), Tone::Warn),
+    }
+}
+
+/// A way between the nodes.
+pub fn path(state: &str) -> Sign {
+    match state {
+        "up" => sign("●", id!("path-up"), Tone::Good),
+        "one-way" => sign("!", id!("path-one-way"), Tone::Bad),
+        "silent" => sign("✗", id!("path-silent"), Tone::Bad),
+        "no-carrier" => sign("▼", id!("path-no-carrier"), Tone::Bad),
+        _ => sign("?", id!("unknown"), Tone::Warn),
+    }
+}
+
+/// The state of a virtual router.
+pub fn router(state: &str) -> Sign {
+    match state {
+        "active" => sign("▲", id!("router-active"), Tone::Good),
+        "backup" => sign("•", id!("router-backup"), Tone::Accent),
+        "initialize" => sign("▼", id!("router-initialize"), Tone::Warn),
+        _ => sign("?", id!("unknown"), Tone::Warn),
+    }
+}
+
+/// How the replication of connections stands.
+pub fn journal(state: &str) -> Sign {
+    match state {
+        "live" => sign("●", id!("journal-live"), Tone::Good),
+        "bulk" => sign("→", id!("journal-bulk"), Tone::Warn),
+        "repair" => sign("!", id!("journal-repair"), Tone::Warn),
+        "waiting" => sign("✗", id!("journal-waiting"), Tone::Bad),
+        "off" => sign("•", id!("journal-off"), Tone::Warn),
+        _ => sign("?", id!("unknown"), Tone::Warn),
+    }
+}
+
+/// Whether both nodes have one configuration.
+pub fn configuration(state: &str) -> Sign {
+    match state {
+        "same" => sign("●", id!("configuration-same"), Tone::Good),
+        "delivering" => sign("→", id!("configuration-delivering"), Tone::Warn),
+        "behind" => sign("!", id!("configuration-behind"), Tone::Warn),
+        "ahead" => sign("!", id!("configuration-ahead"), Tone::Warn),
+        "diverged" => sign("✗", id!("configuration-diverged"), Tone::Bad),
+        _ => sign("?", id!("configuration-unknown"), Tone::Warn),
+    }
+}
+
+/// The message for why a node has its role.
+pub fn why(why: &str) -> &'static str {
+    match why {
+        "start" => id!("why-start"),
+        "peer-silent" => id!("why-peer-silent"),
+        "peer-yielded" => id!("why-peer-yielded"),
+        "peer-unwell" => id!("why-peer-unwell"),
+        "command" => id!("why-command"),
+        "outranked" => id!("why-outranked"),
+        "fail-back" => id!("why-fail-back"),
+        "maintenance" => id!("why-maintenance"),
+        _ => id!("unknown"),
+    }
+}
+
+/// The message for what makes a node unfit for the role.
+pub fn ailment(code: &str) -> &'static str {
+    match code {
+        "link-down" => id!("ailment-link-down"),
+        "gateway-silent" => id!("ailment-gateway-silent"),
+        "daemon-down" => id!("ailment-daemon-down"),
+        "maintenance" => id!("ailment-maintenance"),
+        "not-synced" => id!("ailment-not-synced"),
+        "starting" => id!("ailment-starting"),
+        _ => id!("unknown"),
+    }
+}
+
+/// The message for something that happened to the pair.
+pub fn event(code: &str) -> &'static str {
+    match code {
+        "role-active" => id!("event-role-active"),
+        "role-standby" => id!("event-role-standby"),
+        "path-down" => id!("event-path-down"),
+        "path-up" => id!("event-path-up"),
+        "peer-lost" => id!("event-peer-lost"),
+        "peer-back" => id!("event-peer-back"),
+        "two-actives" => id!("event-two-actives"),
+        "damped" => id!("event-damped"),
+        "paired" => id!("event-paired"),
+        "unpaired" => id!("event-unpaired"),
+        "journal-repaired" => id!("event-journal-repaired"),
+        "stalled" => id!("event-stalled"),
+        _ => id!("unknown"),
     }
 }
 

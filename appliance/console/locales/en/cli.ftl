@@ -63,6 +63,10 @@ kill-done = { $count ->
     [one] { $count } connection ended.
    *[other] { $count } connections ended.
 }
+kill-none = { $count ->
+    [one] no connection has this number, or it has been ended already
+   *[other] no connection has one of these numbers, or they have been ended already
+}
 kill-no-flow = no connection of a flow “{ $flow }”
 load-done = The candidate is loaded: see it with “rempart diff”, put it into force with “rempart commit”.
 check-offline = rempartd does not answer: checked without what only it knows, such as leases and resolved names.
@@ -94,3 +98,34 @@ edit-kept = Your text is kept in { $file }
 edit-again = Edit again? [Y/n]
 edit-no-editor = the editor did not end well: { $error }
 error-file = { $file }: { $error }
+
+head-path = PATH
+head-since = SINCE
+head-round-trip = ROUND TRIP
+head-heard = HEARD
+head-lost = LOST
+head-refused = REFUSED
+head-vrid = VRID
+ha-own = { $node }  { $role } since { $since } ({ $why }), epoch { $epoch }
+ha-other = { $node }  { $role }, epoch { $epoch }
+ha-other-lost = { $node }  ✗ not heard since { $heard }
+ha-other-never = { $node }  ✗ never heard yet
+ha-unpaired = ! The nodes are not paired: nothing is copied and they only hear each other’s adverts. See “rempart pair”.
+ha-maintenance = ! { $node } is out of service: “rempart ha maintenance off” there brings it back.
+ha-ailment = ✗ { $node }: { $what } ({ $about }) since { $since }
+ha-damped = ! The role moved too often: it stays until { $until }.
+ha-failback = The preferred node takes the role back at { $at }.
+ha-configuration = Configuration: { $state }
+ha-configuration-both = Configuration: { $state } (here { $own }, there { $other })
+ha-journal = Connections: { $state }, { $entries } entries, { $backlog } waiting, { $lag } behind
+ha-journal-troubles = overruns: { $overruns }, repairs: { $repairs }, sent again: { $resent }, refused: { $refused }
+switch-done = The other node is active.
+maintenance-on = This node is out of service.
+maintenance-off = This node is in service again.
+pair-offer = Type this on { $peer } within { $left }:  rempart pair { $code }
+pair-waiting = Waiting for the other node; Ctrl-C ends the offer.
+pair-done = Paired with { $peer }. Fingerprint of its key: { $fingerprint }
+pair-failed = the pairing failed: { $reason }
+pair-expired = nobody typed the code in time: begin again with “rempart pair”
+pair-cancelled = the offer has been ended
+unpair-done = The other node is forgotten. Unpair it there too, or replace it and pair anew.

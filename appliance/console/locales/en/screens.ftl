@@ -16,10 +16,10 @@ banner-denied = ✗ You may not ask rempartd: use sudo, or have your account all
 yes = yes
 no = no
 
-keys-dashboard = 1-5 screens  ↑↓ scroll  e explain  ? help  L français  q quit
-keys-matrix = ←↑↓→ move  Enter flows  t turn  e explain  1-5  ? help  L français  q quit
-keys-connections = / filter  Enter details  k end  f freeze  s sort  e explain  1-5  ? help  q quit
-keys-log = / filter  Enter details  f freeze  e explain  1-5 screens  ? help  q quit
+keys-dashboard = 1-6 screens  ↑↓ scroll  e explain  ? help  L français  q quit
+keys-matrix = ←↑↓→ move  Enter flows  t turn  e explain  1-6  ? help  L français  q quit
+keys-connections = / filter  Enter details  k end  f freeze  s sort  e explain  1-6  ? help  q quit
+keys-log = / filter  Enter details  f freeze  e explain  1-6 screens  ? help  q quit
 keys-configuration = Enter change  d diff  p plan  c commit  b roll back  v view  ? help  q quit
 keys-filter = Enter keep  Esc drop  port:443 zone:lan flow:web addr:10.0.0.0/8 !proto:udp text
 keys-text = ↑↓ PgUp PgDn scroll  Esc back
@@ -196,3 +196,27 @@ help-text =
       d, p             what the candidate changes, what it would do to the kernel
       c, b             commit the candidate, roll back to this revision
       v                the document of this revision
+
+tab-pair = 6 Pair
+keys-pair = s switch the role  m maintenance  ↑↓ scroll  ? help  L français  q quit
+keys-move = y do it  n leave it
+pair-asking = Asking rempart-ha…
+pair-events = LAST EVENTS
+pair-event = { $time }  { $what } { $about }
+event-role-active = became active,
+event-role-standby = became standby,
+event-path-down = way lost
+event-path-up = way back
+event-peer-lost = other node lost
+event-peer-back = other node back
+event-two-actives = both nodes were active
+event-damped = moves held back
+event-paired = paired
+event-unpaired = unpaired
+event-journal-repaired = copy of the connections repaired
+event-stalled = this node was stalled
+title-move = Move the role
+move-switch = The role goes to the other node, in order: the connections are copied to the last, the other node takes the virtual addresses, then this one lets them go. Established connections lose nothing.
+move-maintenance-on = This node goes out of service: the other one takes the role, and this one does not take it back, whatever happens, until it is in service again.
+move-maintenance-off = This node comes back into service: it is standby, and takes the role when the other node cannot.
+move-question = Do it? y yes, n no

@@ -63,6 +63,10 @@ kill-done = { $count ->
     [one] { $count } connexion coupée.
    *[other] { $count } connexions coupées.
 }
+kill-none = { $count ->
+    [one] aucune connexion ne porte ce numéro, ou elle est déjà coupée
+   *[other] aucune connexion ne porte un de ces numéros, ou elles sont déjà coupées
+}
 kill-no-flow = aucune connexion d’un flux « { $flow } »
 load-done = Le candidat est chargé : voyez-le avec « rempart diff », mettez-le en vigueur avec « rempart commit ».
 check-offline = rempartd ne répond pas : vérifié sans ce que lui seul connaît, comme les baux et les noms résolus.
@@ -94,3 +98,34 @@ edit-kept = Votre texte est gardé dans { $file }
 edit-again = Modifier encore ? [O/n]
 edit-no-editor = l’éditeur s’est mal terminé : { $error }
 error-file = { $file } : { $error }
+
+head-path = CHEMIN
+head-since = DEPUIS
+head-round-trip = ALLER-RETOUR
+head-heard = REÇUS
+head-lost = PERDUS
+head-refused = REFUSÉS
+head-vrid = VRID
+ha-own = { $node }  { $role } depuis { $since } ({ $why }), époque { $epoch }
+ha-other = { $node }  { $role }, époque { $epoch }
+ha-other-lost = { $node }  ✗ plus entendu depuis { $heard }
+ha-other-never = { $node }  ✗ jamais entendu
+ha-unpaired = ! Les nœuds ne sont pas appairés : rien n’est copié et ils n’entendent que leurs annonces. Voyez « rempart pair ».
+ha-maintenance = ! { $node } est hors service : « rempart ha maintenance off » sur ce nœud le remet en service.
+ha-ailment = ✗ { $node } : { $what } ({ $about }) depuis { $since }
+ha-damped = ! Le rôle s’est déplacé trop souvent : il reste jusqu’à { $until }.
+ha-failback = Le nœud préféré reprendra le rôle à { $at }.
+ha-configuration = Configuration : { $state }
+ha-configuration-both = Configuration : { $state } (ici { $own }, là-bas { $other })
+ha-journal = Connexions : { $state }, { $entries } entrées, { $backlog } en attente, { $lag } de retard
+ha-journal-troubles = débordements : { $overruns }, réparations : { $repairs }, renvois : { $resent }, refus : { $refused }
+switch-done = L’autre nœud est actif.
+maintenance-on = Ce nœud est hors service.
+maintenance-off = Ce nœud est de nouveau en service.
+pair-offer = Tapez ceci sur { $peer } sous { $left } :  rempart pair { $code }
+pair-waiting = En attente de l’autre nœud ; Ctrl-C met fin à l’offre.
+pair-done = Appairé avec { $peer }. Empreinte de sa clé : { $fingerprint }
+pair-failed = l’appairage a échoué : { $reason }
+pair-expired = personne n’a tapé le code à temps : recommencez avec « rempart pair »
+pair-cancelled = l’offre est terminée
+unpair-done = L’autre nœud est oublié. Dissociez-le aussi là-bas, ou remplacez-le et appairez de nouveau.

@@ -16,10 +16,10 @@ banner-denied = ✗ Vous n’avez pas le droit d’interroger rempartd : sudo, 
 yes = oui
 no = non
 
-keys-dashboard = 1-5 écrans  ↑↓ défiler  e expliquer  ? aide  L English  q quitter
+keys-dashboard = 1-6 écrans  ↑↓ défiler  e expliquer  ? aide  L English  q quitter
 keys-matrix = ←↑↓→ bouger  Entrée flux  t pivoter  e expliquer  ? aide  L English  q quitter
-keys-connections = / filtrer  Entrée détails  k couper  f figer  s trier  1-5  ? aide  q quitter
-keys-log = / filtrer  Entrée détails  f figer  e expliquer  1-5 écrans  ? aide  q quitter
+keys-connections = / filtrer  Entrée détails  k couper  f figer  s trier  1-6  ? aide  q quitter
+keys-log = / filtrer  Entrée détails  f figer  e expliquer  1-6 écrans  ? aide  q quitter
 keys-configuration = Entrée écart  d diff  p plan  c valider  b reprendre  v voir  ? aide  q quitter
 keys-filter = Entrée garder  Échap ôter  port:443 zone:lan flow:web addr:10.0.0.0/8 !proto:udp
 keys-text = ↑↓ Pg↑ Pg↓ défiler  Échap retour
@@ -193,3 +193,27 @@ help-text =
       d, p             ce que le candidat change, ce qu’il ferait au noyau
       c, b             valider le candidat, reprendre cette révision
       v                le document de cette révision
+
+tab-pair = 6 Paire
+keys-pair = s passer le rôle  m maintenance  ↑↓ défiler  ? aide  L English  q quitter
+keys-move = o le faire  n laisser
+pair-asking = Interrogation de rempart-ha…
+pair-events = DERNIERS ÉVÉNEMENTS
+pair-event = { $time }  { $what } { $about }
+event-role-active = devenu actif,
+event-role-standby = mis en attente,
+event-path-down = voie perdue
+event-path-up = voie rétablie
+event-peer-lost = autre nœud perdu
+event-peer-back = autre nœud de retour
+event-two-actives = les deux nœuds étaient actifs
+event-damped = déplacements retenus
+event-paired = appairé
+event-unpaired = dissocié
+event-journal-repaired = copie des connexions réparée
+event-stalled = ce nœud s’est figé
+title-move = Déplacer le rôle
+move-switch = Le rôle passe à l’autre nœud, dans l’ordre : les connexions sont copiées jusqu’à la dernière, l’autre nœud prend les adresses virtuelles, puis celui-ci les quitte. Les connexions établies ne perdent rien.
+move-maintenance-on = Ce nœud passe hors service : l’autre prend le rôle, et celui-ci ne le reprend pas, quoi qu’il arrive, avant d’être remis en service.
+move-maintenance-off = Ce nœud revient en service : il est en attente, et prend le rôle quand l’autre nœud ne le peut plus.
+move-question = Le faire ? o oui, n non

@@ -20,12 +20,13 @@ macro_rules! heads {
         Table::new([$((tr!($lang, $id), Align::$align)),+])
     };
 }
+pub(super) use heads;
 
-fn plain(text: impl Into<String>) -> (String, Tone) {
+pub(super) fn plain(text: impl Into<String>) -> (String, Tone) {
     (text.into(), Tone::Plain)
 }
 
-fn dim(text: impl Into<String>) -> (String, Tone) {
+pub(super) fn dim(text: impl Into<String>) -> (String, Tone) {
     (text.into(), Tone::Dim)
 }
 
@@ -74,15 +75,23 @@ impl Console {
                 Request::Revert => tr!(lang, "revert-done", revision = n.to_string()),
                 _ => tr!(lang, "kill-done", count = *n),
             },
-            Reply::Done => tr!(lang, "load-done"),
+            Reply::HaStatus(status) => self.ha_status(status),
+            Reply::PairingOffer(offer) => self.pairing_offer(offer),
+            Reply::Pairing(pairing) => self.pairing(pairing),
+            Reply::Done => match request {
+                Request::Switch => tr!(lang, "switch-done"),
+                Request::Maintenance(true) => tr!(lang, "maintenance-on"),
+                Request::Maintenance(false) => tr!(lang, "maintenance-off"),
+                _ => tr!(lang, "load-done"),
+            },
         }
     }
 
-    fn sign(&self, sign: Sign) -> (String, Tone) {
+    pub fn sign(&self, sign: Sign) -> (String, Tone) {
         (format!("{} {}", sign.glyph, tr!(self.lang, sign.word)), sign.tone)
     }
 
-    fn painted(&self, sign: Sign) -> String {
+    pub fn painted(&self, sign: Sign) -> String {
         let (text, tone) = self.sign(sign);
         self.paint.tone(tone, &text)
     }

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use rempart_bus::documents::{CheckReport, CommitRequest, ExplainRequest};
 
 use super::table::Paint;
-use super::{Cli, CommitArgs, ExplainArgs, KillArgs, Selection, SortArg, Verb, edit, who};
+use super::{Cli, CommitArgs, ExplainArgs, KillArgs, Selection, SortArg, Verb, edit, pair, who};
 use crate::bus::{Bus, Failure, Refusal, Reply, Request};
 use crate::filter::{Filter, Order};
 use crate::lang::Lang;
@@ -52,6 +52,11 @@ impl From<Failure> for Stop {
 }
 
 impl Stop {
+    /// What the command names does not exist.
+    fn not_found(text: String) -> Stop {
+        Stop::Failure(Failure::Refused { kind: Refusal::NotFound, text, report: None })
+    }
+
     /// A file that cannot be read.
     pub fn file(lang: Lang, name: &str, error: &io::Error) -> Stop {
         Stop::Usage(tr!(lang, "error-file", file = name, error = error.to_string()))
@@ -124,15 +129,21 @@ async fn run(console: &Console, verb: Verb) -> Result<(), Stop> {
         Verb::Diff { from, to } => console.forward(Request::Diff(from, to)).await?,
         Verb::History => console.forward(Request::History).await?,
         Verb::Show { revision } => console.forward(Request::Show(revision)).await?,
+        Verb::Ha { verb } => pair::ha(console, verb).await?,
+        Verb::Pair { code, on } => pair::pair(console, code, on).await?,
+        Verb::Unpair => {
+            ask(&connect().await?, &Request::Unpair).await?;
+            console.say(&tr!(lang, "unpair-done"));
+        }
     }
     Ok(())
 }
 
-async fn connect() -> Result<Bus, Stop> {
+pub async fn connect() -> Result<Bus, Stop> {
     Ok(Bus::connect().await?)
 }
 
-async fn ask(bus: &Bus, request: &Request) -> Result<String, Stop> {
+pub async fn ask(bus: &Bus, request: &Request) -> Result<String, Stop> {
     Ok(bus.ask(request).await?)
 }
 
@@ -145,7 +156,7 @@ async fn check(console: &Console, file: Option<String>) -> Result<(), Stop> {
         Err(failure) => Err(failure),
     };
     let answer = match (answer, file) {
-        (Err(Failure::Unreachable(_) | Failure::Denied(_)), Some(file)) => {
+        (Err(Failure::Unreachable(..) | Failure::Denied(_)), Some(file)) => {
             eprintln!("{}", tr!(lang, "check-offline"));
             let report = offline::check(&text, &file, console.paint.colour && !console.json);
             serde_json::to_string(&report).map_err(|e| Failure::Garbled(e.to_string()))?
@@ -230,11 +241,7 @@ async fn kill(console: &Console, args: KillArgs) -> Result<(), Stop> {
             let exact = all.iter().filter(|c| c.flow_label == flow || c.flow.to_string() == flow);
             let chosen: Vec<_> = exact.collect();
             if chosen.is_empty() {
-                return Err(Stop::Failure(Failure::Refused {
-                    kind: Refusal::NotFound,
-                    text: tr!(console.lang, "kill-no-flow", flow = flow.as_str()),
-                    report: None,
-                }));
+                return Err(Stop::not_found(tr!(console.lang, "kill-no-flow", flow = flow.as_str())));
             }
             if !console.json {
                 console.line(&console.connections(&chosen));
@@ -242,12 +249,13 @@ async fn kill(console: &Console, args: KillArgs) -> Result<(), Stop> {
             chosen.iter().map(|c| c.id).collect()
         }
     };
+    let asked = ids.len();
     let request = Request::Kill(ids);
     let answer = ask(&bus, &request).await?;
-    let none = Reply::parse(&request, answer.clone())? == Reply::Number(0);
-    console.answer(&request, answer)?;
-    // They had ended before, or were never there.
-    if none { Err(Stop::Refused) } else { Ok(()) }
+    if Reply::parse(&request, answer.clone())? == Reply::Number(0) {
+        return Err(Stop::not_found(tr!(console.lang, "kill-none", count = asked)));
+    }
+    console.answer(&request, answer)
 }
 
 async fn log(console: &Console, follow: bool) -> Result<(), Stop> {
@@ -326,13 +334,13 @@ fn read(lang: Lang, file: &str) -> Result<String, Stop> {
 }
 
 impl Console {
-    async fn forward(&self, request: Request) -> Result<(), Stop> {
+    pub async fn forward(&self, request: Request) -> Result<(), Stop> {
         let answer = ask(&connect().await?, &request).await?;
         self.answer(&request, answer)
     }
 
     /// Prints an answer: as it came, or for a person.
-    fn answer(&self, request: &Request, answer: String) -> Result<(), Stop> {
+    pub fn answer(&self, request: &Request, answer: String) -> Result<(), Stop> {
         if !self.json {
             let reply = Reply::parse(request, answer)?;
             self.line(&self.reply(request, &reply));
@@ -344,11 +352,11 @@ impl Console {
         Ok(())
     }
 
-    fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         self.line(if self.json { "{}" } else { text });
     }
 
-    fn line(&self, text: &str) {
+    pub fn line(&self, text: &str) {
         // A reader that has gone, as `head` does, is no fault of the command.
         let _ = self.try_line(text);
     }
@@ -373,7 +381,7 @@ impl Console {
                 self.print_report(failure);
                 eprintln!("rempart: {}", failure_text(self.lang, failure));
                 match failure {
-                    Failure::Unreachable(_) | Failure::Denied(_) | Failure::TimedOut(_) => ExitCode::from(3),
+                    Failure::Unreachable(..) | Failure::Denied(_) | Failure::TimedOut(_) => ExitCode::from(3),
                     Failure::Refused { .. } | Failure::Garbled(_) => ExitCode::from(1),
                 }
             }
@@ -393,7 +401,9 @@ impl Console {
 /// What a failure means and what to do, for the person.
 pub fn failure_text(lang: Lang, failure: &Failure) -> String {
     match failure {
-        Failure::Unreachable(detail) => tr!(lang, "error-unreachable", detail = detail.as_str()),
+        Failure::Unreachable(daemon, detail) => {
+            tr!(lang, "error-unreachable", program = daemon.name(), detail = detail.as_str())
+        }
         Failure::Denied(detail) => tr!(lang, "error-denied", detail = detail.as_str()),
         Failure::TimedOut(seconds) => tr!(lang, "error-timeout", seconds = *seconds),
         Failure::Garbled(detail) => tr!(lang, "error-garbled", detail = detail.as_str()),

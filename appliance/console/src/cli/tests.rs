@@ -1,11 +1,12 @@
 //! What the verbs print, in both languages, from documents as a daemon would send them.
 
 use jiff::tz::TimeZone;
+use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
 
 use super::run::{Console, failure_text};
 use super::table::Paint;
 use super::*;
-use crate::bus::{Failure, Refusal, Reply, Request};
+use crate::bus::{Daemon, Failure, Refusal, Reply, Request};
 use crate::fixtures;
 use crate::golden::assert_golden;
 use crate::offline::Service;
@@ -35,7 +36,27 @@ fn answers() -> Vec<(&'static str, Request, Reply)> {
         ("confirm", Request::Confirm, Reply::Number(13)),
         ("revert", Request::Revert, Reply::Number(12)),
         ("kill", Request::Kill(vec![1]), Reply::Number(1)),
+        ("ha-status", Request::HaStatus, Reply::HaStatus(Box::new(fixtures::ha_status()))),
+        ("ha-status-unpaired", Request::HaStatus, Reply::HaStatus(Box::new(unpaired()))),
+        ("switch", Request::Switch, Reply::Done),
+        ("maintenance-on", Request::Maintenance(true), Reply::Done),
+        ("maintenance-off", Request::Maintenance(false), Reply::Done),
+        ("pair-offer", Request::PairOffer, Reply::PairingOffer(offer())),
+        ("pair-done", Request::Pairing, Reply::Pairing(paired())),
     ]
+}
+
+fn unpaired() -> HaStatus {
+    HaStatus { paired: false, other: None, ailments: Vec::new(), ..fixtures::ha_status() }
+}
+
+fn offer() -> PairingOffer {
+    PairingOffer { code: "7KQ4-M2XP".into(), expires_s: 300, peer: "rte02".into() }
+}
+
+fn paired() -> PairingStatus {
+    let (peer, fingerprint) = (Some("rte02".into()), Some("3f:a1:07".into()));
+    PairingStatus { state: "paired".into(), peer, fingerprint, ..PairingStatus::default() }
 }
 
 #[test]
@@ -71,7 +92,8 @@ fn colours_do_not_move_columns() {
 #[test]
 fn failures_say_what_to_do() {
     let failures = [
-        Failure::Unreachable("no such name".into()),
+        Failure::Unreachable(Daemon::Control, "no such name".into()),
+        Failure::Unreachable(Daemon::Ha, "no such name".into()),
         Failure::Denied("policy".into()),
         Failure::TimedOut(10),
         Failure::Garbled("expected value at line 1".into()),

@@ -152,6 +152,11 @@ fn help_ids() -> BTreeSet<String> {
     for verb in root.get_subcommands() {
         ids.insert(format!("help-{}", verb.get_name()));
         ids.extend(options(verb, verb.get_name()));
+        for inner in verb.get_subcommands() {
+            let name = format!("{}-{}", verb.get_name(), inner.get_name());
+            ids.insert(format!("help-{name}"));
+            ids.extend(options(inner, &name));
+        }
     }
     ids
 }

@@ -57,6 +57,7 @@ fn screen_polls(m: &mut Model, all: bool, effects: &mut Vec<Effect>) {
         }
         Screen::Configuration if all => ask(m, Poll::History, Request::History, effects),
         Screen::Configuration => {}
+        Screen::Pair => ask(m, Poll::Pair, Request::HaStatus, effects),
     }
 }
 
@@ -85,6 +86,10 @@ pub fn take(m: &mut Model, request: &Request, answer: Result<Reply, Failure>) ->
         }
         // The status will say so if the daemon is gone, and the next poll asks again.
         (Err(_), Some(Poll::Flows | Poll::Connections | Poll::Log | Poll::History)) => Vec::new(),
+        (Err(failure), Some(Poll::Pair)) => {
+            m.pair = Some(Err(failure));
+            Vec::new()
+        }
         (Err(failure), None) => bad(m, request, failure),
     }
 }
@@ -96,6 +101,7 @@ fn poll_of(request: &Request) -> Option<Poll> {
         Request::Connections(_) => Some(Poll::Connections),
         Request::Log(_) => Some(Poll::Log),
         Request::History => Some(Poll::History),
+        Request::HaStatus => Some(Poll::Pair),
         Request::Kill(_)
         | Request::Check(_)
         | Request::Plan(_)
@@ -107,7 +113,14 @@ fn poll_of(request: &Request) -> Option<Poll> {
         | Request::Revert
         | Request::Rollback(..)
         | Request::Show(_)
-        | Request::Diff(..) => None,
+        | Request::Diff(..)
+        | Request::Switch
+        | Request::Maintenance(_)
+        | Request::PairOffer
+        | Request::PairJoin(..)
+        | Request::Pairing
+        | Request::PairCancel
+        | Request::Unpair => None,
     }
 }
 
@@ -175,7 +188,20 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
             m.dialogs.retain(|d| !matches!(d, Dialog::Kill { .. } | Dialog::Revert { .. }));
             return polls(m, true);
         }
-        Reply::Done => {}
+        Reply::HaStatus(status) => m.pair = Some(Ok(status)),
+        Reply::Done => {
+            let text = match request {
+                Request::Switch => tr!(lang, "switch-done"),
+                Request::Maintenance(true) => tr!(lang, "maintenance-on"),
+                Request::Maintenance(false) => tr!(lang, "maintenance-off"),
+                _ => return Vec::new(),
+            };
+            m.notice = Some((text, Tone::Good));
+            m.dialogs.retain(|d| !matches!(d, Dialog::Move { .. }));
+            return polls(m, true);
+        }
+        // The screens do not pair.
+        Reply::PairingOffer(_) | Reply::Pairing(_) => {}
     }
     Vec::new()
 }
@@ -234,7 +260,8 @@ fn bad(m: &mut Model, request: &Request, failure: Failure) -> Vec<Effect> {
         }
     }
     // What it was asked for cannot be shown or done: say so instead.
-    m.dialogs.retain(|d| !matches!(d, Dialog::Kill { .. } | Dialog::Revert { .. }) && !is_asking(d, request));
+    let acts = |d: &Dialog| matches!(d, Dialog::Kill { .. } | Dialog::Revert { .. } | Dialog::Move { .. });
+    m.dialogs.retain(|d| !acts(d) && !is_asking(d, request));
     m.dialogs.push(Dialog::Failure { failure, scroll: 0 });
     Vec::new()
 }

@@ -69,7 +69,7 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let Some(mut dialog) = m.dialogs.pop() else { return Vec::new() };
     let leaves = match &dialog {
         Dialog::Explain(_) | Dialog::Commit(_) => key.code == KeyCode::Esc,
-        Dialog::Kill { .. } | Dialog::Revert { .. } => {
+        Dialog::Kill { .. } | Dialog::Revert { .. } | Dialog::Move { .. } => {
             matches!(key.code, KeyCode::Esc | KeyCode::Char('n' | 'q'))
         }
         _ => matches!(key.code, KeyCode::Esc | KeyCode::Char('q') | KeyCode::Left),
@@ -108,7 +108,11 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         | Dialog::Failure { scroll, .. } => scrolled(*scroll),
         Dialog::Explain(form) => scrolled(form.scroll),
         Dialog::Commit(form) => scrolled(form.scroll),
-        Dialog::Flows { .. } | Dialog::Flow(_) | Dialog::Connection(_) | Dialog::Entry(_) => 0,
+        Dialog::Flows { .. }
+        | Dialog::Flow(_)
+        | Dialog::Connection(_)
+        | Dialog::Entry(_)
+        | Dialog::Move { .. } => 0,
     };
     let mut over = None;
     let effects = match &mut dialog {
@@ -166,6 +170,14 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
             if yes && !*sending {
                 *sending = true;
                 vec![Effect::Call(Request::Revert)]
+            } else {
+                Vec::new()
+            }
+        }
+        Dialog::Move { order, sending } => {
+            if yes && !*sending {
+                *sending = true;
+                vec![Effect::Call(order.clone())]
             } else {
                 Vec::new()
             }

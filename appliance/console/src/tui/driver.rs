@@ -98,7 +98,7 @@ async fn call(bus: Arc<Mutex<Option<Bus>>>, request: Request, sender: mpsc::Send
         Ok(bus) => bus.ask(&request).await,
         Err(failure) => Err(failure),
     };
-    if let Err(Failure::Unreachable(_)) = &answer {
+    if let Err(Failure::Unreachable(..)) = &answer {
         *bus.lock().await = None;
     }
     let answer = answer.and_then(|text| Reply::parse(&request, text));

@@ -11,6 +11,7 @@ use rempart_bus::documents::{
     CheckReport, CommitReport, Connection, Diagnosis, Explanation, FlowStatus, LogEntry, Revision, Session,
     Status,
 };
+use rempart_bus::ha::HaStatus;
 
 use crate::bus::{Failure, Reply, Request};
 use crate::filter::{Filter, Order, Subject};
@@ -70,12 +71,14 @@ pub enum Screen {
     Log,
     /// Revisions and the candidate.
     Configuration,
+    /// The pair of nodes.
+    Pair,
 }
 
 impl Screen {
     /// All of them.
-    pub const ALL: [Screen; 5] =
-        [Self::Dashboard, Self::Matrix, Self::Connections, Self::Log, Self::Configuration];
+    pub const ALL: [Screen; 6] =
+        [Self::Dashboard, Self::Matrix, Self::Connections, Self::Log, Self::Configuration, Self::Pair];
 }
 
 /// Whether the daemon answers.
@@ -107,6 +110,8 @@ pub enum Poll {
     Log,
     /// [`Request::History`].
     History,
+    /// [`Request::HaStatus`].
+    Pair,
 }
 
 /// A line of text that a person types.
@@ -292,6 +297,13 @@ pub enum Dialog {
         /// Whether the daemon is at it.
         sending: bool,
     },
+    /// The role about to be moved, or a node about to go out of service.
+    Move {
+        /// [`Request::Switch`] or [`Request::Maintenance`].
+        order: Request,
+        /// Whether the daemon is at it.
+        sending: bool,
+    },
     /// What a commit did.
     Report {
         /// What.
@@ -373,6 +385,10 @@ pub struct Model {
     pub revisions: Vec<Revision>,
     /// The selected one.
     pub revision_cursor: usize,
+    /// How the pair is, or why that is not known.
+    pub pair: Option<Result<Box<HaStatus>, Failure>>,
+    /// Lines scrolled off the top of the pair's screen.
+    pub pair_scroll: usize,
 }
 
 impl Model {
@@ -409,6 +425,8 @@ impl Model {
             log_follow: true,
             revisions: Vec::new(),
             revision_cursor: 0,
+            pair: None,
+            pair_scroll: 0,
         }
     }
 

@@ -45,6 +45,7 @@ fn filled(lang: Lang, mono: bool) -> Model {
     m = give(m, Request::Check("x".into()), Reply::Check(fixtures::check_valid()));
     m = give(m, Request::Connections(CONNECTIONS_MAX), Reply::Connections(fixtures::connections()));
     m = give(m, Request::Log(0), Reply::Log(fixtures::log()));
+    m = give(m, Request::HaStatus, Reply::HaStatus(Box::new(fixtures::ha_status())));
     m = give(m, Request::History, Reply::History(fixtures::history()));
     m.warnings_of = Some(12);
     m

@@ -59,7 +59,7 @@ fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
             m.lang = m.lang.other();
             Vec::new()
         }
-        KeyCode::Char(digit @ '1'..='5') => {
+        KeyCode::Char(digit @ '1'..='6') => {
             let index = digit as usize - '1' as usize;
             go(m, Screen::ALL[index])
         }
@@ -77,6 +77,7 @@ fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
             Screen::Connections => on_connections_key(m, key.code),
             Screen::Log => on_log_key(m, key.code),
             Screen::Configuration => on_configuration_key(m, key.code),
+            Screen::Pair => on_pair_key(m, key.code),
         },
     }
 }
@@ -108,6 +109,26 @@ fn on_dashboard_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
     }
     let most = super::view::dashboard::lines(m).len().saturating_sub(m.body_height());
     m.dashboard_scroll = m.dashboard_scroll.min(most);
+    Vec::new()
+}
+
+fn on_pair_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
+    let known = m.pair.as_ref().and_then(|p| p.as_ref().ok());
+    let orders = known.map(|s| s.maintenance);
+    match (code, orders) {
+        (KeyCode::Char('s'), Some(_)) => {
+            return open(m, Dialog::Move { order: Request::Switch, sending: false });
+        }
+        (KeyCode::Char('m'), Some(on)) => {
+            return open(m, Dialog::Move { order: Request::Maintenance(!on), sending: false });
+        }
+        (KeyCode::Down, _) => m.pair_scroll += 1,
+        (KeyCode::Up, _) => m.pair_scroll = m.pair_scroll.saturating_sub(1),
+        (KeyCode::Home, _) => m.pair_scroll = 0,
+        _ => {}
+    }
+    let most = super::view::pair::lines(m).len().saturating_sub(m.body_height());
+    m.pair_scroll = m.pair_scroll.min(most);
     Vec::new()
 }
 
@@ -286,7 +307,7 @@ fn explain_form(m: &Model) -> ExplainForm {
             let zone = matrix.zones.get(m.matrix.row).cloned();
             Some((zone, String::new(), String::new(), String::new()))
         }
-        Screen::Dashboard | Screen::Matrix | Screen::Configuration => None,
+        Screen::Dashboard | Screen::Matrix | Screen::Configuration | Screen::Pair => None,
     };
     let (zone, source, destination, service) = known.unwrap_or_default();
     let fields = [zone.unwrap_or_default(), source, destination, service].map(|text| Input { text });
@@ -304,7 +325,12 @@ fn on_filter_key(m: &mut Model, key: KeyEvent) -> Option<Vec<Effect>> {
             m.log.cursor = len.saturating_sub(1);
             m.log_follow = true;
         }
-        Screen::Dashboard | Screen::Matrix | Screen::Connections | Screen::Log | Screen::Configuration => {
+        Screen::Dashboard
+        | Screen::Matrix
+        | Screen::Connections
+        | Screen::Log
+        | Screen::Configuration
+        | Screen::Pair => {
             return None;
         }
     }

@@ -9,6 +9,7 @@ pub mod details;
 pub mod dialogs;
 pub mod log;
 pub mod matrix;
+pub mod pair;
 
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
@@ -52,6 +53,7 @@ pub fn view(m: &Model, frame: &mut Frame) {
             Screen::Connections => connections::lines(m, theme, width, body.height.into()),
             Screen::Log => log::lines(m, theme, width, body.height.into()),
             Screen::Configuration => configuration::lines(m, theme, width, body.height.into()),
+            Screen::Pair => pair::lines(m).into_iter().skip(m.pair_scroll).collect(),
         },
     };
     draw(frame, body, lines);
@@ -97,6 +99,7 @@ fn tabs(m: &Model, theme: Theme) -> Line<'static> {
             Screen::Connections => id!("tab-connections"),
             Screen::Log => id!("tab-log"),
             Screen::Configuration => id!("tab-configuration"),
+            Screen::Pair => id!("tab-pair"),
         };
         let style = if screen == m.screen { theme.focus() } else { theme.fresh().tone(Tone::Accent) };
         spans.push(Span::styled(tr!(m.lang, name), style));
@@ -137,6 +140,7 @@ fn key_line(m: &Model, theme: Theme, width: usize) -> Line<'static> {
         Some(Dialog::Connection(_)) => id!("keys-connection"),
         Some(Dialog::Kill { .. }) => id!("keys-kill"),
         Some(Dialog::Revert { .. }) => id!("keys-revert"),
+        Some(Dialog::Move { .. }) => id!("keys-move"),
         Some(Dialog::Commit(_)) => id!("keys-commit"),
         Some(Dialog::Explain(_)) => id!("keys-explain"),
         None if m.connections.editing && m.screen == Screen::Connections => id!("keys-filter"),
@@ -147,6 +151,7 @@ fn key_line(m: &Model, theme: Theme, width: usize) -> Line<'static> {
             Screen::Connections => id!("keys-connections"),
             Screen::Log => id!("keys-log"),
             Screen::Configuration => id!("keys-configuration"),
+            Screen::Pair => id!("keys-pair"),
         },
     };
     Line::styled(left(&tr!(m.lang, keys), width), theme.bar())

@@ -39,14 +39,25 @@ fn the_matrix_asks_for_warnings_about_the_running_document_once() {
 #[test]
 fn a_daemon_that_goes_away_leaves_the_data_and_its_return_is_seen() {
     let m = press(filled(Lang::En, true), "3");
-    let gone = || Message::Answer(Request::Status, Err(Failure::Unreachable("gone".into())));
+    let gone = || {
+        Message::Answer(
+            Request::Status,
+            Err(Failure::Unreachable(crate::bus::Daemon::Control, "gone".into())),
+        )
+    };
     let (m, _) = update(m, gone());
     let later = now() + jiff::SignedDuration::from_secs(5);
     let (m, effects) = update(m, Message::Tick(later));
     assert_eq!(calls(effects), [Request::Status]);
     let (m, _) = update(m, gone());
     // However often it fails, it has been away since the first time.
-    assert_eq!(m.link, Link::Down { since: now(), failure: Failure::Unreachable("gone".into()) });
+    assert_eq!(
+        m.link,
+        Link::Down {
+            since: now(),
+            failure: Failure::Unreachable(crate::bus::Daemon::Control, "gone".into())
+        }
+    );
     assert_eq!(m.connections.items.len(), 6);
     let back = Message::Answer(Request::Status, Ok(Reply::Status(Box::new(fixtures::status()))));
     let m = {
@@ -328,4 +339,36 @@ fn rates_are_means_over_six_seconds() {
     let rates = &m.rates["wan"];
     assert_eq!(rates.samples.len(), crate::tui::model::RATES_MAX);
     assert_eq!(rates.samples[0], 51_300_000);
+}
+
+#[test]
+fn the_role_moves_only_after_a_yes() {
+    // s on the pair's screen shows what would happen; y does it once; n leaves it.
+    let m = press(filled(Lang::En, true), "6s");
+    assert!(matches!(m.dialogs.last(), Some(Dialog::Move { order: Request::Switch, sending: false })));
+    let (left, effects) = typed(m.clone(), "n");
+    assert_eq!((calls(effects), left.dialogs.len()), (vec![], 0));
+    let (m, effects) = typed(m, "y");
+    assert_eq!(calls(effects), [Request::Switch]);
+    let (m, effects) = typed(m, "y");
+    assert_eq!(calls(effects), [], "it is under way");
+    let m = give(m, Request::Switch, Reply::Done);
+    assert!(m.dialogs.is_empty() && m.notice.is_some());
+}
+
+#[test]
+fn maintenance_is_what_it_is_not() {
+    // The node of the fixture is in service: m takes it out.
+    let (_, effects) = typed(filled(Lang::En, true), "6my");
+    assert_eq!(calls(effects), [Request::Maintenance(true)]);
+}
+
+#[test]
+fn the_pair_is_asked_for_on_its_screen_and_its_absence_is_shown() {
+    let (m, effects) = typed(fresh(Lang::En, true), "6");
+    assert!(calls(effects).contains(&Request::HaStatus));
+    let gone = Failure::Unreachable(crate::bus::Daemon::Ha, "gone".into());
+    let (m, _) = update(m, Message::Answer(Request::HaStatus, Err(gone)));
+    // Nothing is known, so nothing can be moved.
+    assert!(press(m, "s").dialogs.is_empty());
 }

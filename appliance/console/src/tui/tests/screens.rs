@@ -6,6 +6,7 @@ use ratatui_core::style::{Color, Modifier};
 use ratatui_core::terminal::Terminal;
 
 use super::*;
+use crate::bus::Daemon;
 use crate::golden::assert_golden;
 use crate::lang::tests::is_in_font;
 use crate::tui::view::view;
@@ -62,7 +63,10 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
         }
         give(m, Request::Status, Reply::Status(Box::new(fixtures::status())))
     };
-    let gone = |m| update(m, Message::Answer(Request::Status, Err(Failure::Unreachable("gone".into())))).0;
+    let gone = |m| {
+        update(m, Message::Answer(Request::Status, Err(Failure::Unreachable(Daemon::Control, "gone".into()))))
+            .0
+    };
     let commit = |check| {
         let m = give(on("5cLDAPS"), diff(), Reply::Text(fixtures::DIFF.into()));
         give(m, Request::Check(String::new()), Reply::Check(check))
@@ -114,6 +118,13 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
         ),
         ("explain", explained),
         ("explain-empty", on("e")),
+        ("pair", on("6")),
+        ("pair-absent", {
+            let gone = Failure::Unreachable(Daemon::Ha, "gone".into());
+            update(on("6"), Message::Answer(Request::HaStatus, Err(gone))).0
+        }),
+        ("switch", on("6s")),
+        ("maintenance", on("6m")),
         ("help", on("?")),
         ("notice", give(press(base(), "3k"), Request::Kill(vec![1]), Reply::Number(1))),
     ]

@@ -33,7 +33,11 @@ pub fn draw(m: &Model, dialog: &Dialog, theme: Theme, width: usize, height: usiz
         | Dialog::Failure { scroll, .. } => *scroll,
         Dialog::Explain(form) => form.scroll,
         Dialog::Commit(form) => form.scroll,
-        Dialog::Flows { .. } | Dialog::Flow(_) | Dialog::Connection(_) | Dialog::Entry(_) => 0,
+        Dialog::Flows { .. }
+        | Dialog::Flow(_)
+        | Dialog::Connection(_)
+        | Dialog::Entry(_)
+        | Dialog::Move { .. } => 0,
     };
     let lines = lines(m, dialog);
     let below = lines.len().saturating_sub(scroll + room);
@@ -85,6 +89,14 @@ pub fn lines(m: &Model, dialog: &Dialog) -> Vec<Line<'static>> {
             out.extend(asked(m, &request, form.diff.as_deref(), theme, width));
             out
         }
+        Dialog::Move { order, .. } => {
+            let text = match order {
+                Request::Maintenance(true) => tr!(m.lang, "move-maintenance-on"),
+                Request::Maintenance(false) => tr!(m.lang, "move-maintenance-off"),
+                _ => tr!(m.lang, "move-switch"),
+            };
+            plain(&text, Tone::Plain)
+        }
         Dialog::Report { report, .. } => report_lines(m, report, theme, width),
         Dialog::Explain(form) => match &form.result {
             None if form.waiting => plain(&tr!(m.lang, "text-waiting"), Tone::Dim),
@@ -112,6 +124,7 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
             Target::Revision(n) => tr!(lang, "title-rollback", revision = n.to_string()),
         },
         Dialog::Revert { .. } => tr!(lang, "title-revert"),
+        Dialog::Move { .. } => tr!(lang, "title-move"),
         Dialog::Report { .. } => tr!(lang, "title-report"),
         Dialog::Explain(_) => tr!(lang, "title-explain"),
         Dialog::Failure { .. } => tr!(lang, "title-failure"),
@@ -126,6 +139,10 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
                 false => (tr!(lang, "revert-question"), Tone::Warn),
             };
             out.extend(wrap(&text, width).into_iter().map(|l| toned(l, tone, theme)));
+        }
+        Dialog::Move { sending, .. } => {
+            let text = if *sending { tr!(lang, "text-sending") } else { tr!(lang, "move-question") };
+            out.push(toned(text, Tone::Warn, theme));
         }
         Dialog::Kill { sending, .. } => {
             let text = if *sending { tr!(lang, "text-sending") } else { tr!(lang, "kill-question") };
