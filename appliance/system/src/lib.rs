@@ -17,13 +17,20 @@
 //! `unsafe` appears in `fd` (registering a descriptor with Tokio), `packet` (address and filter of a packet
 //! socket) and `tun` (one ioctl).
 
+pub mod advert;
 pub mod conntrack;
+pub mod datagram;
 pub mod dhcp;
 mod fd;
+pub mod flowsync;
 pub mod links;
+pub mod linkwatch;
+pub mod neighbour;
 mod netlink;
 pub mod nflog;
 pub mod nft;
 mod packet;
+pub mod realtime;
 pub mod sysctl;
 pub mod tun;
+pub mod virtual_link;

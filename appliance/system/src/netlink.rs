@@ -26,9 +26,9 @@ pub(crate) const NLM_F_DUMP: u16 = 0x300;
 pub(crate) const NLM_F_EXCL: u16 = 0x200;
 pub(crate) const NLM_F_CREATE: u16 = 0x400;
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLMSG_OVERRUN: u16 = 4;
+pub(crate) const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_DONE: u16 = 3;
+pub(crate) const NLMSG_OVERRUN: u16 = 4;
 /// First type that belongs to the protocol above.
 const NLMSG_MIN_TYPE: u16 = 16;
 const HEADER: usize = 16;
@@ -41,28 +41,52 @@ const NLA_TYPE_MASK: u16 = 0x3fff;
 /// The kernel fills at most 32 KiB per read of a dump (`netlink_dump`); messages of events are smaller.
 pub(crate) const READ_BUFFER: usize = 64 * 1024;
 
-/// A message being built.
+/// A message being built, at the end of a buffer that may hold others before it.
 #[derive(Clone, Debug)]
-pub(crate) struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>, usize);
 
 /// Where a nested attribute began.
 pub(crate) struct Nest(usize);
 
 impl Message {
     pub(crate) fn new(kind: u16, flags: u16) -> Self {
-        let mut bytes = Vec::with_capacity(256);
+        Self::after(Vec::with_capacity(256), kind, flags)
+    }
+
+    /// A message behind those in `bytes`: many for one send, in one allocation.
+    pub(crate) fn after(mut bytes: Vec<u8>, kind: u16, flags: u16) -> Self {
+        let start = bytes.len();
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&kind.to_ne_bytes());
         bytes.extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
         bytes.extend_from_slice(&[0; 8]);
-        Self(bytes)
+        Self(bytes, start)
     }
 
     /// A message of netfilter: `subsystem` and `kind` make the type.
     pub(crate) fn netfilter(subsystem: u8, kind: u8, flags: u16, family: u8, resource: u16) -> Self {
-        let mut message = Self::new(u16::from_be_bytes([subsystem, kind]), flags);
+        Self::netfilter_after(Vec::with_capacity(256), subsystem, kind, flags, family, resource)
+    }
+
+    /// The same behind the messages in `bytes`.
+    pub(crate) fn netfilter_after(
+        bytes: Vec<u8>,
+        subsystem: u8,
+        kind: u8,
+        flags: u16,
+        family: u8,
+        resource: u16,
+    ) -> Self {
+        let mut message = Self::after(bytes, u16::from_be_bytes([subsystem, kind]), flags);
         message.0.extend_from_slice(&[family, 0]);
         message.0.extend_from_slice(&resource.to_be_bytes());
+        message
+    }
+
+    /// A message whose family header, such as `ifinfomsg`, is `header`; a multiple of four bytes.
+    pub(crate) fn with_header(kind: u16, flags: u16, header: &[u8]) -> Self {
+        let mut message = Self::new(kind, flags);
+        message.0.extend_from_slice(header);
         message
     }
 
@@ -91,9 +115,10 @@ impl Message {
     }
 
     pub(crate) fn finish(mut self, sequence: u32) -> Vec<u8> {
-        let len = u32::try_from(self.0.len()).unwrap_or(u32::MAX).to_ne_bytes();
-        self.0[..4].copy_from_slice(&len);
-        self.0[8..12].copy_from_slice(&sequence.to_ne_bytes());
+        let message = &mut self.0[self.1..];
+        let len = u32::try_from(message.len()).unwrap_or(u32::MAX).to_ne_bytes();
+        message[..4].copy_from_slice(&len);
+        message[8..12].copy_from_slice(&sequence.to_ne_bytes());
         self.0
     }
 }
@@ -105,6 +130,13 @@ pub(crate) struct Raw<'a> {
     pub(crate) flags: u16,
     pub(crate) sequence: u32,
     pub(crate) payload: &'a [u8],
+}
+
+impl Raw<'_> {
+    /// How many bytes it takes among others, with its header.
+    pub(crate) fn space(&self) -> usize {
+        (HEADER + self.payload.len()).next_multiple_of(4)
+    }
 }
 
 /// The messages in `bytes`; a broken length ends the iteration.
@@ -140,6 +172,11 @@ pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 fn u16_ne(bytes: &[u8]) -> Option<u16> {
     bytes.first_chunk().map(|b| u16::from_ne_bytes(*b))
 }
+/// The netlink port of whoever asked for, or caused, the first message in `bytes`; 0 when it was the kernel itself.
+pub(crate) fn port_of(bytes: &[u8]) -> u32 {
+    bytes.get(12..).and_then(u32_ne).unwrap_or(0)
+}
+
 fn u32_ne(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|b| u32::from_ne_bytes(*b))
 }
@@ -330,7 +367,7 @@ fn messages_of(buffer: &[u8], len: usize) -> impl Iterator<Item = Raw<'_>> {
 }
 
 /// The error in the payload of `NLMSG_ERROR` or `NLMSG_DONE`; `None` for zero or nothing.
-fn errno(payload: &[u8]) -> Option<Errno> {
+pub(crate) fn errno(payload: &[u8]) -> Option<Errno> {
     let code = payload.first_chunk().map(|b| i32::from_ne_bytes(*b))?;
     (code < 0).then(|| Errno::from_raw(code.saturating_neg()))
 }

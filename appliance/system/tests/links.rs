@@ -325,7 +325,7 @@ fn a_document_is_reached() {
         let report = rempart_config::render(&reading.diagnostics, "document.toml", DOCUMENT, false);
         let model = reading.model.unwrap_or_else(|| panic!("{report}"));
         let node = model.node(model.nodes[0].as_str()).expect("the node");
-        let network = Network::of(&model, node, rempart_plan::Role::Active, &rempart_plan::Facts::default());
+        let network = Network::of(&model, node, &rempart_plan::Facts::default());
         let links = Links::new().expect("links");
         let before = links.observe(&network).await.expect("observed");
         assert_eq!(missing(&network, &before), []);

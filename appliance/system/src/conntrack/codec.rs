@@ -19,30 +19,31 @@ use crate::netlink::{
     Message, NFGEN, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, attributes, u16_be, u32_be, u64_be,
 };
 
-const NFNL_SUBSYS_CTNETLINK: u8 = 1;
-const IPCTNL_MSG_CT_NEW: u8 = 0;
-const IPCTNL_MSG_CT_GET: u8 = 1;
-const IPCTNL_MSG_CT_DELETE: u8 = 2;
+pub(crate) const NFNL_SUBSYS_CTNETLINK: u8 = 1;
+pub(crate) const IPCTNL_MSG_CT_NEW: u8 = 0;
+pub(crate) const IPCTNL_MSG_CT_GET: u8 = 1;
+pub(crate) const IPCTNL_MSG_CT_DELETE: u8 = 2;
 const IPCTNL_MSG_CT_GET_STATS: u8 = 5;
 
-const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_TUPLE_REPLY: u16 = 2;
-const CTA_STATUS: u16 = 3;
-const CTA_PROTOINFO: u16 = 4;
-const CTA_HELP: u16 = 5;
+pub(crate) const CTA_TUPLE_ORIG: u16 = 1;
+pub(crate) const CTA_TUPLE_REPLY: u16 = 2;
+pub(crate) const CTA_STATUS: u16 = 3;
+pub(crate) const CTA_PROTOINFO: u16 = 4;
+pub(crate) const CTA_HELP: u16 = 5;
 const CTA_NAT_SRC: u16 = 6;
-const CTA_TIMEOUT: u16 = 7;
-const CTA_MARK: u16 = 8;
+pub(crate) const CTA_TIMEOUT: u16 = 7;
+pub(crate) const CTA_MARK: u16 = 8;
 const CTA_COUNTERS_ORIG: u16 = 9;
 const CTA_COUNTERS_REPLY: u16 = 10;
-const CTA_ID: u16 = 12;
+pub(crate) const CTA_ID: u16 = 12;
 const CTA_NAT_DST: u16 = 13;
-const CTA_ZONE: u16 = 18;
+pub(crate) const CTA_ZONE: u16 = 18;
 const CTA_TIMESTAMP: u16 = 20;
 const CTA_MARK_MASK: u16 = 21;
 
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
+pub(crate) const CTA_TUPLE_ZONE: u16 = 3;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V4_DST: u16 = 2;
 const CTA_IP_V6_SRC: u16 = 3;
@@ -66,7 +67,7 @@ const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
 
 const CTA_COUNTERS_PACKETS: u16 = 1;
 const CTA_COUNTERS_BYTES: u16 = 2;
-const CTA_HELP_NAME: u16 = 1;
+pub(crate) const CTA_HELP_NAME: u16 = 1;
 const CTA_TIMESTAMP_START: u16 = 1;
 const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
 const CTA_STATS_GLOBAL_MAX_ENTRIES: u16 = 2;
@@ -80,7 +81,11 @@ const CTA_PROTONAT_PORT_MIN: u16 = 1;
 const CTA_PROTONAT_PORT_MAX: u16 = 2;
 
 /// Status bits that a creator may set; the kernel works out the others.
-const SETTABLE_STATUS: u32 = Status::SEEN_REPLY | Status::ASSURED | Status::CONFIRMED;
+pub(crate) const SETTABLE_STATUS: u32 = Status::SEEN_REPLY | Status::ASSURED | Status::CONFIRMED;
+
+/// `IP_CT_TCP_FLAG_{WINDOW_SCALE, SACK_PERM, CLOSE_INIT, BE_LIBERAL}`: what holds for the whole connection. The other
+/// flags belong to a packet or a window that the kernel does not tell.
+pub(crate) const SETTABLE_TCP_FLAGS: u8 = 0x0f;
 
 /// Reads a connection from the payload of a message, from `nfgenmsg` on. `None` when it is not one.
 pub fn decode(payload: &[u8]) -> Option<Connection> {
@@ -153,30 +158,15 @@ pub(crate) fn usage() -> Message {
 pub(crate) fn create(connection: &Connection) -> Message {
     let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     let mut message = head(IPCTNL_MSG_CT_NEW, flags, connection);
-    let plain = invert(connection);
-    put_tuple(&mut message, CTA_TUPLE_REPLY, connection.protocol, &plain);
+    let plain = invert(&connection.original);
+    put_tuple(&mut message, CTA_TUPLE_REPLY, connection.protocol, &plain, None);
     let status = connection.status.0 & SETTABLE_STATUS | Status::CONFIRMED;
     message.attr(CTA_STATUS, &status.to_be_bytes());
     message.attr(CTA_TIMEOUT, &connection.timeout_s.to_be_bytes());
     message.attr(CTA_MARK, &connection.mark.to_be_bytes());
-    if end(plain.destination, plain.layer4, false)
-        != end(connection.reply.destination, connection.reply.layer4, false)
-    {
-        put_nat(&mut message, CTA_NAT_SRC, end(connection.reply.destination, connection.reply.layer4, false));
-    }
-    if end(plain.source, plain.layer4, true) != end(connection.reply.source, connection.reply.layer4, true) {
-        put_nat(&mut message, CTA_NAT_DST, end(connection.reply.source, connection.reply.layer4, true));
-    }
+    put_translation(&mut message, &plain, &connection.reply);
     if let Some(tcp) = &connection.tcp {
-        let outer = message.open(CTA_PROTOINFO);
-        let inner = message.open(CTA_PROTOINFO_TCP);
-        message.attr(CTA_PROTOINFO_TCP_STATE, &[tcp.state.number()]);
-        message.attr(CTA_PROTOINFO_TCP_WSCALE_ORIGINAL, &[tcp.window_scale[0]]);
-        message.attr(CTA_PROTOINFO_TCP_WSCALE_REPLY, &[tcp.window_scale[1]]);
-        // struct nf_ct_tcp_flags { flags, mask }
-        message.attr(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &[tcp.flags[0], 0xff]);
-        message.attr(CTA_PROTOINFO_TCP_FLAGS_REPLY, &[tcp.flags[1], 0xff]);
-        message.close(inner).close(outer);
+        put_tcp(&mut message, tcp);
     }
     if let Some(name) = &connection.helper {
         let nest = message.open(CTA_HELP);
@@ -207,14 +197,15 @@ fn head(kind: u8, flags: u16, connection: &Connection) -> Message {
         Family::V6 => libc::AF_INET6,
     };
     let mut message = Message::netfilter(NFNL_SUBSYS_CTNETLINK, kind, flags, family as u8, 0);
-    put_tuple(&mut message, CTA_TUPLE_ORIG, connection.protocol, &connection.original);
+    put_tuple(&mut message, CTA_TUPLE_ORIG, connection.protocol, &connection.original, None);
     if connection.zone != 0 {
         message.attr(CTA_ZONE, &connection.zone.to_be_bytes());
     }
     message
 }
 
-fn put_tuple(message: &mut Message, kind: u16, protocol: u8, tuple: &Tuple) {
+/// Writes a tuple, with the zone that it alone is in, if any.
+pub(crate) fn put_tuple(message: &mut Message, kind: u16, protocol: u8, tuple: &Tuple, zone: Option<u16>) {
     let outer = message.open(kind);
     let ip = message.open(CTA_TUPLE_IP);
     for (address, v4, v6) in
@@ -242,7 +233,35 @@ fn put_tuple(message: &mut Message, kind: u16, protocol: u8, tuple: &Tuple) {
         }
         Layer4::Other => {}
     }
-    message.close(proto).close(outer);
+    message.close(proto);
+    if let Some(zone) = zone {
+        message.attr(CTA_TUPLE_ZONE, &zone.to_be_bytes());
+    }
+    message.close(outer);
+}
+
+/// Writes what is to be translated, so that the kernel makes `reply` out of `plain`; nothing when they are equal.
+///
+/// Both ends are written with their ports even if one stays as it is: what is not written the kernel chooses, and when
+/// the reply belongs to another connection already it would choose another port and say nothing.
+pub(crate) fn put_translation(message: &mut Message, plain: &Tuple, reply: &Tuple) {
+    if plain != reply {
+        put_nat(message, CTA_NAT_SRC, end(reply.destination, reply.layer4, false));
+        put_nat(message, CTA_NAT_DST, end(reply.source, reply.layer4, true));
+    }
+}
+
+/// Writes the state of a TCP connection.
+pub(crate) fn put_tcp(message: &mut Message, tcp: &Tcp) {
+    let outer = message.open(CTA_PROTOINFO);
+    let inner = message.open(CTA_PROTOINFO_TCP);
+    message.attr(CTA_PROTOINFO_TCP_STATE, &[tcp.state.number()]);
+    message.attr(CTA_PROTOINFO_TCP_WSCALE_ORIGINAL, &[tcp.window_scale[0]]);
+    message.attr(CTA_PROTOINFO_TCP_WSCALE_REPLY, &[tcp.window_scale[1]]);
+    // struct nf_ct_tcp_flags { flags, mask }
+    message.attr(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &[tcp.flags[0], SETTABLE_TCP_FLAGS]);
+    message.attr(CTA_PROTOINFO_TCP_FLAGS_REPLY, &[tcp.flags[1], SETTABLE_TCP_FLAGS]);
+    message.close(inner).close(outer);
 }
 
 /// One end of a reply: address and port. ICMP keeps its identifier at both ends.
@@ -273,11 +292,13 @@ fn put_nat(message: &mut Message, kind: u16, (address, port): End) {
 }
 
 /// The reply that would come without translation.
-fn invert(connection: &Connection) -> Tuple {
-    let Tuple { source, destination, layer4 } = connection.original;
+pub(crate) fn invert(original: &Tuple) -> Tuple {
+    let Tuple { source, destination, layer4 } = *original;
     let layer4 = match layer4 {
         Layer4::Ports { source, destination } => Layer4::Ports { source: destination, destination: source },
-        Layer4::Icmp { kind, code, id } => Layer4::Icmp { kind: answer(connection.family, kind), code, id },
+        Layer4::Icmp { kind, code, id } => {
+            Layer4::Icmp { kind: answer(Family::of(original.source), kind), code, id }
+        }
         Layer4::Other => Layer4::Other,
     };
     Tuple { source: destination, destination: source, layer4 }
@@ -301,11 +322,12 @@ fn nowhere(family: Family) -> Tuple {
     Tuple { source: address, destination: address, layer4: Layer4::Other }
 }
 
-fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(crate) fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, data)| data)
 }
 
-fn tuple(bytes: &[u8]) -> Option<(u8, Tuple)> {
+/// Reads a tuple and its protocol.
+pub(crate) fn tuple(bytes: &[u8]) -> Option<(u8, Tuple)> {
     let (mut source, mut destination) = (None, None);
     for (kind, data) in attributes(find(bytes, CTA_TUPLE_IP)?) {
         match kind {
@@ -344,7 +366,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn tcp(bytes: &[u8]) -> Option<Tcp> {
+/// Reads the state of a TCP connection from `CTA_PROTOINFO`.
+pub(crate) fn tcp(bytes: &[u8]) -> Option<Tcp> {
     let mut tcp = Tcp { state: TcpState::None, window_scale: [0; 2], flags: [0; 2] };
     for (kind, data) in attributes(find(bytes, CTA_PROTOINFO_TCP)?) {
         let value = *data.first()?;
@@ -451,7 +474,7 @@ mod tests {
                         started_ns: None,
                         helper,
                     };
-                    c.reply = invert(&c);
+                    c.reply = invert(&c.original);
                     c
                 },
             )

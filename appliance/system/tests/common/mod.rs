@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::process::{Child, Command, Stdio};
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::Uid;
 
 /// Runs `test` in a fresh network namespace with `lo` up, on Tokio's current-thread runtime. Without root the test
@@ -63,6 +63,18 @@ impl Neighbour {
     /// Runs a shell command there; it must succeed.
     pub fn sh(&self, command: &str) -> String {
         sh(&format!("nsenter -t {} -n -- sh -ec '{command}'", self.pid()))
+    }
+
+    /// Runs `work` on a thread of its own there. What it opens belongs to that namespace wherever it is used.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = std::fs::File::open(format!("/proc/{}/ns/net", self.pid())).expect("a namespace");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                setns(namespace, CloneFlags::CLONE_NEWNET).expect("to enter the namespace");
+                work()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Starts a program there; it is ended on drop.

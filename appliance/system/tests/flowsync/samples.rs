@@ -1,0 +1,128 @@
+//! Records to write, and reading back what the kernel made of them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use rempart_system::conntrack::{Layer4, Status, Tcp, TcpState, Tuple};
+use rempart_system::flowsync::{
+    Dump, Expect, Expectation, Flow, Identity, Progress, ProtocolState, Record, Table, TimeoutRule, Writer, Zone,
+};
+
+use crate::common::sh;
+
+pub const LIVE: Status = Status(Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED);
+
+pub fn v4(last: u8) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, last).into()
+}
+
+pub fn v6(last: u16) -> IpAddr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).into()
+}
+
+pub fn ports(source: u16, destination: u16) -> Layer4 {
+    Layer4::Ports { source, destination }
+}
+
+pub fn tuple(source: IpAddr, destination: IpAddr, layer4: Layer4) -> Tuple {
+    Tuple { source, destination, layer4 }
+}
+
+/// A connection without anything special. `reply` is what the reply has above the addresses.
+pub fn flow(protocol: u8, source: IpAddr, destination: IpAddr, layer4: Layer4, reply: Layer4) -> Flow {
+    Flow {
+        protocol,
+        original: tuple(source, destination, layer4),
+        reply: tuple(destination, source, reply),
+        zone: Zone::default(),
+        status: LIVE,
+        timeout_s: 600,
+        state: ProtocolState::None,
+        mark: 0,
+        labels: [0; 16],
+        helper: None,
+        adjustments: None,
+        synproxy: None,
+        master: None,
+    }
+}
+
+/// An established TCP connection from 192.0.2.1.
+pub fn tcp(port: u16) -> Flow {
+    let mut flow = flow(6, v4(1), v4(2), ports(port, 443), ports(443, port));
+    flow.state = tcp_state(TcpState::Established);
+    flow
+}
+
+pub fn tcp_state(state: TcpState) -> ProtocolState {
+    ProtocolState::Tcp(Tcp { state, window_scale: [7, 9], flags: [0x03, 0x03] })
+}
+
+/// Makes the kernel track connections in this namespace. With `labels`, a rule sets one, so that there is room for them.
+pub fn track(labels: bool) {
+    let rule = if labels { "ct label set 1" } else { "counter" };
+    sh(&format!(
+        "printf 'table inet t {{\\n chain c {{\\n type filter hook output priority 0\\n ct state new oifname none {rule}\\n }}\\n}}\\n' | nft -f -"
+    ));
+}
+
+pub fn writer() -> Writer {
+    Writer::open().expect("a writer")
+}
+
+/// Writes one record into this namespace; nothing may be refused.
+pub fn put(writer: &mut Writer, record: impl Into<Entry>, expect: Expect) {
+    writer.put(&record.into().0, TimeoutRule::AsTold, expect).expect("queued");
+    writer.flush().expect("flushed");
+    assert_eq!(writer.take_refusals(), []);
+}
+
+pub struct Entry(pub Record);
+
+impl From<Flow> for Entry {
+    fn from(flow: Flow) -> Self {
+        Self(Record::Flow(flow))
+    }
+}
+
+impl From<Expectation> for Entry {
+    fn from(expectation: Expectation) -> Self {
+        Self(Record::Expectation(expectation))
+    }
+}
+
+/// Everything that `table` of this namespace holds.
+pub fn dump(table: Table) -> Vec<Record> {
+    let mut dump = Dump::start(table).expect("a dump");
+    let mut all = Vec::new();
+    loop {
+        match dump.step(10, &mut |record| all.push(*record)).expect("a step") {
+            Progress::More => {}
+            Progress::Restarted => all.clear(),
+            Progress::Done => return all,
+        }
+    }
+}
+
+/// The connections that this namespace holds.
+pub fn flows() -> Vec<Flow> {
+    let flow = |record| match record {
+        Record::Flow(flow) => Some(flow),
+        Record::Expectation(_) => None,
+    };
+    dump(Table::Flows).into_iter().filter_map(flow).collect()
+}
+
+/// The connection with this identity.
+pub fn find(identity: Identity) -> Option<Flow> {
+    flows().into_iter().find(|flow| flow.identity() == identity)
+}
+
+/// Without what may differ between two kernels: seconds that have passed, bits that follow from the rest.
+pub fn settled(mut flow: Flow) -> Flow {
+    flow.timeout_s = 0;
+    flow.status.0 &= Flow::REPLICATED_STATUS;
+    if let ProtocolState::Tcp(tcp) = &mut flow.state {
+        tcp.flags = tcp.flags.map(|flags| flags & 0x0f);
+    }
+    flow
+}
