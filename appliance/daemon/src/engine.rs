@@ -24,8 +24,13 @@ use tracing::{info, warn};
 use crate::judge::{Judge, Judgement};
 use crate::store::{Journal, Store, StoreError};
 
-/// Bit of the connection mark, beside that of the doomed: a person has ended it, so no policy pardons it.
-const MARK_KILLED: u32 = 1 << 28;
+// The policy lets the nodes of a pair talk to each other on the ports that they use.
+const _: () = assert!(
+    rempart_plan::ha::ports::HEARTBEAT == rempart_pair::ports::HEARTBEAT
+        && rempart_plan::ha::ports::JOURNAL == rempart_pair::ports::JOURNAL
+        && rempart_plan::ha::ports::CHANNEL == rempart_pair::ports::CHANNEL
+        && rempart_plan::ha::ports::PAIRING == rempart_pair::ports::PAIRING
+);
 
 /// Why an apply failed. The kernel is as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -368,7 +373,7 @@ impl Engine {
         let all = self.conntrack.list().await?;
         let mut count = 0;
         for connection in all.iter().filter(|c| ids.contains(&c.id) && !is_killed(c)) {
-            let mark = compile::MARK_DOOMED | MARK_KILLED;
+            let mark = compile::MARK_DOOMED | compile::MARK_KILLED;
             if self.conntrack.set_mark(connection, mark, mark).await? {
                 self.killed.insert(connection.id, packets(connection));
                 count += 1;
@@ -411,7 +416,7 @@ impl Engine {
 
 /// Whether a person has ended this connection.
 pub fn is_killed(connection: &Connection) -> bool {
-    connection.mark & MARK_KILLED != 0
+    connection.mark & compile::MARK_KILLED != 0
 }
 
 fn packets(connection: &Connection) -> u64 {

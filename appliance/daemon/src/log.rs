@@ -37,8 +37,9 @@ pub struct Directory {
 impl Directory {
     /// The names of a network and of numbered flows.
     pub fn new(world: &World, flows: BTreeMap<u32, String>) -> Self {
-        let devices =
-            world.legs.iter().map(|l| (l.device.clone(), (l.interface.to_string(), l.zone.clone())));
+        let devices = world.legs.iter().flat_map(|leg| {
+            leg.devices().map(|device| (device.clone(), (leg.interface.to_string(), leg.zone.clone())))
+        });
         Self { devices: devices.collect(), flows }
     }
 }

@@ -1,0 +1,203 @@
+//! The elector: the one thread that decides and acts on the role, before everything else on the machine.
+//!
+//! ```text
+//!  heartbeats ─▶ ways ──────┐                              ┌─▶ ways: heartbeats
+//!  adverts ────▶ segments ──┤                              ├─▶ segments: adverts, announcements
+//!  rtnetlink ──▶ link watch ┼─▶ Node, one machine a router ┼─▶ virtual links up and down, in one request
+//!  commands ───▶ queue ─────┤                              ├─▶ recorder (disk), journal: never waited for
+//!  deadlines ───────────────┘                              └─▶ news, for the main thread to log and show
+//! ```
+//!
+//! It waits in one place, for all of these at once. Whatever may take its time (disk, bus, log) is another thread's, reached
+//! by bounded queues that are never waited for. Heartbeats are read before anything else, so that work never makes the
+//! other node look dead.
+
+mod driver;
+pub mod gateway;
+pub mod news;
+mod paths;
+mod router;
+mod segment;
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+
+use rempart_pair::role::{CommandRefused, Failure, Record};
+use rempart_plan::ha::HaPlan;
+use rempart_system::realtime::{self, Waker};
+use tokio::sync::oneshot;
+
+use crate::keystore::PairKeys;
+use crate::secrets::Secrets;
+use driver::Driver;
+use news::{News, Snapshot};
+
+/// Commands on their way. A person makes one at a time; the journal and the recorder have one each under way.
+const COMMANDS: usize = 64;
+/// Real-time priority: above interrupt-like helpers of daemons, below the kernel's own threads (watchdogs have 99).
+pub const PRIORITY: u8 = 50;
+
+/// What the other threads want of the elector.
+pub enum Command {
+    /// The document asks for this now; `None`: for nothing.
+    Configure(Option<Box<HaPlan>>, Secrets),
+    /// The node was paired, or is no more.
+    Keys(Option<Box<PairKeys>>),
+    /// Hand the role to the other node. Answered when it is there.
+    Switch(oneshot::Sender<Result<(), Refusal>>),
+    /// Out of service, or back in.
+    Maintenance(bool, oneshot::Sender<Result<(), Refusal>>),
+    /// Hand over and come to an end.
+    Shutdown,
+    /// What there is to show.
+    Observe(oneshot::Sender<Snapshot>),
+    /// The record is on disk.
+    Persisted(Record),
+    /// The journal has nothing left that the other node has not acknowledged.
+    Flushed(u64),
+    /// Whether the connections here are those of the active node, and how far the journal is.
+    Synced(bool, u64),
+    /// Which revision is in force, and the first bytes of its lineage's digest.
+    Revision(u32, [u8; 8]),
+    /// Whether a daemon runs.
+    Daemon(rempart_pair::role::Daemon, bool),
+}
+
+/// Why a command came to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It was not begun.
+    #[error(transparent)]
+    Refused(CommandRefused),
+    /// It was begun, and the role stayed where it was.
+    #[error(transparent)]
+    Failed(Failure),
+}
+
+/// What the elector tells the journal. More may be said than is heard: the last of each kind counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tell {
+    /// The role of the node; `false` also while it is not paired.
+    Role {
+        /// Whether this node is active.
+        active: bool,
+        /// Of the role.
+        epoch: u64,
+    },
+    /// Whether the other node hears us by this path and we hear it.
+    Path {
+        /// Its place in the plan.
+        path: usize,
+        /// Both ways.
+        up: bool,
+    },
+    /// Have everything acknowledged, then answer with [`Command::Flushed`].
+    Flush(u64),
+}
+
+/// How the other threads reach the elector.
+#[derive(Clone)]
+pub struct Handle {
+    commands: SyncSender<Command>,
+    waker: Waker,
+}
+
+impl Handle {
+    /// Hands over a command; it is given back when too many wait or the elector has ended.
+    pub fn send(&self, command: Command) -> Result<(), Box<Command>> {
+        let sent = self.commands.try_send(command).map_err(|e| match e {
+            TrySendError::Full(command) | TrySendError::Disconnected(command) => Box::new(command),
+        });
+        self.waker.wake();
+        sent
+    }
+}
+
+/// What the elector needs from those around it.
+pub struct Surroundings {
+    /// What is on disk of the role.
+    pub record: Record,
+    /// Whether and with whom the node is paired.
+    pub keys: Option<PairKeys>,
+    /// What the document asked for last.
+    pub plan: Option<(HaPlan, Secrets)>,
+    /// Where news go: logged and shown by the main thread.
+    pub news: tokio::sync::mpsc::Sender<News>,
+    /// Where the journal hears of roles and paths.
+    pub journal: Option<SyncSender<Tell>>,
+    /// Writes the record.
+    pub recorder: Recorder,
+}
+
+/// Commands as the elector takes them.
+pub struct Inbox {
+    commands: Receiver<Command>,
+    waker: Waker,
+}
+
+/// The two ends of the queue of commands.
+pub fn channel() -> io::Result<(Handle, Inbox)> {
+    let waker = Waker::new()?;
+    let (sender, commands) = mpsc::sync_channel(COMMANDS);
+    Ok((Handle { commands: sender, waker: waker.clone() }, Inbox { commands, waker }))
+}
+
+/// Starts the elector in a thread of its own. When it has come to an end after [`Command::Shutdown`], or failed, `ended` is
+/// told.
+pub fn start(
+    inbox: Inbox,
+    surroundings: Surroundings,
+    ended: oneshot::Sender<io::Result<()>>,
+) -> io::Result<thread::JoinHandle<()>> {
+    let run = move || {
+        let first = realtime::run_first(PRIORITY);
+        let done = Driver::new(inbox, surroundings, first.err()).and_then(Driver::run);
+        // Nobody may be listening any more.
+        let _ = ended.send(done);
+    };
+    thread::Builder::new().name("elector".into()).spawn(run)
+}
+
+/// Writes records to disk in a thread of its own. While one is being written only the latest of the others is kept.
+#[derive(Clone)]
+pub struct Recorder(Arc<(Mutex<Option<Record>>, Condvar)>);
+
+impl Recorder {
+    /// Starts the thread. `write` blocks until the record is on disk.
+    pub fn start(
+        elector: Handle,
+        write: impl Fn(&Record) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let slot = Arc::new((Mutex::new(None), Condvar::new()));
+        let recorder = Self(Arc::clone(&slot));
+        let run = move || {
+            loop {
+                let (wanted, called) = &*slot;
+                let mut guard = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+                let record: Record = loop {
+                    match guard.take() {
+                        Some(record) => break record,
+                        None => guard = called.wait(guard).unwrap_or_else(PoisonError::into_inner),
+                    }
+                };
+                drop(guard);
+                match write(&record) {
+                    // The queue has room for far more than the one record that can be under way.
+                    Ok(()) => drop(elector.send(Command::Persisted(record))),
+                    Err(error) => tracing::error!(%error, "the epoch of the role cannot be written to disk"),
+                }
+            }
+        };
+        thread::Builder::new().name("recorder".into()).spawn(run)?;
+        Ok(recorder)
+    }
+
+    /// Has `record` written, soon. Never waits for the disk.
+    pub fn record(&self, record: Record) {
+        let (wanted, called) = &*self.0;
+        *wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+        called.notify_one();
+    }
+}

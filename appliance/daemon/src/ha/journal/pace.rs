@@ -1,0 +1,42 @@
+//! Reading many at once while there are many.
+//!
+//! A change that comes alone is sent within microseconds. When thousands come in a second, to wake up for each costs
+//! more than the work itself: then what comes within a fraction of a millisecond is left to gather.
+
+use std::time::{Duration, Instant};
+
+/// How long it gathers.
+const GATHER: Duration = Duration::from_micros(300);
+/// Over which time the rate is measured.
+const WINDOW: Duration = Duration::from_millis(4);
+/// So many in a window are many: 6,000 in a second.
+const MANY: u32 = 24;
+
+/// See the head of the file.
+#[derive(Default)]
+pub(super) struct Pace {
+    since: Option<Instant>,
+    count: u32,
+    many: bool,
+    hold: Option<Instant>,
+}
+
+impl Pace {
+    /// So many were read now.
+    pub(super) fn note(&mut self, now: Instant, count: u32) {
+        self.count = self.count.saturating_add(count);
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= WINDOW {
+            // A window that took long because nothing came was a quiet one.
+            let elapsed = now.saturating_duration_since(since).as_micros().max(1);
+            self.many = u128::from(self.count) * WINDOW.as_micros() >= u128::from(MANY) * elapsed;
+            (self.since, self.count) = (Some(now), 0);
+        }
+        self.hold = self.many.then(|| now + GATHER);
+    }
+
+    /// Until when nothing is to be read.
+    pub(super) fn hold(&self, now: Instant) -> Option<Instant> {
+        self.hold.filter(|until| *until > now)
+    }
+}

@@ -1,0 +1,56 @@
+//! `rempart-ha`, the elector of a pair: virtual addresses, the role, and the replication of connections.
+//!
+//! ```text
+//! rempart-ha (supervisor) ── starts, and starts again ──▶ rempart-ha --worker
+//!                                                           ├─ main: the bus, the peer channel, pairing
+//!                                                           ├─ elector: heartbeats, adverts, links, the role
+//!                                                           ├─ recorder: the epoch on disk
+//!                                                           └─ journal: connections
+//! ```
+//!
+//! It needs neither the bus nor `rempartd` to do its work: what the document asked for last is on disk. Killed at any
+//! instant it leaves the kernel as it is, which goes on forwarding; started again it reads what the kernel holds and goes on.
+
+#[path = "../disk.rs"]
+mod disk;
+mod channel;
+mod elector;
+mod files;
+mod keystore;
+mod secrets;
+mod service;
+mod status;
+mod supervisor;
+mod worker;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+/// The elector of a Rempart node.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The name of this node in the document.
+    #[arg(long)]
+    node: String,
+    /// Where revisions and state are kept; the elector's own files are in its folder `ha`.
+    #[arg(long, default_value = "/var/lib/rempart")]
+    state: PathBuf,
+    /// Does the work for the supervisor with this process id.
+    #[arg(long, hide = true)]
+    worker: Option<u32>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("REMPART_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+    match arguments.worker {
+        None => supervisor::run(&arguments.node, &arguments.state),
+        Some(parent) => worker::run(&arguments.node, &arguments.state, parent),
+    }
+}

@@ -1,0 +1,209 @@
+//! The status document: what the elector knows, in words for people and with the time of the clock.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use rempart_bus::ha::{
+    Ailment, ConfigurationStatus, HaEvent, HaStatus, JournalStatus, OtherNode, PathStatus, RouterStatus,
+};
+use rempart_pair::heartbeat::Heartbeat;
+use rempart_pair::role::{Daemon, Health, Role};
+use rempart_plan::ha::HaPlan;
+use vrrp_rs::Dialect;
+use vrrp_rs::elector::State;
+
+use crate::elector::news::{News, RouterPicture, Snapshot};
+use crate::worker::Shared;
+
+/// Events that are kept.
+const EVENTS: usize = 64;
+
+/// What has happened, the newest last; and since when what is wrong has been so.
+#[derive(Debug, Default)]
+pub struct History {
+    events: VecDeque<HaEvent>,
+    ailments: Vec<Ailment>,
+}
+
+impl History {
+    /// Keeps what is worth it.
+    pub fn note(&mut self, news: &News) {
+        let Some(code) = news.what.code() else { return };
+        if self.events.len() >= EVENTS {
+            self.events.pop_front();
+        }
+        let time = Clock::now().at(news.at);
+        self.events.push_back(HaEvent { time, code: code.into(), about: news.what.about() });
+    }
+
+    /// The same ailments with the time since when each has been seen.
+    fn dated(&mut self, now: &str, found: Vec<(String, String)>) -> Vec<Ailment> {
+        let known = std::mem::take(&mut self.ailments);
+        let since = |code: &str, about: &str| {
+            known.iter().find(|a| a.code == code && a.about == about).map_or(now.to_owned(), |a| a.since.clone())
+        };
+        let dated = |(code, about): (String, String)| Ailment { since: since(&code, &about), code, about };
+        self.ailments = found.into_iter().map(dated).collect();
+        self.ailments.clone()
+    }
+}
+
+/// The same moment on both clocks.
+#[derive(Clone, Copy)]
+struct Clock {
+    running: Instant,
+    wall: Timestamp,
+}
+
+impl Clock {
+    fn now() -> Self {
+        Self { running: Instant::now(), wall: Timestamp::now() }
+    }
+
+    /// RFC 3339, in UTC, to the millisecond.
+    fn at(&self, moment: Instant) -> String {
+        let wall = match moment.checked_duration_since(self.running) {
+            Some(ahead) => self.wall.checked_add(ahead),
+            None => self.wall.checked_sub(self.running.duration_since(moment)),
+        };
+        let wall = wall.unwrap_or(self.wall);
+        format!("{wall:.3}")
+    }
+}
+
+/// The document for what the elector says.
+pub fn of(shared: &Shared, snapshot: &Snapshot) -> HaStatus {
+    let clock = Clock::now();
+    let node = &snapshot.node;
+    let plan = snapshot.plan.as_ref();
+    let mut found = health(&node.health, plan);
+    if node.maintenance {
+        found.push(("maintenance".into(), String::new()));
+    }
+    let hindered = snapshot.routers.iter().filter_map(|r| Some((r, r.obstacle.as_ref()?)));
+    found.extend(
+        hindered
+            .filter(|(_, (code, _, _))| *code != "link-down")
+            .map(|(router, (code, why, _))| ((*code).to_owned(), format!("{}: {why}", router.interface))),
+    );
+    let mut history = shared.history.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    HaStatus {
+        version: 1,
+        node: shared.node.clone(),
+        peer: plan.and_then(|plan| plan.peer.clone()),
+        paired: snapshot.paired,
+        role: role(snapshot),
+        since: clock.at(node.since),
+        why: node.why.name().into(),
+        epoch: node.epoch,
+        maintenance: node.maintenance,
+        damped_until: node.damped_until.map(|until| clock.at(until)),
+        failback_at: node.failback_at.map(|at| clock.at(at)),
+        ailments: history.dated(&clock.at(clock.running), found),
+        other: node.peer.as_ref().map(|peer| OtherNode {
+            node: plan.and_then(|plan| plan.peer.clone()).unwrap_or_default(),
+            alive: peer.alive,
+            role: peer.said.role.name().into(),
+            epoch: peer.said.epoch,
+            heard: clock.at(peer.heard),
+            maintenance: peer.said.maintenance,
+            ailments: others(&peer.said, plan),
+            product_version: peer.said.product.to_string(),
+        }),
+        paths: paths(snapshot, clock),
+        routers: snapshot.routers.iter().map(router).collect(),
+        journal: JournalStatus::default(),
+        configuration: configuration(snapshot),
+        events: history.events.iter().cloned().collect(),
+    }
+}
+
+/// Of a node without a partner the routers' roles are told as one.
+fn role(snapshot: &Snapshot) -> String {
+    let active = snapshot.routers.iter().any(|router| router.state == State::Active);
+    match snapshot.node.role {
+        _ if snapshot.routers.is_empty() => "none".into(),
+        Some(Role::Starting) => Role::Standby.name().into(),
+        Some(role) => role.name().into(),
+        None => if active { Role::Active } else { Role::Standby }.name().into(),
+    }
+}
+
+fn paths(snapshot: &Snapshot, clock: Clock) -> Vec<PathStatus> {
+    let plans = snapshot.plan.iter().flat_map(|plan| &plan.paths);
+    let path = |(plan, status): (&rempart_plan::ha::PathPlan, &rempart_pair::role::PathStatus)| PathStatus {
+        interface: plan.interface.clone(),
+        device: plan.device.clone(),
+        sync: plan.sync,
+        state: status.state.name().into(),
+        since: clock.at(status.since),
+        rtt_us: status.rtt.map(|rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),
+        heard: status.heard,
+        lost: status.lost,
+        refused: status.refused,
+    };
+    plans.zip(&snapshot.node.paths).map(path).collect()
+}
+
+fn router(router: &RouterPicture) -> RouterStatus {
+    let counted = &router.statistics;
+    RouterStatus {
+        interface: router.interface.clone(),
+        vrid: router.vrid,
+        protocol: match router.dialect {
+            Dialect::Vrrp3 => "vrrp3",
+            Dialect::Vrrp2 => "vrrp2",
+            Dialect::Carp => "carp",
+        }
+        .into(),
+        addresses: router.addresses.clone(),
+        state: match router.state {
+            State::Initialize => "initialize",
+            State::Backup => "backup",
+            State::Active => "active",
+        }
+        .into(),
+        active_router: router.active_router.map(|address| address.to_string()),
+        sent: counted.sent,
+        received: counted.received,
+        refused: counted.checksum_errors
+            + counted.version_errors
+            + counted.vrid_errors
+            + counted.interval_errors
+            + counted.ttl_errors
+            + counted.type_errors
+            + counted.length_errors
+            + counted.auth_type_errors
+            + counted.auth_mismatches
+            + counted.auth_failures
+            + counted.replays
+            + counted.strangers,
+    }
+}
+
+fn configuration(snapshot: &Snapshot) -> ConfigurationStatus {
+    let said = snapshot.node.peer.as_ref().map(|peer| &peer.said);
+    ConfigurationStatus { own: None, other: said.map(|said| said.revision), state: "unknown".into(), ..ConfigurationStatus::default() }
+}
+
+/// The other node's ailments. Both nodes have the same document, so its interfaces have the same places.
+fn others(said: &Heartbeat, plan: Option<&HaPlan>) -> Vec<Ailment> {
+    let dateless = |(code, about)| Ailment { code, about, since: String::new() };
+    health(&said.health, plan).into_iter().map(dateless).collect()
+}
+
+/// Short name and what it is about.
+fn health(health: &Health, plan: Option<&HaPlan>) -> Vec<(String, String)> {
+    let interfaces = || plan.into_iter().flat_map(|plan| &plan.monitors).enumerate();
+    let of = |bits: u32, code: &'static str| {
+        let set = move |place: usize| u32::try_from(place).is_ok_and(|place| bits.checked_shr(place).unwrap_or(0) & 1 == 1);
+        interfaces().filter(move |(place, _)| set(*place)).map(move |(_, m)| (code.into(), m.interface.clone()))
+    };
+    let daemon_down = |daemon: &Daemon| health.daemons_down & (1 << (*daemon as u16)) != 0;
+    let daemons = Daemon::ALL.into_iter().filter(daemon_down);
+    let mut found: Vec<(String, String)> = of(health.links_down, "link-down").collect();
+    found.extend(of(health.gateways_silent, "gateway-silent"));
+    found.extend(daemons.map(|daemon| ("daemon-down".into(), daemon.name().into())));
+    found
+}

@@ -1,0 +1,227 @@
+//! The supervisor: a small process that does nothing but keep the worker running.
+//!
+//! It holds no socket and parses nothing that comes from a network, so nothing that kills the worker kills it. A worker
+//! that dies is started again at once; the kernel forwards meanwhile, and the new worker finds the virtual links up. One
+//! that dies again and again must not keep the addresses from the other node: then the links go down.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use rempart_system::linkwatch::LinkWatch;
+use rempart_system::realtime;
+use rempart_system::virtual_link::{Batch, VirtualLink, VirtualLinks};
+use tracing::{error, info, warn};
+
+use crate::elector;
+use crate::files::Files;
+
+/// So many deaths ...
+const DEATHS: usize = 5;
+/// ... in so short a time are no accident.
+const WINDOW: Duration = Duration::from_secs(10);
+/// The first pause after that; each further one is twice as long, ...
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// ... up to this.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// How long the worker may take to hand over: the machine of the node gives up after 2.5 s.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT, then has the worker hand over.
+pub fn run(node: &str, state: &Path) -> anyhow::Result<()> {
+    let files = Files::open(state).with_context(|| format!("cannot use {}", state.display()))?;
+    // A worker inherits this, so that it is back in a moment however busy the machine is.
+    if let Err(error) = realtime::run_first(elector::PRIORITY - 1) {
+        warn!(%error, "no real-time priority: take-overs may come late on a busy machine");
+    }
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {
+        signals.add(signal);
+    }
+    signals.thread_block()?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let mut deaths = Deaths::default();
+    loop {
+        let mut worker = start(node, state).context("cannot start the worker")?;
+        match watch(&signals, &mut worker)? {
+            Ended::Asked => {
+                leave(&signals, &mut worker);
+                links_down(&files);
+                return Ok(());
+            }
+            Ended::Died(status) => {
+                let pause = deaths.count(Instant::now());
+                match pause {
+                    None => error!(%status, "the elector has died; it is started again"),
+                    Some(pause) => {
+                        error!(%status, pause_s = pause.as_secs(), "the elector dies again and again; the virtual addresses are given up");
+                        links_down(&files);
+                        if asked_within(&signals, pause)? {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+enum Ended {
+    Asked,
+    Died(ExitStatus),
+}
+
+fn start(node: &str, state: &Path) -> io::Result<Child> {
+    // The program that is running, even if another has been installed in its place.
+    Command::new("/proc/self/exe")
+        .arg0("rempart-ha")
+        .args(["--node", node, "--worker", &std::process::id().to_string(), "--state"])
+        .arg(state)
+        .spawn()
+}
+
+/// Waits until the worker dies or we are asked to end.
+fn watch(signals: &SignalFd, worker: &mut Child) -> anyhow::Result<Ended> {
+    loop {
+        if let Some(status) = worker.try_wait()? {
+            return Ok(Ended::Died(status));
+        }
+        if asked(signals, None)? {
+            return Ok(Ended::Asked);
+        }
+    }
+}
+
+/// The worker hands over and ends, or is ended.
+fn leave(signals: &SignalFd, worker: &mut Child) {
+    info!("handing over");
+    if let Ok(id) = i32::try_from(worker.id()) {
+        let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+    }
+    let end = Instant::now() + LEAVING;
+    loop {
+        match worker.try_wait() {
+            Ok(Some(_)) | Err(_) => return,
+            Ok(None) => {}
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            error!("the elector does not end; it is killed");
+            let _ = worker.kill();
+            let _ = worker.wait();
+            return;
+        }
+        // A second request changes nothing.
+        let _ = asked(signals, Some(left));
+    }
+}
+
+/// Waits for a signal, `timeout` at most; `true` if it asks us to end.
+fn asked(signals: &SignalFd, timeout: Option<Duration>) -> anyhow::Result<bool> {
+    let mut ready = Vec::new();
+    realtime::wait([signals.as_fd()], timeout, &mut ready)?;
+    let mut asked = false;
+    while let Some(signal) = signals.read_signal()? {
+        asked |= i32::try_from(signal.ssi_signo) != Ok(Signal::SIGCHLD as i32);
+    }
+    Ok(asked)
+}
+
+fn asked_within(signals: &SignalFd, pause: Duration) -> anyhow::Result<bool> {
+    let end = Instant::now() + pause;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        if asked(signals, Some(left))? {
+            return Ok(true);
+        }
+    }
+}
+
+/// Takes the virtual addresses from this node, whoever had brought them up.
+fn links_down(files: &Files) {
+    let down = || -> anyhow::Result<()> {
+        let Some(plan) = files.plan()?.and_then(|stored| stored.plan) else { return Ok(()) };
+        let watch = LinkWatch::open()?;
+        let carried = |index: u32| watch.links().find(|link| link.index == index).map(|link| &link.addresses);
+        let links: Vec<_> = plan
+            .routers
+            .iter()
+            .filter_map(|router| watch.named(&router.device))
+            .map(|link| VirtualLink {
+                index: link.index,
+                addresses: carried(link.index).into_iter().flatten().copied().collect(),
+            })
+            .collect();
+        let refused = |act, error| warn!(?act, %error, "a virtual link cannot be taken down");
+        Ok(VirtualLinks::open()?.perform(&Batch::down(&links)?, refused)?)
+    };
+    if let Err(error) = down() {
+        error!(error = format!("{error:#}"), "the virtual links cannot be taken down");
+    }
+}
+
+/// When the worker died.
+#[derive(Default)]
+struct Deaths {
+    times: VecDeque<Instant>,
+    pauses: u32,
+}
+
+impl Deaths {
+    /// Counts a death; gives how long to wait, if it is one too many.
+    fn count(&mut self, now: Instant) -> Option<Duration> {
+        // After a quiet time everything is forgotten.
+        if self.times.back().is_some_and(|last| now.saturating_duration_since(*last) > WINDOW + MAX_PAUSE) {
+            self.pauses = 0;
+        }
+        self.times.push_back(now);
+        while self.times.len() > DEATHS {
+            self.times.pop_front();
+        }
+        let often = self.times.len() == DEATHS
+            && self.times.front().is_some_and(|first| now.saturating_duration_since(*first) < WINDOW);
+        if !often && self.pauses == 0 {
+            return None;
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(8)).min(MAX_PAUSE);
+        self.pauses += 1;
+        Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In: a death a second. Out: four are forgiven; from the fifth on the pauses double up to half a minute.
+    #[test]
+    fn deaths_in_short_order_are_not_forgiven() {
+        let (start, mut deaths) = (Instant::now(), Deaths::default());
+        let mut at = |second| deaths.count(start + Duration::from_secs(second)).map(|pause| pause.as_secs());
+        let pauses: Vec<_> = (0..12).map(&mut at).collect();
+        let some = |seconds: [u64; 8]| seconds.map(Some);
+        assert_eq!(pauses[..4], [None; 4]);
+        assert_eq!(pauses[4..], some([1, 2, 4, 8, 16, 30, 30, 30]));
+        assert_eq!(at(1000), None);
+    }
+
+    /// In: a death every three seconds. Out: never a pause.
+    #[test]
+    fn rare_deaths_are_forgiven() {
+        let (start, mut deaths) = (Instant::now(), Deaths::default());
+        for n in 0..20 {
+            assert_eq!(deaths.count(start + Duration::from_secs(3 * n)), None);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Two journals in two network namespaces, joined by a cable: what happens in one kernel happens in the other.
+
+#[path = "../../../system/tests/common/mod.rs"]
+mod common;
+
+mod stage;
+mod whole;

@@ -1,0 +1,247 @@
+//! Two nodes: a namespace each, a cable between them, a journal in each.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use rempart_journal::ha::journal::{Command, Config, Handle, Journal, Report, Snapshot, Surroundings, Way};
+use rempart_pair::NodeIndex;
+use rempart_pair::journal::Phase;
+use rempart_pair::keys::PairSecret;
+use rempart_system::conntrack::{Layer4, Status, Tcp, TcpState, Tuple};
+use rempart_system::flowsync::{
+    Dump, Expect, Flow, Identity, Progress, ProtocolState, Record, Table, TimeoutRule, Writer, Zone,
+};
+
+use crate::common::{Neighbour, sh};
+
+/// Addresses of the cable.
+pub const CABLE: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 77, 1), Ipv4Addr::new(169, 254, 77, 2)];
+/// How long anything may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Node {
+    pub place: Neighbour,
+    index: usize,
+    journal: Option<Journal>,
+    pub reports: Receiver<Report>,
+    sender: Sender<Report>,
+}
+
+impl Node {
+    fn new(index: usize) -> Self {
+        let (sender, reports) = channel();
+        Self { place: Neighbour::new(), index, journal: None, reports, sender }
+    }
+
+    /// Starts its journal, which forgets nothing that the kernel holds.
+    pub fn start(&mut self, active: bool) {
+        self.journal = None;
+        let way = Way {
+            device: "sync".to_owned(),
+            local: CABLE[self.index].into(),
+            remote: CABLE[1 - self.index].into(),
+        };
+        let sender = self.sender.clone();
+        let config = Config {
+            secret: PairSecret::new([7; 32].into()),
+            index: NodeIndex::new(self.index as u8).unwrap(),
+            surroundings: Surroundings { paths: vec![way], own: CABLE.map(IpAddr::from).to_vec() },
+            report: Box::new(move |report| drop(sender.send(report))),
+        };
+        self.journal = Some(self.place.enter(|| Journal::start(config)).unwrap());
+        self.tell(Command::Role { active });
+    }
+
+    /// Ends its journal, as if it had been killed: nobody is told.
+    pub fn kill(&mut self) {
+        self.journal = None;
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.journal.as_ref().unwrap().handle()
+    }
+
+    pub fn tell(&self, command: Command) {
+        assert!(self.handle().tell(command));
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.handle().snapshot()
+    }
+
+    /// Puts records into its kernel.
+    pub fn create(&self, records: &[Record]) {
+        self.place.enter(|| {
+            let mut writer = Writer::open().unwrap();
+            for record in records {
+                writer.put(record, TimeoutRule::AsTold, Expect::New).unwrap();
+            }
+            writer.flush().unwrap();
+            assert_eq!(writer.take_refusals(), []);
+        });
+    }
+
+    /// Changes records of its kernel.
+    pub fn update(&self, records: &[Record]) {
+        self.place.enter(|| {
+            let mut writer = Writer::open().unwrap();
+            for record in records {
+                writer.put(record, TimeoutRule::AsTold, Expect::Known).unwrap();
+            }
+            writer.flush().unwrap();
+            assert_eq!(writer.take_refusals(), []);
+        });
+    }
+
+    pub fn remove(&self, identities: &[Identity]) {
+        self.place.enter(|| {
+            let mut writer = Writer::open().unwrap();
+            identities.iter().for_each(|identity| writer.remove(identity).unwrap());
+            writer.flush().unwrap();
+        });
+    }
+
+    /// What its kernel holds, without what differs between two kernels by nature; in a fixed order.
+    pub fn holds(&self) -> Vec<Vec<u8>> {
+        let mut all = self.records().iter().map(encoded).collect::<Vec<_>>();
+        all.sort();
+        all
+    }
+
+    pub fn records(&self) -> Vec<Record> {
+        let mut all = self.place.enter(|| [Table::Flows, Table::Expectations].map(dump)).concat();
+        all.retain(|record| match record {
+            Record::Flow(flow) => !flow.addresses().iter().any(|a| CABLE.map(IpAddr::from).contains(a)),
+            Record::Expectation(_) => true,
+        });
+        all
+    }
+
+    pub fn find(&self, wanted: &Identity) -> Option<Record> {
+        self.records().into_iter().find(|record| record.identity() == *wanted)
+    }
+}
+
+/// A record without its timeout.
+pub fn encoded(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    record.encode(&mut bytes);
+    bytes[1..5].fill(0);
+    bytes
+}
+
+fn dump(table: Table) -> Vec<Record> {
+    let mut dump = Dump::start(table).unwrap();
+    let mut all = Vec::new();
+    loop {
+        match dump.step(64, &mut |record| all.push(*record)).unwrap() {
+            Progress::More => {}
+            Progress::Restarted => all.clear(),
+            Progress::Done => return all,
+        }
+    }
+}
+
+/// Two nodes whose journals run, the first one active.
+pub fn pair() -> [Node; 2] {
+    let mut nodes = cabled();
+    nodes[0].start(true);
+    nodes[1].start(false);
+    nodes
+}
+
+/// Two nodes without journals.
+pub fn cabled() -> [Node; 2] {
+    let nodes = [0, 1].map(Node::new);
+    let [one, two] = nodes.each_ref().map(|node| node.place.pid());
+    sh(&format!("ip link add sync netns {one} type veth peer name sync netns {two}"));
+    for (node, address) in nodes.iter().zip(CABLE) {
+        node.place.sh(&format!("ip address add {address}/30 dev sync; ip link set sync up"));
+        // Without a rule that asks for it the kernel tracks nothing; labels have room once a rule sets one.
+        node.place.sh(
+            "printf \"table inet t {\\n chain c {\\n type filter hook output priority 0\\n ct state new oifname none ct label set 1\\n }\\n}\\n\" | nft -f -",
+        );
+    }
+    nodes
+}
+
+/// Waits until `done`; says what was waited for if that never comes.
+pub fn wait(what: &str, done: impl Fn() -> bool) -> Duration {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    begin.elapsed()
+}
+
+/// Waits until both kernels hold the same.
+pub fn wait_equal(nodes: &[Node; 2]) {
+    let begin = Instant::now();
+    loop {
+        let [a, b] = nodes.each_ref().map(Node::holds);
+        if a == b {
+            return;
+        }
+        if begin.elapsed() > PATIENCE {
+            let missing: Vec<_> = nodes[0].records().into_iter().filter(|r| !b.contains(&encoded(r))).collect();
+            let extra: Vec<_> = nodes[1].records().into_iter().filter(|r| !a.contains(&encoded(r))).collect();
+            panic!(
+                "missing {missing:#?}\nextra {extra:#?}\n{:#?}",
+                nodes.each_ref().map(Node::snapshot)
+            );
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub fn wait_live(nodes: &[Node; 2]) {
+    let live = || nodes.iter().all(|node| node.snapshot().status.phase == Phase::Live);
+    wait("both journals live", live);
+}
+
+pub fn v4(last: u8) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, last).into()
+}
+
+pub fn v6(last: u16) -> IpAddr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).into()
+}
+
+pub fn ports(source: u16, destination: u16) -> Layer4 {
+    Layer4::Ports { source, destination }
+}
+
+/// A connection that both ends have spoken on.
+pub fn flow(protocol: u8, source: IpAddr, destination: IpAddr, layer4: Layer4, reply: Layer4) -> Flow {
+    Flow {
+        protocol,
+        original: Tuple { source, destination, layer4 },
+        reply: Tuple { source: destination, destination: source, layer4: reply },
+        zone: Zone::default(),
+        status: Status(Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED),
+        timeout_s: 600,
+        state: ProtocolState::None,
+        mark: 0,
+        labels: [0; 16],
+        helper: None,
+        adjustments: None,
+        synproxy: None,
+        master: None,
+    }
+}
+
+/// The `n`th of many established TCP connections through source NAT.
+pub fn nth(n: u32) -> Flow {
+    let (port, host) = ((n % 50_000) as u16 + 10_000, (n / 50_000) as u8);
+    let client = Ipv4Addr::new(10, 0, 0, host + 1).into();
+    let mut flow = flow(6, client, v4(2), ports(port, 443), ports(443, port));
+    flow.state = established();
+    flow.reply.destination = v4(100 + host);
+    flow
+}
+
+pub fn established() -> ProtocolState {
+    ProtocolState::Tcp(Tcp { state: TcpState::Established, window_scale: [7, 9], flags: [0x03, 0x03] })
+}
