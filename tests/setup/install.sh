@@ -50,8 +50,7 @@ install_packages() {
     if command -v systemctl >/dev/null 2>&1; then
         for package in "$@"; do
             case $package in
-            nginx) systemctl disable nginx.service >/dev/null 2>&1 || : ;;
-            vsftpd) systemctl disable vsftpd.service >/dev/null 2>&1 || : ;;
+            nginx | vsftpd | keepalived | conntrackd) systemctl disable "$package.service" >/dev/null 2>&1 || : ;;
             esac
         done
     fi

@@ -42,9 +42,9 @@ impl Report {
         self.0.push(Figure { name, ours, peer, peer_name, unit, better });
     }
 
-    /// Our figure of this name.
-    pub fn ours(&self, name: &str) -> f64 {
-        self.0.iter().find(|f| f.name == name).map_or(f64::NAN, |f| f.ours)
+    /// Our figure of this name, if it was measured.
+    pub fn ours(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|f| f.name == name).map(|f| f.ours)
     }
 
     /// Prints the table.

@@ -51,6 +51,68 @@ server = ["192.168.20.11", "fd00:20::11"]
     )
 }
 
+/// Two boxes between the standard network's segments, with virtual addresses of both IP versions, and what the streams of the
+/// laboratory need: the LAN reaches the Internet, which reaches one port of one server.
+pub fn pair() -> Document {
+    let mut text = String::from("version = 1\n\n[pair]\nnodes = [\"rte01\", \"rte02\"]\nsync  = \"sync\"\n");
+    let legs = [
+        ("wan", "enp1s0", "203.0.113.", "2001:db8:113::", [2, 3], ["203.0.113.100", "2001:db8:113::100"], 1),
+        ("lan", "enp2s0", "192.168.10.", "fd00:10::", [1, 2], ["192.168.10.254", "fd00:10::fe"], 10),
+        ("dmz", "enp3s0", "192.168.20.", "fd00:20::", [1, 2], ["192.168.20.254", "fd00:20::fe"], 20),
+    ];
+    for (name, device, v4, v6, [one, two], [virtual4, virtual6], vrid) in legs {
+        let own = |n: i32| format!("[\"{v4}{n}/24\", \"{v6}{n}/64\"]");
+        text += &format!(
+            "\n[interface.{name}]\ndevice  = \"{device}\"\nzone    = \"{name}\"\n\
+             address = {{ rte01 = {}, rte02 = {} }}\n\
+             virtual = [{{ address = \"{virtual4}/24\", vrid = {vrid} }}, {{ address = \"{virtual6}/64\", vrid = {vrid} }}]\n",
+            own(one),
+            own(two),
+        );
+        if name == "wan" {
+            text += "gateway = [\"203.0.113.1\", \"2001:db8:113::1\"]\n";
+        }
+    }
+    text += r#"
+[interface.sync]
+device  = "enp4s0"
+address = { rte01 = "169.254.77.1/30", rte02 = "169.254.77.2/30" }
+
+[zone.wan]
+block_private = false
+
+[host]
+server = ["192.168.20.11", "fd00:20::11"]
+
+[[flow]]
+id    = "out"
+from  = "lan"
+to    = "wan"
+allow = ["any"]
+
+[[flow]]
+id    = "echo"
+from  = "lan"
+to    = "firewall"
+allow = ["ping"]
+
+[[flow]]
+id      = "published"
+from    = "wan"
+to      = "dmz:192.168.20.11"
+allow   = ["tcp/7000"]
+publish = true
+
+[[flow]]
+id     = "files"
+from   = "lan"
+to     = "dmz:server"
+allow  = ["ftp"]
+helper = "ftp"
+"#;
+    Document(text)
+}
+
 impl Document {
     /// A document of this text.
     pub fn new(text: &str) -> Self {
@@ -76,6 +138,11 @@ impl Document {
     /// Without its assertions, which in the examples stand at the end.
     pub fn without_checks(&self) -> Self {
         Self(self.0.split("[[check]]").next().unwrap_or_default().to_owned())
+    }
+
+    /// Whether it has addresses that go with the role.
+    pub fn has_virtual_routers(&self) -> bool {
+        self.0.lines().any(|l| l.trim_start().starts_with("virtual"))
     }
 
     /// Its text.

@@ -1,11 +1,14 @@
-//! A stage for the tests: a lab with one node that runs the product, and the words that the tests are written in.
+//! Stages for the tests, which are labs with one node or with a pair that runs the product, and the words that the tests are
+//! written in.
 //!
 //! Owns nothing of the lab or the product: documents, how a verb is called, what is compared before and after.
 
 mod document;
+mod pair;
 mod stage;
 
-pub use document::{Document, datatel, example, small};
+pub use document::{Document, datatel, example, pair, small};
+pub use pair::{PairStage, VIRTUAL_LAN, VIRTUAL_WAN};
 pub use stage::{Snapshot, Stage};
 
 use std::time::Duration;

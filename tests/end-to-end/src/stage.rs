@@ -109,6 +109,11 @@ impl Stage {
     pub fn commit_with(&self, document: &Document, words: &[&str]) -> CommitReport {
         let output = self.try_commit(document, &[words, &["--json"]].concat(), None);
         assert!(output.status.success(), "commit: {}", said(&output));
+        // The addresses of the active node come with the role, which a node alone has a moment after its first commit.
+        if document.has_virtual_routers() {
+            let active = self.node.wait_for_ha("active", SOON, |s| s.role == "active");
+            active.expect("the role");
+        }
         serde_json::from_slice(&output.stdout).expect("a report")
     }
 

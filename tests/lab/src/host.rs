@@ -12,11 +12,17 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{Process, output_within, succeeded};
 use crate::requirements::program;
-use crate::traffic::{FloodRequest, Held, Offer, ProbeRequest, Transport, dhcp, flood, hold, probe};
-use crate::{namespace, servers};
+use crate::traffic::{
+    Crowd, FloodRequest, Held, Offer, Ping, ProbeRequest, Replies, States, Stream, Transport, crowd, dhcp,
+    flood, hold, ping, probe, replies, states, stream,
+};
+use crate::{namespace, requirements, servers};
 
 /// How long [`Host::run`] waits.
 const RUN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// SCHED_FIFO priority of what measures: below that of the product's elector, which is what is being measured.
+const URGENCY: &str = "20";
 
 /// A host of a standing lab. Cheap to clone; worth nothing once the lab is gone.
 #[derive(Clone, Debug)]
@@ -106,11 +112,7 @@ impl Host {
 
     /// Loads an nft script.
     pub fn nft(&self, script: &str) -> Result<()> {
-        let mut nft = self.command("nft");
-        nft.args(["-f", "-"]);
-        let output = crate::process::output_with_input(nft, script, RUN_TIMEOUT)?;
-        succeeded(output, &format!("nft on {}", self.name()))?;
-        Ok(())
+        namespace::nft(&self.0.namespace, script)
     }
 
     /// Starts a command made by [`command`](Self::command) and lets it run; its output goes to a log in the run
@@ -137,7 +139,7 @@ impl Host {
     /// kernel picks, so on a host with several addresses give the one that is asked.
     pub fn echo(&self, transport: Transport, address: SocketAddr) -> Result<Process> {
         let name = format!("echo-{transport}-{}", address.port());
-        let mut server = self.tool()?;
+        let mut server = self.urgent_tool()?;
         server.args(["serve", transport.as_str(), &address.to_string()]);
         let mut server = self.spawn(&name, server)?;
         servers::wait_for_port(self, &mut server, transport, address.port())?;
@@ -160,6 +162,38 @@ impl Host {
         hold::start(self, to, every)
     }
 
+    /// Opens `count` TCP connections to an [`echo`](Self::echo) server and sends a line on each every `every`.
+    pub fn crowd(&self, to: SocketAddr, count: usize, every: Duration) -> Result<Crowd> {
+        crowd::start(self, to, count, every)
+    }
+
+    /// A stream of numbered UDP packets that `server` sends to this host, `rate` a second, in answer to one packet to
+    /// its address `to`. This host says nothing more.
+    pub fn replies(&self, server: &Self, to: SocketAddr, rate: u32) -> Result<Replies> {
+        replies::start(self, server, to, rate)
+    }
+
+    /// A TCP connection from this host to `to`, which is `server`, with a numbered block every millisecond in one direction.
+    pub fn stream(&self, server: &Self, to: SocketAddr, direction: stream::Direction) -> Result<Stream> {
+        stream::start(self, server, to, direction)
+    }
+
+    /// Asks `target` for an echo (ICMP) every `every`.
+    pub fn ping(&self, target: std::net::IpAddr, every: Duration) -> Result<Ping> {
+        ping::start(self, target, every)
+    }
+
+    /// Writes connections into the kernel's table of this host, as if they had been there for a while.
+    pub fn add_states(&self, states: &States) -> Result<()> {
+        states::add(self, states)
+    }
+
+    /// How many connections the kernel of this host tracks.
+    pub fn tracked(&self) -> Result<u64> {
+        let text = self.must(&["cat", "/proc/sys/net/netfilter/nf_conntrack_count"])?;
+        text.trim().parse().with_context(|| format!("the number of connections: {text:?}"))
+    }
+
     /// Asks for an address by DHCP on a device that is up, and returns what is offered without taking it.
     pub fn dhcp_discover(&self, device: &str, timeout: Duration) -> Result<Option<Offer>> {
         dhcp::discover(self, device, timeout)
@@ -168,6 +202,19 @@ impl Host {
     /// The `lab` program inside this host.
     pub(crate) fn tool(&self) -> Result<Command> {
         Ok(self.command(program("lab")?))
+    }
+
+    /// The same before everything that is not of real-time priority, for what measures milliseconds.
+    pub(crate) fn urgent_tool(&self) -> Result<Command> {
+        let tool = program("lab")?;
+        Ok(match requirements::may_be_urgent() {
+            true => {
+                let mut command = self.command("chrt");
+                command.args(["--fifo", URGENCY]).arg(tool);
+                command
+            }
+            false => self.command(tool),
+        })
     }
 
     /// Starts a command whose standard input and output are kept.

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use crate::process::{Process, tail};
 use crate::record::{self, Cable, HostRecord, Record};
 use crate::spec::HostSpec;
-use crate::{Host, Node, Topology, namespace, requirements, servers};
+use crate::{Host, Node, Topology, faults, namespace, requirements, servers};
 
 /// The namespace that the segments are in.
-const SWITCH: &str = "switch";
+pub(crate) const SWITCH: &str = "switch";
 /// Set to keep a lab standing when its test ends, to look at it.
 const KEEP: &str = "REMPART_LAB_KEEP";
 /// Lines of each log that are shown when a test panics.
@@ -37,6 +37,12 @@ const FORWARDING_PARAMETERS: [&str; 4] = [
     "net.ipv6.conf.all.forwarding=1",
     "net.ipv4.conf.all.send_redirects=0",
     "net.ipv4.conf.default.send_redirects=0",
+];
+
+const BRIDGE_PARAMETERS: [&str; 3] = [
+    "net.bridge.bridge-nf-call-iptables=0",
+    "net.bridge.bridge-nf-call-ip6tables=0",
+    "net.bridge.bridge-nf-call-arptables=0",
 ];
 
 /// A standing lab. All of it goes when this is dropped: processes, namespaces, run folder.
@@ -148,25 +154,25 @@ impl Lab {
         &self.hosts
     }
 
-    /// Starts the product on a router: its bus, then `rempartd`. Returns when the daemon is on the bus.
+    /// Starts the product on a router: its bus, `rempartd` and `rempart-ha`. Returns when the control daemon is on the bus; the
+    /// elector has nothing to do before there is a document.
     pub fn start_node(&self, name: &str) -> Result<Node> {
-        self.start(self.node(name))
+        let mut node = self.node(name);
+        node.boot()?;
+        Ok(node)
     }
 
-    /// As [`start_node`](Self::start_node), with another program in the daemon's place.
+    /// As [`start_node`](Self::start_node), with another program in the control daemon's place, and no elector.
     pub fn start_node_with(&self, name: &str, daemon: &Path) -> Result<Node> {
-        self.start(Node::new(self.host(name).clone(), Some(daemon)))
+        let mut node = Node::new(self.host(name).clone(), Some(daemon));
+        node.start_bus()?;
+        node.start_daemon()?;
+        Ok(node)
     }
 
     /// The product on a router as another process started it.
     pub fn node(&self, name: &str) -> Node {
         Node::new(self.host(name).clone(), None)
-    }
-
-    fn start(&self, mut node: Node) -> Result<Node> {
-        node.start_bus()?;
-        node.start_daemon()?;
-        Ok(node)
     }
 
     /// Pulls a cable: the device of the host loses its carrier.
@@ -232,7 +238,12 @@ impl Lab {
         namespace::sysctl(
             &switch,
             &["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"],
-        )
+        )?;
+        // A switch does not look into packets. Where the kernel would, it does so for every namespace.
+        if Path::new("/proc/sys/net/bridge").exists() {
+            namespace::sysctl(&switch, &BRIDGE_PARAMETERS)?;
+        }
+        namespace::nft(&switch, faults::SWITCH_RULES)
     }
 
     fn lay_cables(&self) -> Result<()> {
@@ -241,13 +252,21 @@ impl Lab {
             writeln!(lines, "link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")?;
             writeln!(lines, "link set {bridge} alias {segment} up")?;
         }
+        lines += &self.cabling(&self.record.cables.iter().collect::<Vec<_>>())?;
+        namespace::batch(&self.record.namespace_of(SWITCH), &lines)
+    }
+
+    /// The `ip` commands in the switch that lay cables.
+    pub(crate) fn cabling(&self, cables: &[&Cable]) -> Result<String> {
+        let mut lines = String::new();
         let bridges = bridges(&self.record.cables);
-        for Cable { host, device, segment, port } in &self.record.cables {
+        for Cable { host, device, segment, port } in cables {
             let namespace = self.record.namespace_of(host);
-            writeln!(lines, "link add {port} type veth peer name {device} netns {namespace}")?;
+            let mac = mac_of(port);
+            writeln!(lines, "link add {port} type veth peer name {device} address {mac} netns {namespace}")?;
             writeln!(lines, "link set {port} master {} alias {host}:{device} up", bridges[segment.as_str()])?;
         }
-        namespace::batch(&self.record.namespace_of(SWITCH), &lines)
+        Ok(lines)
     }
 
     fn set_port(&self, host: &str, device: &str, state: &str) -> Result<()> {
@@ -308,6 +327,13 @@ fn cables(specs: &[HostSpec]) -> Vec<Cable> {
             port: format!("port{i}"),
         })
         .collect()
+}
+
+/// The MAC of the device at the other end of a port, locally administered. A machine keeps its own when its power fails.
+fn mac_of(port: &str) -> String {
+    let number: u16 = port.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or_default();
+    let [high, low] = number.to_be_bytes();
+    format!("02:00:00:00:{high:02x}:{low:02x}")
 }
 
 /// The bridge of each segment.

@@ -32,10 +32,12 @@
 
 mod dbus;
 mod document;
+mod faults;
 mod host;
 mod lab;
 mod namespace;
 mod node;
+mod pair;
 mod process;
 mod record;
 mod requirements;
@@ -43,6 +45,7 @@ mod servers;
 mod spec;
 mod topology;
 pub mod traffic;
+mod watch;
 
 pub use host::{Host, HttpReply};
 pub use lab::{Lab, LabBuilder};
@@ -53,6 +56,7 @@ pub use requirements::{missing_programs, obstacle, program};
 pub use spec::{DhcpService, DnsService, HostSpec, LegSpec, Server};
 pub use topology::Topology;
 pub use traffic::Transport;
+pub use watch::{Watch, Watched};
 
 /// Leaves a test early, with a line that says why, where the lab cannot be had: without root.
 ///

@@ -1,6 +1,7 @@
 //! Network namespaces by name, as iproute2 keeps them: a bind mount in `/run/netns`, and in `/etc/netns/NAME`
 //! the files that `ip netns exec` lays over those in `/etc`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -47,6 +48,21 @@ pub(crate) fn command(name: &str, program: impl AsRef<std::ffi::OsStr>) -> Comma
     command
 }
 
+/// Loads an nft script inside a namespace.
+pub(crate) fn nft(name: &str, script: &str) -> Result<()> {
+    let mut nft = command(name, "nft");
+    nft.args(["-f", "-"]);
+    let output = output_with_input(nft, script, IP_TIMEOUT)?;
+    succeeded(output, &format!("nft in {name}")).with_context(|| format!("the script was:\n{script}"))?;
+    Ok(())
+}
+
+/// Removes a namespace, in which nothing runs any more, and makes a new one of its name.
+pub(crate) fn renew(name: &str) -> Result<()> {
+    succeeded(output_within(ip(&["netns", "del", name]), IP_TIMEOUT)?, "ip netns del")?;
+    add(name)
+}
+
 /// Sets kernel parameters inside a namespace: `net.ipv4.ip_forward=1`.
 pub(crate) fn sysctl(name: &str, settings: &[&str]) -> Result<()> {
     // Dots separate and slashes stand for themselves, so that a device name with a dot can be given as sysctl(8) does.
@@ -74,6 +90,59 @@ pub(crate) fn inode(name: &str) -> Result<u64> {
 /// Whether a process runs in the namespace with this inode.
 pub(crate) fn holds(inode: u64, pid: u32) -> bool {
     fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|m| m.ino() == inode)
+}
+
+/// A process that runs in a namespace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Inhabitant {
+    pub pid: i32,
+    /// Its command line.
+    pub arguments: Vec<String>,
+}
+
+impl Inhabitant {
+    /// Whether it runs this program, whatever folder it is in.
+    pub fn runs(&self, program: &str) -> bool {
+        let name = self.arguments.first().and_then(|a| Path::new(a).file_name());
+        name.is_some_and(|n| n == program)
+    }
+}
+
+/// What runs in a namespace.
+pub(crate) fn inhabitants(name: &str) -> Result<Vec<Inhabitant>> {
+    let pids = processes(&[inode(name)?]).into_iter();
+    Ok(pids
+        .filter_map(|pid| {
+            // proc_pid_cmdline(5): each argument ends with a zero byte; of a process that has ended there is nothing.
+            let text = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok().filter(|t| !t.is_empty())?;
+            let arguments = text.trim_end_matches('\0').split('\0').map(ToOwned::to_owned).collect();
+            Some(Inhabitant { pid, arguments })
+        })
+        .collect())
+}
+
+/// Sends a signal to everything that runs in a namespace but ourselves, and to what that starts meanwhile. Returns how
+/// many got it.
+pub(crate) fn signal(name: &str, signal: Signal) -> Result<usize> {
+    /// A process that is stopped or killed starts no other: the second look finds what the first one missed.
+    const LOOKS: usize = 8;
+    let inode = inode(name)?;
+    let own = std::process::id() as i32;
+    let mut reached = BTreeSet::new();
+    for _ in 0..LOOKS {
+        let news: Vec<i32> = processes(&[inode])
+            .into_iter()
+            .filter(|pid| *pid != own && !reached.contains(pid))
+            .collect();
+        if news.is_empty() {
+            break;
+        }
+        for pid in news {
+            let _ = kill(Pid::from_raw(pid), signal);
+            reached.insert(pid);
+        }
+    }
+    Ok(reached.len())
 }
 
 /// The namespaces whose names begin so.

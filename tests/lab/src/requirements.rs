@@ -1,9 +1,16 @@
 //! What the lab needs of the machine, and where it finds the programs it runs.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Result, bail};
+
+use crate::process::output_within;
+
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The system programs that a lab runs. Which package each comes from is `tests/setup/packages`' business.
 const PROGRAMS: [&str; 9] =
@@ -39,6 +46,16 @@ pub fn program(name: &str) -> Result<PathBuf> {
         Some(path) => Ok(path),
         None => bail!("the program {name} is not built: run `make build` (or set REMPART_BIN_DIR)"),
     }
+}
+
+/// Whether processes of ours may have real-time priority (CAP_SYS_NICE; a container may withhold it).
+pub(crate) fn may_be_urgent() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let mut chrt = Command::new("chrt");
+        chrt.env("PATH", search_path()).args(["--fifo", "1", "true"]);
+        output_within(chrt, ASK_TIMEOUT).is_ok_and(|o| o.status.success())
+    })
 }
 
 /// Fails with everything that is missing at once.

@@ -130,7 +130,7 @@ fn the_command_keeps_a_lab() {
 #[test]
 fn the_command_cleans_up() {
     skip_unless_root!();
-    let stage = Stage::new("ends", "[ $# -gt 0 ] || exec sleep ${CONSOLE_SECS:-1000}");
+    let stage = Stage::new("ends", "[ $# -gt 0 ] || exec sleep ${CONSOLE_SECS:-999}");
     let mut up = stage.command(&["up"]);
     up.env("CONSOLE_SECS", "0");
     let ended = output_within(up, LONG).unwrap();

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -84,10 +84,10 @@ impl FloodReport {
 }
 
 /// What the sender says at its end.
-#[derive(Debug, Serialize, Deserialize)]
-struct Sent {
-    sent: u64,
-    refused: u64,
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Sent {
+    pub sent: u64,
+    pub refused: u64,
 }
 
 impl Flood {
@@ -114,10 +114,11 @@ pub struct FloodRequest<'a> {
     rate: u32,
     port: u16,
     count: u64,
+    urgent: bool,
 }
 
 pub(crate) fn request<'a>(from: &'a Host, receiver: &'a Host, to: SocketAddr, rate: u32) -> FloodRequest<'a> {
-    FloodRequest { from, receiver, to, rate, port: to.port(), count: MAX_PACKETS }
+    FloodRequest { from, receiver, to, rate, port: to.port(), count: MAX_PACKETS, urgent: false }
 }
 
 impl FloodRequest<'_> {
@@ -133,12 +134,19 @@ impl FloodRequest<'_> {
         self
     }
 
+    /// At real-time priority, so that a busy machine does not show as a pause: for a low rate.
+    pub fn urgent(mut self) -> Self {
+        self.urgent = true;
+        self
+    }
+
     /// Starts the receiver, then the sender.
     pub fn start(self) -> Result<Flood> {
-        let mut sink = self.receiver.tool()?;
+        let tool = |host: &Host| if self.urgent { host.urgent_tool() } else { host.tool() };
+        let mut sink = tool(self.receiver)?;
         sink.args(["sink", &format!("[::]:{}", self.port)]);
         let receiver = Gauge::start(self.receiver.spawn_piped("sink", sink)?).context("the receiver")?;
-        let mut flood = self.from.tool()?;
+        let mut flood = tool(self.from)?;
         flood.args(["flood", &self.to.to_string(), "--rate", &self.rate.to_string()]);
         flood.args(["--count", &self.count.to_string()]);
         let sender = Gauge::start(self.from.spawn_piped("flood", flood)?).context("the sender")?;
@@ -146,7 +154,7 @@ impl FloodRequest<'_> {
     }
 }
 
-fn settle(sent: Sent, receiver: Gauge) -> Result<FloodReport> {
+pub(super) fn settle(sent: Sent, receiver: Gauge) -> Result<FloodReport> {
     thread::sleep(SETTLE);
     let mut report: FloodReport = receiver.stop().context("the receiver")?;
     report.account_for(sent);
@@ -159,11 +167,24 @@ pub fn send(to: SocketAddr, rate: u32, count: u64, size: usize) -> Result<()> {
     // Not connected: a connected socket would report ICMP errors in place of sending.
     let any: SocketAddr = if to.is_ipv6() { "[::]:0".parse()? } else { "0.0.0.0:0".parse()? };
     let socket = UdpSocket::bind(any)?;
+    println!("ready");
+    let done = send_from(&socket, to, rate, count, size, &stop);
+    println!("{}", serde_json::to_string(&done)?);
+    Ok(())
+}
+
+pub(super) fn send_from(
+    socket: &UdpSocket,
+    to: SocketAddr,
+    rate: u32,
+    count: u64,
+    size: usize,
+    stop: &AtomicBool,
+) -> Sent {
     let mut packet = vec![0; size.max(HEADER_LEN)];
     packet[..4].copy_from_slice(MAGIC);
-    println!("ready");
     let start = Instant::now();
-    let mut done = Sent { sent: 0, refused: 0 };
+    let mut done = Sent::default();
     while done.sent < count.min(MAX_PACKETS) && !stop.load(Ordering::Relaxed) {
         // The time of each packet follows from the start, so that a late one does not delay the rest.
         let due = start + Duration::from_nanos(done.sent * 1_000_000_000 / u64::from(rate.max(1)));
@@ -174,19 +195,26 @@ pub fn send(to: SocketAddr, rate: u32, count: u64, size: usize) -> Result<()> {
         }
         done.sent += 1;
     }
-    println!("{}", serde_json::to_string(&done)?);
-    Ok(())
+    done
 }
 
 /// Receives until the standard input ends, then writes a report. It knows nothing of packets after the last
 /// that arrived: the caller adds these.
 pub fn receive(address: SocketAddr) -> Result<()> {
     let stop = stop_flag();
-    let socket = UdpSocket::bind(address)?;
+    let socket = roomy(UdpSocket::bind(address)?)?;
+    println!("ready");
+    receive_on(&socket, Tally::default(), &stop)
+}
+
+/// With a large receive buffer, and looking up from time to time.
+pub(super) fn roomy(socket: UdpSocket) -> Result<UdpSocket> {
     setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).context("the receive buffer")?;
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
-    println!("ready");
-    let mut tally = Tally::default();
+    Ok(socket)
+}
+
+pub(super) fn receive_on(socket: &UdpSocket, mut tally: Tally, stop: &AtomicBool) -> Result<()> {
     let mut packet = [0; 65_536];
     loop {
         match socket.recv_from(&mut packet) {
@@ -197,14 +225,14 @@ pub fn receive(address: SocketAddr) -> Result<()> {
         }
     }
     let mut report = tally.report();
-    report.overrun = overrun(address.port());
+    report.overrun = overrun(socket.local_addr()?.port());
     println!("{}", serde_json::to_string(&report)?);
     Ok(())
 }
 
 /// What has arrived so far.
 #[derive(Default)]
-struct Tally {
+pub(super) struct Tally {
     /// A bit for each number.
     seen: Vec<u64>,
     highest: Option<u64>,
@@ -217,7 +245,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn take(&mut self, packet: &[u8], peer: SocketAddr, now: Instant) {
+    pub fn take(&mut self, packet: &[u8], peer: SocketAddr, now: Instant) {
         let Some(number) = number_of(packet) else { return };
         if let Some(last) = self.last.replace(now) {
             self.longest_pause = self.longest_pause.max(now - last);

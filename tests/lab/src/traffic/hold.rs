@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::Host;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last answers may take after the last line was sent.
-const SETTLE: Duration = Duration::from_secs(3);
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// A connection that is being held.
 #[derive(Debug)]
@@ -56,9 +56,19 @@ pub(crate) fn start(host: &Host, to: SocketAddr, every: Duration) -> Result<Held
 /// Holds a connection from here until the standard input ends or the connection breaks.
 pub fn send(to: SocketAddr, every: Duration) -> Result<()> {
     let stop = stop_flag();
+    let stream = connect(to)?;
+    println!("ready");
+    println!("{}", serde_json::to_string(&hold(&stream, every, &stop)?)?);
+    Ok(())
+}
+
+pub(super) fn connect(to: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&to, CONNECT_TIMEOUT)?;
     stream.set_nodelay(true)?;
-    println!("ready");
+    Ok(stream)
+}
+
+pub(super) fn hold(stream: &TcpStream, every: Duration, stop: &AtomicBool) -> Result<HeldReport> {
     let answers = answers_of(stream.try_clone()?);
     let mut report = HeldReport { sent: 0, echoed: 0, longest_pause_ms: 0, broken: None };
     let mut last_answer = Instant::now();
@@ -73,7 +83,8 @@ pub fn send(to: SocketAddr, every: Duration) -> Result<()> {
             break;
         }
         if stopped_at.is_none() && Instant::now() >= next_line {
-            match writeln!(&mut &stream, "{}", report.sent) {
+            // In one piece, so that it is one packet.
+            match (&mut &*stream).write_all(format!("{}\n", report.sent).as_bytes()) {
                 Ok(()) => report.sent += 1,
                 Err(error) => report.broken = Some(error.to_string()),
             }
@@ -95,8 +106,7 @@ pub fn send(to: SocketAddr, every: Duration) -> Result<()> {
     if report.echoed < report.sent {
         report.longest_pause_ms = report.longest_pause_ms.max(millis(last_answer));
     }
-    println!("{}", serde_json::to_string(&report)?);
-    Ok(())
+    Ok(report)
 }
 
 fn answers_of(stream: TcpStream) -> mpsc::Receiver<Result<String, String>> {

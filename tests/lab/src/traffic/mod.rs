@@ -1,14 +1,21 @@
-//! Traffic with figures: echo servers, probes, floods of numbered packets, held connections, DHCP questions.
+//! Traffic with figures: echo servers, probes, floods of numbered packets and of answers, held connections and
+//! crowds of them, streams, pings, DHCP questions; and connections written into a router's table.
 //!
 //! Each module has two halves. One runs inside a host, as a hidden subcommand of the program `lab`, and speaks
 //! JSON on its standard output; its functions are named `serve`, `send`, `receive`. The other starts it from
 //! [`Host`](crate::Host) and reads the figures.
 
+pub mod crowd;
 pub mod dhcp;
 pub mod echo;
 pub mod flood;
 pub mod hold;
+pub mod outage;
+pub mod ping;
 pub mod probe;
+pub mod replies;
+pub mod states;
+pub mod stream;
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -24,10 +31,16 @@ use serde::de::DeserializeOwned;
 
 use crate::process::Process;
 
+pub use crowd::{Crowd, CrowdReport};
 pub use dhcp::Offer;
 pub use flood::{Flood, FloodReport, FloodRequest, Gap};
 pub use hold::{Held, HeldReport};
+pub use outage::{Outage, Streams};
+pub use ping::{Ping, PingReport};
 pub use probe::{ProbeRequest, Reach};
+pub use replies::Replies;
+pub use states::States;
+pub use stream::{Direction, Stream, StreamReport};
 
 /// TCP or UDP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,7 +13,8 @@ pub fn plain_lab() -> Lab {
     lab
 }
 
-fn route_plainly(router: &Host) {
+/// Makes a bare router one that forwards between the standard networks.
+pub fn route_plainly(router: &Host) {
     router.sysctl(&["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]).expect("forwarding");
     let addresses = [
         ("enp1s0", "203.0.113.10/24", "2001:db8:113::10/64"),

@@ -28,6 +28,7 @@ impl Stage {
         );
         for (program, script) in [
             ("rempartd", daemon.as_str()),
+            ("rempart-ha", "exec sleep 1000"),
             ("rempart", console),
             ("failing", "echo no licence to route >&2; exit 3"),
         ] {
@@ -69,7 +70,8 @@ impl Stage {
         let router = record.namespace_of("rte01");
         let output = Command::new("ip").args(["netns", "pids", &router]).output().unwrap();
         text(&output.stdout).lines().any(|pid| {
-            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "sleep")
+            // The other stand-ins sleep, too, for 1000 seconds.
+            fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == "sleep\0999\0")
         })
     }
 }
