@@ -11,6 +11,8 @@ NAME     ?= lab
 DOCUMENT ?= examples/datatel.toml
 HOST     ?=
 CMD      ?=
+SEGMENT  ?=
+PROGRAM  ?= rempart-ha
 # debug or release.
 PROFILE  ?= debug
 # Threads that run tests: each lab is a dozen namespaces and half a dozen servers.
@@ -23,11 +25,12 @@ TARGET        := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down test test-full bench fuzz deny clean
+.PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down \
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download test test-full bench fuzz deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
-	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':[^#]*## ' '/^[a-z -]+:.*## / { printf "  %-28s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## install what is missing to build and test (as root; says what it installs)
 	@tests/setup/install.sh
@@ -44,7 +47,7 @@ define NEEDS_ROOT
 	  exit 1; fi
 endef
 
-lab: ## the network of the example on this machine, and the console; all of it goes when the console ends
+lab: ## the network of the example on this machine with both routers, and the console; all of it goes when the console ends
 	$(NEEDS_ROOT)
 	@$(MAKE) --no-print-directory setup
 	@$(MAKE) --no-print-directory build
@@ -65,9 +68,37 @@ lab-exec: ## a command in a host: make lab-exec HOST=cli-lan CMD="curl http://19
 	@test -x '$(LAB)' || { echo 'the lab is not built: make lab-up' >&2; exit 1; }
 	@'$(LAB)' exec --name '$(NAME)' '$(HOST)' sh -c "$$LAB_COMMAND"
 
-lab-console: ## the console in a standing lab
+lab-console: ## the console of the active router in a standing lab, or of the one that HOST names
 	$(NEEDS_ROOT)
-	@$(LAB) console --name '$(NAME)'
+	@$(LAB) console --name '$(NAME)' $(if $(HOST),--node '$(HOST)')
+
+lab-ssh: ## a shell by SSH through the firewall, from srv-voip to srv-ebrigade
+	$(NEEDS_ROOT)
+	@$(LAB) ssh --name '$(NAME)'
+
+lab-download: ## a download from the Internet to cli-lan through the firewall, until interrupted
+	$(NEEDS_ROOT)
+	@$(LAB) download --name '$(NAME)'
+
+lab-cut lab-mend: ## pull a cable, put it back in: make lab-cut HOST=rte01 SEGMENT=lan
+	$(NEEDS_ROOT)
+	@if [ -z '$(HOST)' ] || [ -z '$(SEGMENT)' ]; then echo 'usage: make $@ HOST=rte01 SEGMENT=lan' >&2; exit 2; fi
+	@$(LAB) $(@:lab-%=%) --name '$(NAME)' '$(HOST)' '$(SEGMENT)'
+
+lab-kill: ## kill a program: make lab-kill HOST=rte01 PROGRAM=rempartd
+	$(NEEDS_ROOT)
+	@if [ -z '$(HOST)' ]; then echo 'usage: make $@ HOST=rte01 PROGRAM=rempartd' >&2; exit 2; fi
+	@$(LAB) kill --name '$(NAME)' '$(HOST)' '$(PROGRAM)'
+
+lab-power-off lab-power-on: ## the power of a router fails, returns: make lab-power-off HOST=rte01
+	$(NEEDS_ROOT)
+	@if [ -z '$(HOST)' ]; then echo 'usage: make $@ HOST=rte01' >&2; exit 2; fi
+	@$(LAB) $(@:lab-%=%) --name '$(NAME)' '$(HOST)'
+
+lab-freeze lab-thaw: ## a host stands still, goes on: make lab-freeze HOST=rte01
+	$(NEEDS_ROOT)
+	@if [ -z '$(HOST)' ]; then echo 'usage: make $@ HOST=rte01' >&2; exit 2; fi
+	@$(LAB) $(@:lab-%=%) --name '$(NAME)' '$(HOST)'
 
 lab-status: ## the standing labs and their hosts
 	@test -x '$(LAB)' || { echo 'the lab is not built: make lab-up' >&2; exit 1; }

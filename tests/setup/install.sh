@@ -51,6 +51,7 @@ install_packages() {
         for package in "$@"; do
             case $package in
             nginx | vsftpd | keepalived | conntrackd) systemctl disable "$package.service" >/dev/null 2>&1 || : ;;
+            openssh-server) systemctl disable ssh.service >/dev/null 2>&1 || : ;;
             esac
         done
     fi

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use rempart_bus::Error;
-use rempart_bus::documents::{CommitReport, CommitRequest, Fault, Revision};
+use rempart_bus::documents::Fault;
 use rempart_config::Model;
-use rempart_config::model::{NodeIndex, TCP};
+use rempart_config::model::NodeIndex;
 use rempart_config::space::AddressSet;
-use rempart_plan::eval::{Evaluator, Packet, Verdict};
+use rempart_pair::agreement::Position;
 use rempart_plan::net::Missing;
 use rempart_plan::{Facts, Ids, Plan, Role, facts};
 use rempart_system::links::{Monitor, monitor};
@@ -20,9 +20,11 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
+use crate::commit::Accord;
 use crate::engine::{Applied, Engine, Journalling, Subject};
 use crate::gather::{Gatherer, News};
-use crate::log::{Directory, Log, timestamp};
+use crate::log::{Directory, Log};
+use crate::numbers;
 use crate::report::Rates;
 use crate::service::Command;
 use crate::store::{self, Pending, Remembered, Store, StoreError};
@@ -32,17 +34,12 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long changes are gathered before the kernel is looked at again.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How soon an apply that failed by itself is tried again.
-const RETRY: Duration = Duration::from_secs(10);
+pub(crate) const RETRY: Duration = Duration::from_secs(10);
 /// How often killed connections are looked at. TCP sends again at longer and longer intervals, at most two minutes
 /// (RFC 6298 §2.5 asks for a limit of at least one).
 const BURY_EVERY: Duration = Duration::from_secs(150);
-/// Longest confirm countdown, in seconds: a day.
-const MAX_CONFIRM_S: u32 = 86_400;
 /// What complaints about files of the state begin with: they stay until the daemon is started again.
 const STATE: &str = "state ";
-/// Longest comment and author that a revision keeps, in characters.
-const MAX_WORDS: usize = 1_000;
-
 /// What is in force.
 #[derive(Debug)]
 pub struct Running {
@@ -59,12 +56,15 @@ pub struct Running {
 }
 
 /// A document that may be committed.
-struct Ready {
-    model: Model,
-    node: NodeIndex,
-    plan: Plan,
-    facts: Facts,
-    ids: Ids,
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub model: Model,
+    pub node: NodeIndex,
+    pub plan: Plan,
+    pub facts: Facts,
+    pub ids: Ids,
+    /// The facts of when it was planned.
+    generation: u64,
 }
 
 /// The control loop and all it owns.
@@ -82,11 +82,15 @@ pub struct Control {
     pub(crate) missing: Vec<Missing>,
     /// What is amiss, by what it is about.
     pub(crate) complaints: BTreeMap<String, Fault>,
+    /// The agreement with the other node.
+    pub(crate) accord: Accord,
+    /// Counts the changes of the facts.
+    generation: u64,
     gatherer: Gatherer,
     news: mpsc::Receiver<News>,
     monitor: Monitor,
     /// When the kernel is to be looked at again, if it is.
-    due: Option<Instant>,
+    pub(crate) due: Option<Instant>,
     /// When killed connections were last looked at.
     buried: Instant,
 }
@@ -116,6 +120,8 @@ impl Control {
             rates: Rates::default(),
             missing: Vec::new(),
             complaints: BTreeMap::new(),
+            accord: Accord::new(Position::default(), None),
+            generation: 0,
             gatherer,
             news,
             monitor: monitor()?,
@@ -128,6 +134,13 @@ impl Control {
         }
         control.engine.recover(&control.store).await?;
         control.resume().await?;
+        control.begin_lineage();
+        let pending = match &control.pending {
+            Some(pending) => Some((control.store.id(pending.revision)?, pending.clone())),
+            None => None,
+        };
+        control.accord = Accord::new(control.store.position()?, pending.as_ref());
+        control.replan();
         Ok(control)
     }
 
@@ -155,29 +168,37 @@ impl Control {
         Ok(())
     }
 
+    /// A revision of a product that knew no lineage gets one, so that another node can be given it.
+    fn begin_lineage(&self) {
+        let current = self.store.current().ok().flatten().filter(|c| !self.store.has_lineage(*c));
+        let (Some(current), Some(running)) = (current, &self.running) else { return };
+        if current == running.revision
+            && let Err(error) = self.store.begin_lineage(current, numbers::of(&running.model, &self.ids))
+        {
+            warn!(revision = current, %error, "the revision cannot be given a lineage");
+        }
+    }
+
     /// Brings a kept revision into force, without making it the committed one.
-    async fn enforce(&mut self, revision: u32) -> Result<Applied, Error> {
+    pub(crate) async fn enforce(&mut self, revision: u32) -> Result<Applied, Error> {
         let document = self.store.document(revision).map_err(failed)?;
         let reading = rempart_config::read(&document);
         let model = reading.model.ok_or_else(|| {
             Error::Failed(format!("the document of revision {revision} cannot be read by this version"))
         })?;
-        let ready = self.prepare(model).await?;
+        let ids = numbers::adopt(&self.ids, &self.store.lineage(revision).map_err(failed)?.numbers);
+        let ready = self.prepare(model, ids).await?;
         self.put_in_force(revision, document, ready, Journalling::IfPossible).await
     }
 
     /// Turns until the callers are gone.
-    pub async fn run(mut self, mut calls: mpsc::Receiver<Command>) {
+    pub async fn run(mut self, mut calls: mpsc::Receiver<Command>, bus: zbus::Connection) {
+        self.accord.connect(bus);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
-            let due = self.due;
-            let wake = async move {
-                match due {
-                    Some(at) => sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            self.agree().await;
+            let (wake, agree) = (until(self.due), until(self.accord.wake()));
             tokio::select! {
                 call = calls.recv() => match call {
                     Some(call) => self.answer(call).await,
@@ -186,7 +207,9 @@ impl Control {
                 Some(news) = self.news.recv() => self.absorb(news),
                 Some(_) = self.monitor.next() => self.soon(),
                 _ = tick.tick() => self.second().await,
+                Some(news) = self.accord.news.recv() => self.hear(news),
                 () = wake => self.refresh().await,
+                () = agree => {}
             }
         }
     }
@@ -197,12 +220,7 @@ impl Control {
             self.buried = Instant::now();
             self.engine.bury().await;
         }
-        if self.pending.as_ref().is_some_and(|p| p.deadline_unix_s <= store::unix_now()) {
-            info!("nobody confirmed: going back");
-            if let Err(error) = self.go_back().await {
-                warn!(%error, "cannot go back");
-            }
-        }
+        self.retreat().await;
         if self.running.is_some() && self.engine.notices_loss().await {
             warn!("somebody has removed the table of the policy: putting it back");
             self.due = Some(Instant::now());
@@ -222,6 +240,7 @@ impl Control {
 
     /// Takes in a fact.
     fn absorb(&mut self, news: News) {
+        self.generation += 1;
         match news {
             News::Lease(interface, lease) => {
                 info!(%interface, bound = lease.is_some(), "DHCP");
@@ -325,7 +344,7 @@ impl Control {
     }
 
     /// Plans a model for this node with the facts of now.
-    async fn prepare(&self, model: Model) -> Result<Ready, Error> {
+    pub(crate) async fn prepare(&self, model: Model, ids: Ids) -> Result<Ready, Error> {
         let known = || model.nodes.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
         let node = model.node(&self.node).ok_or_else(|| {
             Error::Failed(format!("this node is {}, the document is for {}", self.node, known()))
@@ -339,20 +358,28 @@ impl Control {
                 facts.blocklists.insert(name.clone(), list.addresses);
             }
         }
-        let ids = self.ids.clone().assign(&model);
+        let ids = ids.assign(&model);
         let plan = Plan::of(&model, node, Role::Active, &facts, &ids).map_err(failed)?;
-        Ok(Ready { model, node, plan, facts, ids })
+        Ok(Ready { model, node, plan, facts, ids, generation: self.generation })
+    }
+
+    /// The same with the facts of now, where they have changed while the other node was waited for.
+    pub(crate) async fn fresh(&self, ready: Ready) -> Result<Ready, Error> {
+        if ready.generation == self.generation {
+            return Ok(ready);
+        }
+        self.prepare(ready.model, ready.ids).await
     }
 
     /// Brings a prepared document into force as `revision`.
-    async fn put_in_force(
+    pub(crate) async fn put_in_force(
         &mut self,
         revision: u32,
         document: String,
         ready: Ready,
         journalling: Journalling,
     ) -> Result<Applied, Error> {
-        let Ready { model, node, plan, facts, ids } = ready;
+        let Ready { model, node, plan, facts, ids, generation: _ } = ready;
         // On disk before any packet carries them: a number is never given twice. A full disk must not keep an
         // older revision, whose flows all have theirs, from coming back.
         if ids != self.ids {
@@ -376,224 +403,12 @@ impl Control {
     }
 
     /// Gives the log the names of now.
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.replan();
         if let Some(running) = &self.running {
             let flows = running.model.flows.iter().map(|f| (self.ids.of(&f.key), f.label.clone()));
             self.log.set_directory(Directory::new(&running.plan.world, flows.collect()));
         }
-    }
-
-    /// Commits a document.
-    pub(crate) async fn commit(
-        &mut self,
-        request: CommitRequest,
-        rollback_of: Option<u32>,
-    ) -> Result<CommitReport, Error> {
-        let started = Instant::now();
-        if let Some(pending) = &self.pending {
-            let message = format!(
-                "revision {} by {} waits for confirmation: `rempart confirm` keeps it, `rempart revert` takes it back",
-                pending.revision, pending.author
-            );
-            return Err(Error::Busy(message));
-        }
-        if request.confirm_s.is_some_and(|s| s == 0 || s > MAX_CONFIRM_S) {
-            return Err(Error::Failed(format!("the countdown must be 1 to {MAX_CONFIRM_S} seconds")));
-        }
-        if request.confirm_s.is_some() && self.store.current().map_err(failed)?.is_none() {
-            let message =
-                "this is the first revision, so there is nothing to go back to: commit it without --confirm";
-            return Err(Error::Failed(message.into()));
-        }
-        let document = match &request.document {
-            Some(document) => document.clone(),
-            None => self.candidate().map_err(failed)?,
-        };
-        let (report, model) = self.examine(&document);
-        if request.shown.as_ref().is_some_and(|shown| *shown != report.digest) {
-            let message =
-                "the candidate has changed since it was shown: look at it again. Nothing was changed";
-            return Err(Error::Busy(message.into()));
-        }
-        let Some(model) = model else { return Err(Error::Invalid(json(&report)?)) };
-        if !report.valid {
-            return Err(Error::Assertion(json(&report)?));
-        }
-        let ready = self.prepare(model).await?;
-        if let (Some(session), false) = (&request.session, request.force)
-            && self.is_ours(&ready, session).await
-        {
-            self.check_lock_out(&ready, session)?;
-        }
-
-        let about = Revision {
-            time: timestamp(std::time::SystemTime::now()),
-            author: request.author.chars().take(MAX_WORDS).collect(),
-            comment: request.comment.chars().take(MAX_WORDS).collect(),
-            rollback_of,
-            ..Revision::default()
-        };
-        let revision = self.store.add(&document, &about).map_err(failed)?;
-        let pending = request.confirm_s.map(|seconds| Pending {
-            revision,
-            deadline_unix_s: store::unix_now() + u64::from(seconds),
-            boot_id: store::boot_id(),
-            author: about.author.clone(),
-        });
-        // The trial is noted before the kernel changes: a crash in between ends it by its deadline.
-        if let Err(error) = self.store.set_pending(pending.as_ref()) {
-            let _ = self.store.discard(revision);
-            return Err(failed(error));
-        }
-        let applied = match self.put_in_force(revision, document, ready, Journalling::Required).await {
-            Ok(applied) => applied,
-            Err(error) => {
-                let forgotten = self.store.set_pending(None).and_then(|()| self.store.discard(revision));
-                if let Err(error) = forgotten {
-                    warn!(revision, %error, "a revision that was not committed cannot be removed");
-                }
-                return Err(error);
-            }
-        };
-        self.pending = pending;
-        if self.pending.is_none()
-            && let Err(error) = self.keep(revision)
-        {
-            return Err(self.back_out(revision, error).await);
-        }
-        info!(revision, author = about.author, comment = about.comment, cut = applied.cut, "committed");
-        Ok(CommitReport {
-            revision,
-            steps: applied.steps,
-            connections_cut: applied.cut,
-            duration_ms: started.elapsed().as_millis() as u64,
-            warnings: report.diagnostics,
-            confirm_s: request.confirm_s,
-        })
-    }
-
-    /// Takes back a policy that is in force but cannot be noted as the committed one.
-    async fn back_out(&mut self, revision: u32, error: Error) -> Error {
-        let back = match self.store.current() {
-            Ok(Some(current)) => self.enforce(current).await.map(drop),
-            // The first revision: there is nothing to go back to, and a policy is better than none.
-            Ok(None) => Ok(()),
-            Err(error) => Err(failed(error)),
-        };
-        if let Err(back) = back {
-            warn!(revision, error = %back, "cannot go back");
-            self.complain(
-                "apply",
-                "apply-failed",
-                format!("revision {revision} is not committed, and in force: {back}"),
-            );
-            self.due = Some(Instant::now() + RETRY);
-        }
-        if let Err(error) = self.store.discard(revision) {
-            warn!(revision, %error, "a revision that was not committed cannot be removed");
-        }
-        error
-    }
-
-    /// Makes the revision in force the committed one.
-    fn keep(&mut self, revision: u32) -> Result<(), Error> {
-        self.store.set_current(revision).map_err(failed)?;
-        self.pending = None;
-        // It is committed. What is left is tidying, which the next commit can do as well.
-        if let Err(error) = self.tidy() {
-            warn!(revision, %error, "committed, but the state folder cannot be tidied");
-        }
-        Ok(())
-    }
-
-    fn tidy(&self) -> Result<(), StoreError> {
-        self.store.set_pending(None)?;
-        // A candidate that is in force now is no candidate any more; another one is somebody's work.
-        let candidate = self.store.candidate()?;
-        if self.running.as_ref().is_some_and(|r| candidate.as_ref() == Some(&r.document)) {
-            self.store.set_candidate(None)?;
-        }
-        self.store.prune()
-    }
-
-    /// Whether a session is to this node: whoever uses a lab over SSH has one to the machine that the lab is on.
-    async fn is_ours(&self, ready: &Ready, session: &rempart_bus::documents::Session) -> bool {
-        match self.engine.links().observe(&ready.plan.network).await {
-            Ok(observed) => observed.addresses.iter().any(|(_, net)| net.addr() == session.server),
-            Err(_) => true,
-        }
-    }
-
-    /// Refuses a document under which the session that commits it could not be opened again.
-    fn check_lock_out(&self, ready: &Ready, session: &rempart_bus::documents::Session) -> Result<(), Error> {
-        let evaluator = Evaluator::new(&ready.model, &ready.plan.world, &ready.facts);
-        let refuse = |why: String| {
-            Err(Error::LockOut(format!(
-                "this would cut your own session from {} to {} port {}: {why}. Nothing was changed; \
-                 --force commits it all the same",
-                session.client, session.server, session.server_port
-            )))
-        };
-        let arrival = match evaluator.arrival(None, session.client) {
-            Ok(arrival) => arrival,
-            Err(error) => return refuse(error.to_string()),
-        };
-        let packet = Packet {
-            arrival,
-            source: session.client,
-            destination: session.server,
-            protocol: TCP,
-            source_port: session.client_port,
-            port: session.server_port,
-        };
-        let outcome = evaluator.judge(&packet);
-        let reaches = outcome.hop == Some(rempart_plan::world::Hop::Local);
-        if outcome.verdict == Verdict::Allow && reaches {
-            return Ok(());
-        }
-        match evaluator.explain(&packet) {
-            Ok(explanation) if reaches => refuse(explanation.summary),
-            _ => refuse(format!("{} would not be an address of the firewall any more", session.server)),
-        }
-    }
-
-    /// Keeps the commit on trial.
-    pub(crate) fn confirm(&mut self) -> Result<u32, Error> {
-        let Some(pending) = &self.pending else { return Err(nothing_pending()) };
-        let revision = pending.revision;
-        self.keep(revision)?;
-        info!(revision, "confirmed");
-        Ok(revision)
-    }
-
-    /// Takes the commit on trial back.
-    pub(crate) async fn revert(&mut self) -> Result<u32, Error> {
-        if self.pending.is_none() {
-            return Err(nothing_pending());
-        }
-        self.go_back().await
-    }
-
-    async fn go_back(&mut self) -> Result<u32, Error> {
-        let trial = self.running.as_ref().map(|r| r.document.clone());
-        let current = self.store.current().map_err(failed)?.ok_or_else(nothing_pending)?;
-        self.enforce(current).await?;
-        self.pending = None;
-        info!(revision = current, "went back");
-        if let Err(error) = self.forget_trial(trial.as_deref()) {
-            // The note has a deadline: after a restart it counts for nothing.
-            warn!(%error, "went back, but the state folder cannot be tidied");
-        }
-        Ok(current)
-    }
-
-    fn forget_trial(&self, document: Option<&str>) -> Result<(), StoreError> {
-        self.store.set_pending(None)?;
-        // What was tried stays at hand as the candidate, unless somebody has put other work there.
-        if self.store.candidate()?.is_none() {
-            self.store.set_candidate(document)?;
-        }
-        Ok(())
     }
 
     /// The candidate, or else the running document.
@@ -603,8 +418,11 @@ impl Control {
     }
 }
 
-fn nothing_pending() -> Error {
-    Error::NotFound("no commit waits for confirmation".into())
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A failure of the machine, as the bus says it.

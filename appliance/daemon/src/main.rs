@@ -10,12 +10,15 @@
 //! One task, the control loop, owns all state; the others bring it messages. Ending the daemon leaves the
 //! kernel as it is; started again, it reads what the kernel holds and goes on.
 
+mod commit;
 mod control;
 mod disk;
 mod engine;
 mod gather;
 mod judge;
 mod log;
+mod numbers;
+mod peer;
 mod report;
 mod service;
 mod store;
@@ -71,7 +74,7 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
 
     let control = Control::start(arguments.node.clone(), store, engine).await?;
-    let _bus = zbus::connection::Builder::system()
+    let bus = zbus::connection::Builder::system()
         .serve_at(CONTROL_PATH, service::Service::new(sender))
         .name(CONTROL_NAME)
         .build()
@@ -79,7 +82,7 @@ async fn main() -> anyhow::Result<()> {
         .context("cannot serve org.rempart.Control1: is another rempartd running on this bus?")?;
     info!(node = arguments.node, state = %arguments.state.display(), "rempartd is ready");
     tokio::select! {
-        () = control.run(calls) => {}
+        () = control.run(calls, bus.clone()) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }

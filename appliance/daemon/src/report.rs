@@ -80,22 +80,16 @@ impl Control {
                 let document = Some(document.as_str()).filter(|d| !d.is_empty());
                 drop(reply.send(self.store.set_candidate(document).map_err(failed)));
             }
-            Command::Commit(request, reply) => {
-                drop(reply.send(self.commit(request, None).await.and_then(|r| json(&r))));
-            }
-            Command::Confirm(reply) => drop(reply.send(self.confirm())),
-            Command::Revert(reply) => drop(reply.send(self.revert().await)),
-            Command::Rollback(revision, request, reply) => {
-                let done = match self.store.document(revision) {
-                    Ok(document) => {
-                        let request =
-                            rempart_bus::documents::CommitRequest { document: Some(document), ..request };
-                        self.commit(request, Some(revision)).await.and_then(|r| json(&r))
-                    }
-                    Err(error) => Err(not_found(error)),
-                };
-                drop(reply.send(done));
-            }
+            Command::Commit(request, reply) => self.commit(request, None, reply).await,
+            Command::Confirm(reply) => self.confirm(reply),
+            Command::Revert(reply) => self.revert(reply),
+            Command::Rollback(revision, request, reply) => match self.store.document(revision) {
+                Ok(document) => {
+                    let request = rempart_bus::documents::CommitRequest { document: Some(document), ..request };
+                    self.commit(request, Some(revision), reply).await;
+                }
+                Err(error) => drop(reply.send(Err(not_found(error)))),
+            },
             Command::History(reply) => {
                 drop(reply.send(self.store.history().map_err(failed).and_then(|h| json(&h))));
             }
@@ -103,6 +97,11 @@ impl Control {
                 drop(reply.send(self.store.document(revision).map_err(not_found)));
             }
             Command::Diff(from, to, reply) => drop(reply.send(self.diff(&from, &to))),
+            Command::Agreement(reply) => drop(reply.send(json(&self.agreement()))),
+            Command::PeerDiff(reply) => self.peer_diff(reply),
+            Command::Resolve(choice, reply) => self.resolve(&choice, reply),
+            Command::HaPlan(reply) => drop(reply.send(self.ha_plan())),
+            Command::PeerRequest(topic, body, reply) => self.peer_request(&topic, &body, reply),
         }
     }
 
@@ -120,11 +119,11 @@ impl Control {
             }
             None => None,
         };
-        let pending = match &self.pending {
+        let pending = match self.pending.as_ref().filter(|p| p.confirm) {
             Some(p) => Some(rempart_bus::documents::Pending {
                 revision: p.revision,
                 previous: self.store.current().map_err(failed)?,
-                left_s: p.deadline_unix_s.saturating_sub(store::unix_now()),
+                left_s: p.deadline_unix_s.saturating_sub(store::unix_now() + p.held_s()),
                 author: p.author.clone(),
             }),
             None => None,
@@ -132,6 +131,7 @@ impl Control {
         let candidate = self.store.candidate().map_err(failed)?;
         let candidate = candidate.is_some_and(|c| running.is_none_or(|r| r.document != c));
         let mut faults: Vec<Fault> = self.complaints.values().cloned().collect();
+        faults.extend(self.disagreement());
         faults.extend(self.missing.iter().map(|m| Fault { code: "missing".into(), message: m.to_string() }));
         Ok(Status {
             version: 1,
@@ -160,8 +160,10 @@ impl Control {
             let device = interface.device.get(node);
             let found = statistics.and_then(|s| s.get(device)).cloned();
             let (rx, tx) = self.rates.bits_per_s.get(device).copied().unwrap_or_default();
-            let addresses = plan.network.addresses.iter().filter(|a| a.device == *device);
-            let addresses = addresses.map(|a| a.net.to_string()).collect();
+            // The virtual ones are told with them: to whom they belong at this moment is told with the pair.
+            let leg = plan.world.leg_of(device.as_str()).map(|leg| &plan.world.legs[leg]);
+            let addresses: BTreeSet<_> = leg.into_iter().flat_map(|leg| &leg.addresses).collect();
+            let addresses = addresses.into_iter().map(ToString::to_string).collect();
             let present = found.is_some();
             let s = found.unwrap_or_default();
             out.push(InterfaceStatus {

@@ -4,6 +4,8 @@ use rempart_bus::Error;
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
+use zbus::Connection;
+use zbus::message::Header;
 
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -29,6 +31,11 @@ pub enum Command {
     History(Reply<String>),
     Show(u32, Reply<String>),
     Diff(String, String, Reply<String>),
+    Agreement(Reply<String>),
+    PeerDiff(Reply<String>),
+    Resolve(String, Reply<u32>),
+    HaPlan(Reply<String>),
+    PeerRequest(String, Vec<u8>, Reply<Vec<u8>>),
 }
 
 /// The object on the bus.
@@ -110,5 +117,39 @@ impl Service {
     }
     async fn diff(&self, from: String, to: String) -> Result<String, Error> {
         self.ask(|r| Command::Diff(from, to, r)).await
+    }
+    async fn agreement(&self) -> Result<String, Error> {
+        self.ask(Command::Agreement).await
+    }
+    async fn peer_diff(&self) -> Result<String, Error> {
+        self.ask(Command::PeerDiff).await
+    }
+    async fn resolve(&self, choice: String) -> Result<u32, Error> {
+        self.ask(|r| Command::Resolve(choice, r)).await
+    }
+    async fn ha_plan(&self) -> Result<String, Error> {
+        self.ask(Command::HaPlan).await
+    }
+    async fn peer_request(
+        &self,
+        topic: &str,
+        body: &[u8],
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<u8>, Error> {
+        only_root(&header, connection).await?;
+        self.ask(|r| Command::PeerRequest(topic.into(), body.into(), r)).await
+    }
+}
+
+/// Administrators may use the console; the other node speaks with root's voice, and only `rempart-ha` knows that it is the
+/// other node.
+async fn only_root(header: &Header<'_>, connection: &Connection) -> Result<(), Error> {
+    let refused = || Error::Failed("only root may call this".into());
+    let sender = header.sender().ok_or_else(refused)?.to_owned();
+    let bus = zbus::fdo::DBusProxy::new(connection).await?;
+    match bus.get_connection_unix_user(sender.into()).await {
+        Ok(0) => Ok(()),
+        Ok(_) | Err(_) => Err(refused()),
     }
 }

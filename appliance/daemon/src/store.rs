@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! STATE/current              the number of the committed revision
-//! STATE/revisions/N/         document.toml, about.json; `committed` once it was the committed one
+//! STATE/revisions/N/         document.toml, about.json, lineage.json; `committed` once it was the committed one
 //! STATE/candidate.toml       loaded and not committed yet
 //! STATE/pending.json         a commit that waits for confirmation; `current` is still the one before
 //! STATE/journal.json         an apply in progress: steps done so far, to be undone after a crash
@@ -21,6 +21,7 @@ use std::{fs, time::SystemTime};
 
 use rempart_bus::documents::Revision;
 use rempart_config::model::{Fqdn, InterfaceName};
+use rempart_pair::agreement::{self, HOLD, MAX_ANCESTORS, RevisionId};
 use rempart_plan::net::Step;
 use rempart_plan::{Ids, Lease};
 use serde::{Deserialize, Serialize};
@@ -28,9 +29,14 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 use crate::disk;
+use crate::numbers::{self, Numbers};
 
 /// How many revisions are kept; older ones go.
 pub const MAX_REVISIONS: u32 = 500;
+
+/// The version of the grammar of documents that this product reads. It grows whenever a document may hold what the product
+/// before would not understand, so that a node knows a document from a newer product for what it is.
+pub const GRAMMAR: u32 = 2;
 
 /// Why the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +65,35 @@ pub struct Pending {
     pub boot_id: String,
     /// Who committed it.
     pub author: String,
+    /// The commit was typed on the other node, which decides about it.
+    #[serde(default)]
+    pub of_peer: bool,
+    /// Whether a person is to confirm it. One that was typed on the other node may be on trial only until that one has it, too.
+    #[serde(default = "yes")]
+    pub confirm: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Pending {
+    /// For how many seconds the note holds beyond the time that a person was told.
+    pub fn held_s(&self) -> u64 {
+        if self.of_peer { HOLD.as_secs() } else { 0 }
+    }
+}
+
+/// Where a revision comes from, and the numbers of its flows.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The revision that it follows; `None` for the first, and for those of before there was a lineage.
+    pub parent: Option<RevisionId>,
+    /// The numbers of its flows; empty for those of before.
+    pub numbers: Numbers,
+    /// What it follows, the nearest first, where the revisions in between were never here.
+    #[serde(default)]
+    pub ancestors: Vec<RevisionId>,
 }
 
 /// An apply in progress.
@@ -173,15 +208,128 @@ impl Store {
         }
     }
 
-    /// Keeps a document as a new revision, which is not committed by that.
-    pub fn add(&self, document: &str, about: &Revision) -> Result<u32, StoreError> {
-        let number = self.numbers()?.last().copied().unwrap_or(0).max(self.current()?.unwrap_or(0)) + 1;
+    /// Keeps a document as a new revision, which is not committed by that. It gets the number in `about` if that is
+    /// free, or else the next one.
+    pub fn add(&self, document: &str, about: &Revision, lineage: &Lineage) -> Result<u32, StoreError> {
+        let next = self.last()? + 1;
+        let number = if about.number == 0 || self.at(&format!("revisions/{}", about.number)).exists() {
+            next
+        } else {
+            about.number
+        };
         let folder = format!("revisions/{number}");
-        let about = Revision { number, current: false, digest: digest(document), ..about.clone() };
+        let id = record(about, lineage, digest(document)).id().to_string();
+        let about = Revision { number, current: false, digest: digest(document), id, ..about.clone() };
         let path = self.at(&folder).join("document.toml");
         disk::write(&path, document.as_bytes()).map_err(|e| self.error(&folder, e))?;
+        let path = self.at(&folder).join("lineage.json");
+        disk::write_json(&path, lineage).map_err(|e| self.error(&folder, e))?;
         disk::write_json(&self.at(&folder).join("about.json"), &about).map_err(|e| self.error(&folder, e))?;
         Ok(number)
+    }
+
+    /// The highest number that was given.
+    pub fn last(&self) -> Result<u32, StoreError> {
+        Ok(self.numbers()?.last().copied().unwrap_or(0).max(self.current()?.unwrap_or(0)))
+    }
+
+    /// Where a revision comes from.
+    pub fn lineage(&self, revision: u32) -> Result<Lineage, StoreError> {
+        let folder = format!("revisions/{revision}");
+        let path = self.at(&folder).join("lineage.json");
+        Ok(disk::read_json(&path).map_err(|e| self.error(&folder, e))?.unwrap_or_default())
+    }
+
+    /// Whether a revision knows where it comes from: those of before there was a lineage do not.
+    pub fn has_lineage(&self, revision: u32) -> bool {
+        self.at(&format!("revisions/{revision}/lineage.json")).exists()
+    }
+
+    /// Gives a revision of before a lineage of its own, with the numbers that its flows have.
+    pub fn begin_lineage(&self, revision: u32, numbers: Numbers) -> Result<(), StoreError> {
+        let folder = format!("revisions/{revision}");
+        let lineage = Lineage { numbers, ..Lineage::default() };
+        let about = self.about(revision)?;
+        let id = record(&about, &lineage, about.digest.clone()).id().to_string();
+        let written = disk::write_json(&self.at(&folder).join("lineage.json"), &lineage)
+            .and_then(|()| disk::write_json(&self.at(&folder).join("about.json"), &Revision { id, ..about }));
+        written.map_err(|e| self.error(&folder, e))
+    }
+
+    /// The kept revision with this id.
+    pub fn find(&self, id: RevisionId) -> Result<Option<u32>, StoreError> {
+        let id = id.to_string();
+        let numbers = self.numbers()?;
+        Ok(numbers.into_iter().rev().find(|n| self.about(*n).is_ok_and(|about| about.id == id)))
+    }
+
+    /// What names a revision on both nodes.
+    pub fn id(&self, revision: u32) -> Result<RevisionId, StoreError> {
+        let about = self.about(revision)?;
+        Ok(record(&about, &self.lineage(revision)?, about.digest.clone()).id())
+    }
+
+    /// What a revision follows, the nearest first.
+    pub fn ancestors(&self, revision: u32) -> Result<Vec<RevisionId>, StoreError> {
+        let mut by_id = BTreeMap::new();
+        for number in self.numbers()? {
+            if let Ok(about) = self.about(number) {
+                by_id.insert(about.id, number);
+            }
+        }
+        let mut ancestors = Vec::new();
+        let mut lineage = self.lineage(revision)?;
+        while let Some(parent) = lineage.parent.filter(|_| ancestors.len() < MAX_ANCESTORS) {
+            ancestors.push(parent);
+            match by_id.get(&parent.to_string()) {
+                Some(number) => lineage = self.lineage(*number)?,
+                // It was never here: its own past came with its child.
+                None => {
+                    ancestors.extend(lineage.ancestors.into_iter().skip(1));
+                    break;
+                }
+            }
+        }
+        ancestors.truncate(MAX_ANCESTORS);
+        Ok(ancestors)
+    }
+
+    /// What a revision that follows `parent` will follow.
+    pub fn ancestors_of(&self, parent: Option<RevisionId>) -> Vec<RevisionId> {
+        let Some(parent) = parent else { return Vec::new() };
+        let before = self.find(parent).ok().flatten().and_then(|n| self.ancestors(n).ok()).unwrap_or_default();
+        std::iter::once(parent).chain(before).take(MAX_ANCESTORS).collect()
+    }
+
+    /// A revision for the other node.
+    pub fn bundle(&self, revision: u32) -> Result<agreement::Bundle, StoreError> {
+        let (about, lineage) = (self.about(revision)?, self.lineage(revision)?);
+        let record = record(&about, &lineage, about.digest.clone());
+        Ok(agreement::Bundle {
+            document: self.document(revision)?,
+            ids: numbers::text(&lineage.numbers),
+            ancestors: self.ancestors(revision)?,
+            grammar: GRAMMAR,
+            record,
+        })
+    }
+
+    /// Where this node stands.
+    pub fn position(&self) -> Result<agreement::Position, StoreError> {
+        let current = self.current()?;
+        let (head, ancestors) = match current {
+            Some(current) => (Some(self.id(current)?), self.ancestors(current)?),
+            None => (None, Vec::new()),
+        };
+        Ok(agreement::Position {
+            head,
+            number: current.unwrap_or(0),
+            last: self.last()?,
+            ancestors,
+            proposing: None,
+            grammar: GRAMMAR,
+            product: env!("CARGO_PKG_VERSION").into(),
+        })
     }
 
     /// Forgets a revision that was not committed in the end.
@@ -318,6 +466,19 @@ impl Store {
     }
 }
 
+/// What a revision's id is made of.
+pub fn record(about: &Revision, lineage: &Lineage, document_digest: String) -> agreement::Record {
+    agreement::Record {
+        parent: lineage.parent,
+        number: about.number,
+        digest: document_digest,
+        numbers: digest(&numbers::text(&lineage.numbers)),
+        author: about.author.clone(),
+        time: about.time.clone(),
+        comment: about.comment.clone(),
+    }
+}
+
 /// SHA-256 of a document, in hex.
 pub fn digest(document: &str) -> String {
     Sha256::digest(document.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
@@ -343,10 +504,16 @@ mod tests {
         let root = std::env::temp_dir().join(format!("rempart-store-{}", std::process::id()));
         let store = Store::open(&root).expect("store");
         let about = Revision { author: "ann".into(), comment: "first".into(), ..Revision::default() };
-        assert_eq!(store.add("version = 1\n", &about).expect("add"), 1);
+        let none = Lineage::default();
+        assert_eq!(store.add("version = 1\n", &about, &none).expect("add"), 1);
         store.set_current(1).expect("current");
         fs::create_dir_all(root.join("revisions/2")).expect("torn");
-        assert_eq!(store.add("version = 1\n# two\n", &about).expect("add"), 2);
+        let first = store.id(1).expect("id");
+        let second = Lineage { parent: Some(first), ..none };
+        assert_eq!(store.add("version = 1\n# two\n", &about, &second).expect("add"), 2);
+        assert_eq!(store.ancestors(2).expect("ancestors"), [first]);
+        assert_eq!(store.find(first).expect("reads"), Some(1));
+        assert!(store.bundle(2).expect("bundle").verified().is_some());
         let history = store.history().expect("history");
         assert_eq!(
             history.iter().map(|r| (r.number, r.current)).collect::<Vec<_>>(),

@@ -6,11 +6,12 @@
 //! ```text
 //!  0        2        3      4                20                28                                     end-16
 //!  ├────────┼────────┼──────┼────────────────┼─────────────────┼──────────────────────────────────────┼─────┤
-//!  │ 'R''p' │ version│ kind │ sender session │ counter, BE     │ AES-256-GCM(echo 24 ‖ plaintext)     │ tag │
+//!  │ 'R''p' │ version│ kind │ sender session │ counter, BE     │ AES-256-GCM(echoes 48 ‖ plaintext)   │ tag │
 //!  └────────┴────────┴──────┴────────────────┴─────────────────┴──────────────────────────────────────┴─────┘
 //!   key   = HKDF-SHA256(salt = sender session, ikm = secret of the pair, info = "rempart/1 " ‖ kind ‖ sender index)
 //!   nonce = 0 0 0 0 ‖ counter      additional data = the first 28 bytes
-//!   echo  = the receiver's session as the sender heard it 16 ‖ the highest counter heard in it 8; zeros: none heard
+//!   echo  = a session of the receiver that the sender has heard 16 ‖ the highest counter heard in it 8; zeros: none.
+//!           Two of them: the session that the sender believes, and one that has yet to prove itself
 //! ```
 //!
 //! **No nonce repeats, whatever dies when** (I4): a session is 16 random bytes made at each start of a program, so each
@@ -50,12 +51,14 @@ pub const MAGIC: [u8; 2] = *b"Rp";
 pub const VERSION: u8 = 1;
 /// What precedes the sealed part, in bytes.
 pub const HEADER: usize = 28;
-/// The echo, in bytes.
+/// An echo, in bytes.
 pub const ECHO: usize = 24;
+/// Both echoes, in bytes.
+pub const ECHOES: usize = 2 * ECHO;
 /// The tag of AES-GCM, in bytes.
 pub const TAG: usize = 16;
 /// What sealing adds to a plaintext, in bytes.
-pub const OVERHEAD: usize = HEADER + ECHO + TAG;
+pub const OVERHEAD: usize = HEADER + ECHOES + TAG;
 
 /// What the two nodes share since they were paired. Overwritten in memory when dropped; never shown.
 #[derive(Clone)]

@@ -207,6 +207,10 @@ impl<'a> Evaluator<'a> {
             (out.verdict, out.decider) = (Verdict::Allow, Decider::System(what));
             return out;
         }
+        if leg.is_none() && packet.arrival != Arrival::Local && self.is_silent(inner.destination) {
+            out.decider = Decider::System("a virtual address with accept = false");
+            return out;
+        }
         if let Some(decider) = self.shield(&inner, out.from.as_ref(), out.to.as_ref()) {
             out.decider = decider;
             return out;
@@ -369,6 +373,12 @@ impl<'a> Evaluator<'a> {
         here().any(alone).then_some((Verdict::Drop, "adverts of virtual routers, which the elector has read"))
     }
 
+    /// Whether `address` is a virtual one that serves as a next hop alone.
+    fn is_silent(&self, address: IpAddr) -> bool {
+        let mut routers = self.world.ha.iter().flat_map(|ha| &ha.routers).filter(|r| !r.accept);
+        routers.any(|r| r.addresses.iter().any(|net| net.addr() == address))
+    }
+
     /// What the frame of the policy lets through without a flow.
     fn is_essential(&self, packet: &Packet, leg: Option<usize>) -> Option<&'static str> {
         let dhcp =
@@ -379,6 +389,9 @@ impl<'a> Evaluator<'a> {
         let udp = packet.source.is_ipv4() && packet.protocol == UDP;
         match (packet.arrival, leg) {
             (Arrival::Leg(_), None) if v6 && matches!(packet.port, 135 | 136) => Some("neighbour discovery"),
+            (Arrival::Leg(_), None) if v6 && packet.port == 130 && is_link_local(packet.source) => {
+                Some("multicast membership")
+            }
             (Arrival::Leg(by), None) if v6 && packet.port == 134 && slaac(by) => Some("router advertisement"),
             (Arrival::Leg(by), None) if udp && (packet.source_port, packet.port) == (67, 68) && dhcp(by) => {
                 Some("DHCP")

@@ -145,7 +145,10 @@ impl Evaluator<'_> {
             Decider::Blocklist(name) => format!("block list {name} has one of its addresses"),
             Decider::NoRoute => "there is no route to its destination".into(),
             Decider::Invalid => "it answers or reports something, and no connection asked for it".into(),
-            Decider::System(what) => format!("{what} is always let through"),
+            Decider::System(what) if outcome.verdict == Verdict::Allow => {
+                format!("{what} is always let through")
+            }
+            Decider::System(what) => (*what).into(),
         };
         format!(
             "{} from {} in {from} to {to} {verdict}: {why}",

@@ -229,3 +229,85 @@ fn only_the_difference_travels() {
     let names = old.names();
     assert_eq!(new.scripts(Base::Names(&names)).list[0].text, prepare.text, "names alone tell what is there");
 }
+
+const PAIR: &str = r#"
+version = 1
+[pair]
+nodes = ["fw", "fw2"]
+sync  = "sync"
+[interface.sync]
+device  = "eth3"
+address = { fw = "169.254.77.1/30", fw2 = "169.254.77.2/30" }
+[interface.lan]
+device  = "eth1"
+zone    = "lan"
+address = { fw = ["192.168.10.1/24", "fd00:10::1/64"], fw2 = ["192.168.10.2/24", "fd00:10::2/64"] }
+virtual = [{ address = "192.168.10.254/24", vrid = 10 }, { address = "fd00:10::254/64", vrid = 10 }]
+[interface.dmz]
+device  = "eth2"
+zone    = "dmz"
+address = { fw = "192.168.20.1/24", fw2 = "192.168.20.2/24" }
+virtual = { address = "192.168.20.254/24", vrid = 20, unicast = ["192.168.20.1", "192.168.20.2"], accept = false }
+[[flow]]
+from  = ["lan", "dmz"]
+to    = "firewall"
+allow = ["ping"]
+"#;
+
+/// A pair and packets that nodes and virtual routers send each other, or that look like it; out comes that the real
+/// ones pass without a flow, and that everything else is refused.
+#[test]
+fn nodes_hear_each_other_and_nobody_else() {
+    let reading = rempart_config::read(PAIR);
+    let report = rempart_config::render(&reading.diagnostics, "document", PAIR, false);
+    let model = reading.model.unwrap_or_else(|| panic!("{report}"));
+    let (world, facts) = (world(&model), Facts::default());
+    let evaluator = Evaluator::new(&model, &world, &facts);
+    let verdict = |from, source, destination, protocol, port| {
+        let outcome = evaluator.judge(&packet(&world, from, source, destination, protocol, port));
+        (outcome.verdict, matches!(outcome.decider, Decider::System(_)))
+    };
+    const UDP: u8 = 17;
+    let passes = (Verdict::Allow, true);
+    for (from, peer, own) in
+        [("sync", "169.254.77.2", "169.254.77.1"), ("lan", "192.168.10.2", "192.168.10.1")]
+    {
+        for port in [47_800, 47_801, 47_802] {
+            assert_eq!(verdict(from, peer, own, UDP, port), passes, "{from} {port}");
+            assert_eq!(verdict("firewall", own, peer, UDP, port), passes, "{from} {port}");
+        }
+        for port in [47_799, 47_803] {
+            assert_ne!(verdict(from, peer, own, UDP, port), passes, "{from} {port}");
+        }
+        assert_ne!(verdict(from, peer, own, 6, 47_802), passes, "TCP");
+    }
+    // Another host, another interface, another address of ours.
+    assert_ne!(verdict("lan", "192.168.10.3", "192.168.10.1", UDP, 47_800), passes);
+    assert_ne!(verdict("dmz", "192.168.10.2", "192.168.10.1", UDP, 47_800), passes);
+    assert_ne!(verdict("lan", "192.168.10.2", "192.168.10.254", UDP, 47_800), passes);
+    // Adverts: to the group from the link, or where peers are listed from those alone, and then for the elector only.
+    assert_eq!(verdict("lan", "192.168.10.9", "224.0.0.18", 112, 0), passes);
+    assert_eq!(verdict("lan", "fe80::9", "ff02::12", 112, 0), passes);
+    assert_ne!(verdict("lan", "fd00:10::9", "ff02::12", 112, 0), passes);
+    assert_ne!(verdict("dmz", "192.168.20.2", "224.0.0.18", 112, 0), passes);
+    assert_ne!(verdict("sync", "169.254.77.2", "224.0.0.18", 112, 0), passes);
+    assert_eq!(verdict("dmz", "192.168.20.2", "192.168.20.1", 112, 0), (Verdict::Drop, true));
+    assert_eq!(verdict("dmz", "192.168.20.9", "192.168.20.1", 112, 0), (Verdict::Reject, false));
+    // A virtual address is the node's own; one that accepts nothing is a next hop alone.
+    assert_eq!(verdict("lan", "192.168.10.9", "192.168.10.254", 1, 8), (Verdict::Allow, false));
+    assert_eq!(verdict("dmz", "192.168.20.9", "192.168.20.254", 1, 8), (Verdict::Drop, true));
+    assert_eq!(verdict("dmz", "192.168.20.9", "192.168.20.1", 1, 8), (Verdict::Allow, false));
+}
+
+/// Both nodes of a pair are given one policy, but for their own names and addresses: in the active and the standby role the
+/// kernel is given the same.
+#[test]
+fn the_role_changes_nothing_in_the_kernel() {
+    let model = rempart_config::read(PAIR).model.expect("valid");
+    let ids = Ids::default().assign(&model);
+    let node = model.node("fw").expect("node");
+    let plan = |role| Plan::of(&model, node, role, &Facts::default(), &ids).expect("compiles");
+    let (active, standby) = (plan(Role::Active), plan(Role::Standby));
+    assert_eq!(active.network, standby.network);
+    assert_eq!(active.ruleset.script().text, standby.ruleset.script().text);
+}

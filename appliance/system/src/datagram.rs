@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
+    sockopt,
 };
 
 use crate::flowsync::Events;
@@ -27,7 +28,12 @@ pub struct DatagramSocket(OwnedFd);
 impl DatagramSocket {
     /// Opens a socket on `device` from `local` to `remote`, with queues of `buffer_bytes` in the kernel for each
     /// direction if this process may have them (`CAP_NET_ADMIN`). Fails while the device has no route to `remote`.
-    pub fn open(device: &str, local: SocketAddr, remote: SocketAddr, buffer_bytes: usize) -> io::Result<Self> {
+    pub fn open(
+        device: &str,
+        local: SocketAddr,
+        remote: SocketAddr,
+        buffer_bytes: usize,
+    ) -> io::Result<Self> {
         let family = match local {
             SocketAddr::V4(_) => AddressFamily::Inet,
             SocketAddr::V6(_) => AddressFamily::Inet6,

@@ -10,12 +10,17 @@
 //! | [`nflog`] | packets that the ruleset logs |
 //! | [`dhcp`] | a DHCPv4 client: leases of an interface |
 //! | [`tun`] | TUN devices |
+//! | [`virtual_link`] | macvlans with virtual addresses: up and down in one request |
+//! | [`advert`], [`neighbour`] | packet sockets of the election: adverts, and questions to neighbours |
+//! | [`linkwatch`] | links, carriers and addresses as they are now |
+//! | [`realtime`] | priorities, locked memory, waking and waiting |
 //!
-//! Everything is asynchronous and runs on Tokio's current-thread runtime. Sockets belong to the network namespace
-//! of the thread that opens them.
+//! The modules for the elector's and the journal's threads are synchronous and never wait unless told to; everything
+//! else is asynchronous and runs on Tokio's current-thread runtime. Sockets belong to the network namespace of the
+//! thread that opens them.
 //!
 //! `unsafe` appears in `fd` (registering a descriptor with Tokio), `packet` (address and filter of a packet
-//! socket) and `tun` (one ioctl).
+//! socket), `advert` (options of one), `realtime` (scheduling) and `tun` (one ioctl).
 
 pub mod advert;
 pub mod conntrack;

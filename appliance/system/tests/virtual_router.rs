@@ -108,7 +108,9 @@ fn the_links_are_made_and_the_elector_has_them() {
         let (plan, routers) = plan(DOCUMENT);
         apply(&links, &plan).await;
         let show = sh("ip -d link show vr10-lan; ip -d link show vr10v6-lan");
-        for expected in ["00:00:5e:00:01:0a", "00:00:5e:00:02:0a", "macvlan mode bridge", "alias rempart", "mtu 1400"] {
+        for expected in
+            ["00:00:5e:00:01:0a", "00:00:5e:00:02:0a", "macvlan mode bridge", "alias rempart", "mtu 1400"]
+        {
             assert!(show.contains(expected), "{expected} is not in\n{show}");
         }
         assert!(!show.contains("state UP") && !show.contains(",UP"), "{show}");
@@ -143,7 +145,9 @@ fn the_links_are_made_and_the_elector_has_them() {
 /// The neighbour's idea of who has an address; empty when nobody answered.
 fn answered(host: &Neighbour, address: &str) -> String {
     let device = if address.starts_with("203.") { "out0" } else { "in0" };
-    host.sh(&format!("ip neigh flush dev {device}; ping -n -c 1 -W 1 -I {device} {address} >/dev/null 2>&1 || true"));
+    host.sh(&format!(
+        "ip neigh flush dev {device}; ping -n -c 1 -W 1 -I {device} {address} >/dev/null 2>&1 || true"
+    ));
     let line = host.sh(&format!("ip neigh show {address} dev {device}"));
     let mut words = line.split_whitespace().skip_while(|w| *w != "lladdr");
     words.nth(1).unwrap_or_default().to_owned()
@@ -177,7 +181,8 @@ fn the_active_node_alone_answers_and_the_policy_holds() {
         tokio::time::sleep(Duration::from_secs(2)).await;
 
         let show = sh("ip -o link show dev eth1");
-        let own = show.split_whitespace().skip_while(|w| *w != "link/ether").nth(1).expect("a MAC").to_owned();
+        let own =
+            show.split_whitespace().skip_while(|w| *w != "link/ether").nth(1).expect("a MAC").to_owned();
         assert_eq!(answered(&lan, "192.168.10.1"), own, "the node's own address");
         assert_eq!(answered(&lan, "fd00:10::1"), own);
         for silent in ["192.168.10.254", "fd00:10::fe", "fe80::200:5eff:fe00:20a"] {
@@ -211,10 +216,15 @@ fn the_active_node_alone_answers_and_the_policy_holds() {
         lan.sh("ping -n -c 3 -i 0.2 -W 1 -I 10.99.0.1 203.0.113.1 >/dev/null 2>&1 || true");
         lan.sh("ping -n -c 3 -i 0.2 -W 1 -I 10.99.0.1 192.168.10.254 >/dev/null 2>&1 || true");
         let after = counters(&nft).await;
-        assert_eq!(after["p.spoof"] - before["p.spoof"], 6, "a forged source does not pass by the virtual MAC");
+        assert_eq!(
+            after["p.spoof"] - before["p.spoof"],
+            6,
+            "a forged source does not pass by the virtual MAC"
+        );
         lan.sh("ping -n -b -c 3 -i 0.2 -W 1 192.168.10.255 >/dev/null 2>&1 || true");
         let last = counters(&nft).await;
-        let asked = last.iter().filter(|(name, _)| name.starts_with('f')).map(|(n, c)| c - after[n]).sum::<u64>();
+        let asked =
+            last.iter().filter(|(name, _)| name.starts_with('f')).map(|(n, c)| c - after[n]).sum::<u64>();
         assert_eq!(asked, 3, "each broadcast once: {last:?}");
     });
 }

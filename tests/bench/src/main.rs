@@ -17,6 +17,8 @@
 //! The protection against spoofed sources is off, because the linear chain has none.
 
 mod child;
+#[path = "pair/journal/mod.rs"]
+mod journal;
 mod pair;
 mod policy;
 mod report;
@@ -69,6 +71,7 @@ fn main() -> Result<(), Failure> {
     fs::create_dir_all(&folder)?;
     costs(&mut report, &folder, effort.runs.max(5), &wanted)?;
     pair::run(&mut report, quick, &folder, &wanted)?;
+    journal::run(&mut report, quick, &wanted)?;
     report.print();
     bars(&report);
     pair::bars(&report);

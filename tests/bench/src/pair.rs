@@ -31,7 +31,7 @@ use peers::Setting;
 use side::{Fault, Pair, Product};
 
 const PEER: &str = "keepalived 100 ms, conntrackd FTFW";
-const DEFAULT_PEER: Product = Product::Peer(Setting { advert_ms: 100, external_cache: true });
+const DEFAULT_PEER: Product = Product::Peer(Setting { advert_ms: 100, external_cache: true, preempt: false });
 /// Busy loops of the search for false take-overs.
 const HOGS: usize = 4;
 
@@ -159,7 +159,7 @@ fn false_take_overs(report: &mut Report, duration: Duration, folder: &Path) -> R
     };
     let ours = if only_peer() { f64::NAN } else { count(Product::Ours)? };
     // At the interval that our heartbeats have, and as it comes: without real-time priority.
-    let peer = count(Product::Peer(Setting { advert_ms: 10, external_cache: true }))?;
+    let peer = count(Product::Peer(Setting { advert_ms: 10, external_cache: true, preempt: true }))?;
     let name = "pair.false_takeovers";
     report.add(name, ours, Some((peer, "keepalived 10 ms")), "take-overs", Better::Lower);
     Ok(())

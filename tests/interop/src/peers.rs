@@ -44,9 +44,8 @@ impl Default for Keepalived<'_> {
 /// Starts keepalived on `machine`.
 pub fn keepalived(machine: &Machine, wanted: &Keepalived<'_>) -> Running {
     let Keepalived { version, priority, interval, addresses, password, preempt, virtual_mac, more } = wanted;
-    let auth = password.map_or(String::new(), |text| {
-        format!("authentication {{\n auth_type PASS\n auth_pass {text}\n}}")
-    });
+    let auth = password
+        .map_or(String::new(), |text| format!("authentication {{\n auth_type PASS\n auth_pass {text}\n}}"));
     let vmac = if *virtual_mac { "use_vmac" } else { "" };
     let preempt = if *preempt { "" } else { "nopreempt" };
     let addresses = addresses.join("\n");
@@ -107,8 +106,25 @@ pub fn carp_peer(machine: &Machine, wanted: &Carp<'_>) -> Running {
     let (up, down) = (script("up", "add"), script("down", "del"));
     let (vhid, skew) = (VRID.to_string(), wanted.advskew.to_string());
     let mut arguments = vec![
-        "-i", "eth0", "-s", wanted.source, "-v", &vhid, "-p", wanted.password, "-a", wanted.address, "-u", &up,
-        "-d", &down, "-b", "1", "-k", &skew, "-z",
+        "-i",
+        "eth0",
+        "-s",
+        wanted.source,
+        "-v",
+        &vhid,
+        "-p",
+        wanted.password,
+        "-a",
+        wanted.address,
+        "-u",
+        &up,
+        "-d",
+        &down,
+        "-b",
+        "1",
+        "-k",
+        &skew,
+        "-z",
     ];
     if wanted.preempt {
         arguments.push("-P");

@@ -42,7 +42,8 @@ impl Stage {
     /// Builds it.
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("rempart-interop-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("rempart-interop-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
         let [ours, theirs, client, switch] =
             ["ours", "theirs", "client", "switch"].map(|name| Machine::new(name, &folder));
@@ -121,8 +122,14 @@ impl Stage {
     pub fn capture(&self, machine: &Machine, filter: &str) -> (Running, PathBuf) {
         let file = self.folder.join("capture.pcap");
         let path = file.to_str().expect("UTF-8");
-        let tcpdump = machine.start("tcpdump", "tcpdump", &["-U", "-n", "-i", "eth0", "-w", path, filter]);
-        crate::until("tcpdump listens", std::time::Duration::from_secs(10), || tcpdump.log().contains("listening"));
+        let tcpdump = machine.start(
+            "tcpdump",
+            "tcpdump",
+            &["--immediate-mode", "-U", "-n", "-i", "eth0", "-w", path, filter],
+        );
+        crate::until("tcpdump listens", std::time::Duration::from_secs(10), || {
+            tcpdump.log().contains("listening")
+        });
         (tcpdump, file)
     }
 }

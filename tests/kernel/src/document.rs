@@ -336,7 +336,11 @@ fn interfaces(r: &mut Random) -> String {
         many(&["192.168.10.1/24", "fd00:10::1/64"])
     );
     if pair && r.chance(50) {
-        out += "virtual = [{ address = \"192.168.10.254/24\", vrid = 10 }, { address = \"fd00:10::fe/64\", vrid = 11 }]\n";
+        let accept = if r.chance(25) { ", accept = false" } else { "" };
+        out += &format!(
+            "virtual = [{{ address = \"192.168.10.254/24\", vrid = 10{accept} }}, \
+             {{ address = \"fd00:10::fe/64\", vrid = 11 }}]\n"
+        );
     }
     if r.chance(40) {
         out += &format!(

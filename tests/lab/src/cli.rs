@@ -18,8 +18,12 @@ use nix::unistd::Pid;
 use rempart_lab::traffic::{
     States, crowd, dhcp, echo, flood, hold, ping, probe, replies, states, stream,
 };
-use rempart_lab::{Lab, Node, Record, Topology, Transport, obstacle};
+use rempart_lab::{Lab, Node, Record, Server, Topology, Transport, obstacle};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// Where `lab ssh` and `lab download` go: the standard network's desk, and its server beyond the provider.
+const DESK: &str = "192.168.20.11";
+const BEYOND: &str = "198.51.100.1";
 
 /// The lab: the network of an example in namespaces on one machine.
 #[derive(Parser)]
@@ -74,6 +78,22 @@ enum Verb {
     },
     /// Lists the standing labs and their hosts.
     Status,
+    /// A shell on srv-ebrigade by SSH from srv-voip, through the firewall; or one command there.
+    Ssh {
+        /// What the lab is called.
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// The command; without one, a shell.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// A download from the Internet to cli-lan, through the firewall's address translation, with curl's own figures. Goes on until it
+    /// is interrupted.
+    Download {
+        /// What the lab is called.
+        #[arg(long, default_value = "lab")]
+        name: String,
+    },
     /// Pulls the cable of a host to a segment.
     Cut(CableArguments),
     /// Puts it back in.
@@ -259,6 +279,24 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Status => {
             status();
             Ok(ExitCode::SUCCESS)
+        }
+        Verb::Ssh { name, command } => {
+            let lab = Lab::attach(&name)?;
+            let (from, server) = (find(&lab, "srv-voip")?.host("srv-voip"), find(&lab, "srv-ebrigade")?);
+            let server = server.host("srv-ebrigade");
+            let mut ssh = from.command("ssh");
+            ssh.args(["-q", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
+            ssh.args(["-o", "IdentitiesOnly=yes", "-i"]).arg(server.run_dir().join(Server::SSH_KEY));
+            ssh.arg(format!("root@{DESK}")).args(command);
+            in_foreground(ssh, &Signals::take()?).map(code_of)
+        }
+        Verb::Download { name } => {
+            let lab = Lab::attach(&name)?;
+            let mut curl = find(&lab, "cli-lan")?.host("cli-lan").command("curl");
+            // The same file again and again, over one connection.
+            curl.args(["-q", "--noproxy", "*", "--limit-rate", "2M", "-o", "/dev/null"]);
+            curl.arg(format!("http://{BEYOND}/big.bin?[1-10000]"));
+            in_foreground(curl, &Signals::take()?).map(code_of)
         }
         Verb::Cut(cable) => Lab::attach(&cable.name)?.cut(&cable.host, &cable.segment).map(done),
         Verb::Mend(cable) => Lab::attach(&cable.name)?.mend(&cable.host, &cable.segment).map(done),

@@ -36,6 +36,7 @@ pub(crate) fn start(server: &Server, host: &Host) -> Result<Started> {
     match server {
         Server::Web => web(host),
         Server::Ftp => ftp(host),
+        Server::Ssh => ssh(host),
         Server::Dns(service) => dns(host, service),
     }
 }
@@ -145,6 +146,33 @@ fn ftp(host: &Host) -> Result<Started> {
     command.arg(&file);
     let process = host.spawn("vsftpd", command)?;
     Ok(Started { process, ports: vec![(Transport::Tcp, 21)] })
+}
+
+fn ssh(host: &Host) -> Result<Started> {
+    let dir = folder(host, "sshd")?;
+    let client = host.run_dir().join(Server::SSH_KEY);
+    for key in [&dir.join("host"), &client] {
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.env("PATH", requirements::search_path());
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", host.name(), "-f"]).arg(key);
+        succeeded(output_within(keygen, READY_TIMEOUT)?, "making a key")?;
+    }
+    // sshd hides there, and refuses to start without it.
+    fs::create_dir_all("/run/sshd")?;
+    let text = format!(
+        "Port 22\nHostKey {dir}/host\nAuthorizedKeysFile {client}.pub\nPidFile none\nStrictModes no\nUsePAM no\n\
+         PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n",
+        dir = dir.display(),
+        client = client.display(),
+    );
+    let file = dir.join("sshd_config");
+    fs::write(&file, text)?;
+    // It wants to be called by its whole path, for it starts itself again for each connection.
+    let program = requirements::in_path("sshd").context("sshd is not installed")?;
+    let mut command = host.command(program);
+    command.args(["-D", "-e", "-f"]).arg(&file);
+    let process = host.spawn("sshd", command)?;
+    Ok(Started { process, ports: vec![(Transport::Tcp, 22)] })
 }
 
 fn dns(host: &Host, service: &DnsService) -> Result<Started> {

@@ -45,6 +45,8 @@ pub enum Server {
     Web,
     /// vsftpd on port 21, anonymous, passive ports 30000 to 30100. `hello.txt` names the host; `big.bin` as above.
     Ftp,
+    /// sshd on port 22. Whoever has the file [`SSH_KEY`](crate::Server::SSH_KEY) of the host's run folder is root.
+    Ssh,
     /// dnsmasq: DNS and, where asked, DHCP and router advertisements.
     Dns(DnsService),
 }
@@ -52,6 +54,8 @@ pub enum Server {
 impl Server {
     /// The size of `/big.bin`, in bytes.
     pub const BIG_FILE_BYTES: u64 = 16 << 20;
+    /// The key for [`Server::Ssh`], in the run folder of the host.
+    pub const SSH_KEY: &str = "sshd/client";
 }
 
 /// What a DNS server answers.

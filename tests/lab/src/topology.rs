@@ -7,7 +7,7 @@
 //! | `srv-ad1` | lan .11 | DNS |
 //! | `srv-voip` | lan .13 | nothing yet: a place for echo servers |
 //! | `cli-lan` | lan .21 | a client inside |
-//! | `srv-ebrigade` | dmz .11 | web and FTP |
+//! | `srv-ebrigade` | dmz .11 | web, FTP and SSH |
 //!
 //! The networks are the document's own; a wan without a fixed address is 203.0.113.0/24. In IPv6 the last part
 //! reads the same: .11 is `::11`. In a network too small for its number a host has the last address. Hosts of a segment that the document has not are left out.
@@ -95,7 +95,7 @@ fn hosts(layout: &Layout) -> Vec<HostSpec> {
         let lan = layout.segments.get("lan").into_iter().flat_map(|s| &s.networks);
         let resolver = lan.map(|(n, _)| *n).find(|n| n.addr().is_ipv4()).map(|n| nth(n, 11));
         let host = inside("srv-ebrigade", "dmz", dmz, 11, resolver);
-        hosts.push(host.server(Server::Web).server(Server::Ftp));
+        hosts.push(host.server(Server::Web).server(Server::Ftp).server(Server::Ssh));
     }
     hosts
 }

@@ -105,8 +105,8 @@ impl Site {
     ) {
         let own = if self.index == 0 { NodeIndex::First } else { NodeIndex::Second };
         let mut session = [0; 16];
-        session[..8].copy_from_slice(&random.next().to_be_bytes());
-        session[8..].copy_from_slice(&random.next().to_be_bytes());
+        session[..8].copy_from_slice(&random.number().to_be_bytes());
+        session[8..].copy_from_slice(&random.number().to_be_bytes());
         let secret = PairSecret::new([9; 32].into());
         self.endpoint = SessionId::new(session)
             .map(|session| Endpoint::new(secret, rempart_pair::keys::Kind::Heartbeat, own, session));

@@ -43,16 +43,16 @@ pub use frame::{MAX_BODY, MAX_TOPIC};
 /// hold a document in memory.
 pub const MAX_REQUESTS: usize = 4;
 /// How long the handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(3);
+const HANDSHAKE: Duration = Duration::from_secs(2);
 /// When a connection without a sign of life is given up. The elector knows of a dead way long before; this is for what it
 /// cannot see.
 const IDLE: Duration = Duration::from_secs(5);
 /// How often an idle connection gives a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// First and longest pause between two attempts to dial.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// When an address that could not be bound is tried again: it may be about to come.
-const BIND_AGAIN: Duration = Duration::from_secs(1);
+const BIND_AGAIN: Duration = Duration::from_millis(250);
 /// How long a connection that was replaced may finish what it has begun, where its way still is.
 const FINISH: Duration = Duration::from_secs(60);
 /// How long a request may take to arrive whole once it has begun.

@@ -16,6 +16,7 @@ mod driver;
 pub mod gateway;
 pub mod news;
 mod paths;
+mod release;
 mod router;
 mod segment;
 
@@ -29,6 +30,7 @@ use rempart_plan::ha::HaPlan;
 use rempart_system::realtime::{self, Waker};
 use tokio::sync::oneshot;
 
+use crate::journal;
 use crate::keystore::PairKeys;
 use crate::secrets::Secrets;
 use driver::Driver;
@@ -55,6 +57,8 @@ pub enum Command {
     Observe(oneshot::Sender<Snapshot>),
     /// The record is on disk.
     Persisted(Record),
+    /// There is a journal of connections now, another one, or none any more. It is told roles, paths and when to flush.
+    Journal(Option<journal::Handle>),
     /// The journal has nothing left that the other node has not acknowledged.
     Flushed(u64),
     /// Whether the connections here are those of the active node, and how far the journal is.
@@ -76,27 +80,6 @@ pub enum Refusal {
     Failed(Failure),
 }
 
-/// What the elector tells the journal. More may be said than is heard: the last of each kind counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tell {
-    /// The role of the node; `false` also while it is not paired.
-    Role {
-        /// Whether this node is active.
-        active: bool,
-        /// Of the role.
-        epoch: u64,
-    },
-    /// Whether the other node hears us by this path and we hear it.
-    Path {
-        /// Its place in the plan.
-        path: usize,
-        /// Both ways.
-        up: bool,
-    },
-    /// Have everything acknowledged, then answer with [`Command::Flushed`].
-    Flush(u64),
-}
-
 /// How the other threads reach the elector.
 #[derive(Clone)]
 pub struct Handle {
@@ -104,11 +87,23 @@ pub struct Handle {
     waker: Waker,
 }
 
+/// Why a command was not delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Undelivered {
+    /// Too many wait.
+    #[error("the elector is too busy")]
+    Full,
+    /// The elector has ended.
+    #[error("the elector has ended")]
+    Ended,
+}
+
 impl Handle {
-    /// Hands over a command; it is given back when too many wait or the elector has ended.
-    pub fn send(&self, command: Command) -> Result<(), Box<Command>> {
+    /// Hands over a command, without waiting.
+    pub fn send(&self, command: Command) -> Result<(), Undelivered> {
         let sent = self.commands.try_send(command).map_err(|e| match e {
-            TrySendError::Full(command) | TrySendError::Disconnected(command) => Box::new(command),
+            TrySendError::Full(_) => Undelivered::Full,
+            TrySendError::Disconnected(_) => Undelivered::Ended,
         });
         self.waker.wake();
         sent
@@ -125,8 +120,6 @@ pub struct Surroundings {
     pub plan: Option<(HaPlan, Secrets)>,
     /// Where news go: logged and shown by the main thread.
     pub news: tokio::sync::mpsc::Sender<News>,
-    /// Where the journal hears of roles and paths.
-    pub journal: Option<SyncSender<Tell>>,
     /// Writes the record.
     pub recorder: Recorder,
 }
@@ -173,6 +166,10 @@ impl Recorder {
         let slot = Arc::new((Mutex::new(None), Condvar::new()));
         let recorder = Self(Arc::clone(&slot));
         let run = move || {
+            // It waits for the disk, and nobody for it.
+            if let Err(error) = realtime::run_in_turn() {
+                tracing::warn!(%error, "the recorder keeps its real-time priority");
+            }
             loop {
                 let (wanted, called) = &*slot;
                 let mut guard = wanted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,11 +12,15 @@
 //! instant it leaves the kernel as it is, which goes on forwarding; started again it reads what the kernel holds and goes on.
 
 #[path = "../disk.rs"]
+#[expect(dead_code, reason = "rempartd uses all of it")]
 mod disk;
 mod channel;
 mod elector;
 mod files;
+mod journal;
 mod keystore;
+mod peer;
+mod pairing;
 mod secrets;
 mod service;
 mod status;

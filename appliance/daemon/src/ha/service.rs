@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rempart_bus::Error;
+use rempart_bus::ha::ConfigurationStatus;
+use rempart_bus::{Error, HA_PATH};
 use rempart_plan::ha::HaPlan;
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{info, warn};
+use zbus::Connection;
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
 
 use crate::elector::{Command, Refusal};
 use crate::files::StoredPlan;
+use crate::pairing;
 use crate::secrets::Secrets;
 use crate::status;
 use crate::worker::Shared;
@@ -47,6 +52,7 @@ impl Service {
 impl Service {
     async fn status(&self) -> Result<String, Error> {
         let snapshot = self.ask(Command::Observe).await?;
+        self.shared.peer.refresh().await;
         let status = status::of(&self.shared, &snapshot);
         serde_json::to_string(&status).map_err(|e| Error::Failed(e.to_string()))
     }
@@ -62,6 +68,8 @@ impl Service {
         let secrets =
             plan.as_ref().map(|plan| Secrets::load(&self.shared.files.secrets(), plan)).unwrap_or_default();
         let busy = |_| Error::Failed("the elector is too busy".into());
+        self.shared.plan.send_replace(plan.clone());
+        self.shared.peer.replan(plan.as_ref());
         self.shared.elector.send(Command::Configure(plan.map(Box::new), secrets)).map_err(busy)?;
         match kept.await {
             Ok(Ok(())) => Ok(()),
@@ -79,5 +87,84 @@ impl Service {
 
     async fn maintenance(&self, on: bool) -> Result<(), Error> {
         self.order(|reply| Command::Maintenance(on, reply)).await
+    }
+
+    async fn pair_offer(&self) -> Result<String, Error> {
+        json(&pairing::offer(&self.shared).await?)
+    }
+
+    async fn pair_join(&self, code: &str, device: &str) -> Result<String, Error> {
+        json(&pairing::join(&self.shared, code, device).await?)
+    }
+
+    async fn pairing(&self) -> Result<String, Error> {
+        json(&self.shared.peer.pairing.status(self.shared.keystore.keys().as_ref()))
+    }
+
+    async fn pair_cancel(&self) -> Result<(), Error> {
+        self.shared.peer.pairing.cancel();
+        Ok(())
+    }
+
+    async fn unpair(&self) -> Result<(), Error> {
+        self.shared.peer.pairing.cancel();
+        self.shared.keystore.unpair().map_err(|e| Error::Failed(format!("the keys cannot be removed: {e}")))?;
+        info!("unpaired");
+        Ok(())
+    }
+
+    async fn request(
+        &self,
+        topic: &str,
+        body: &[u8],
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<u8>, Error> {
+        only_root(&header, connection).await?;
+        self.shared.peer.request(topic, body).await
+    }
+
+    async fn link(&self) -> (bool, bool) {
+        self.shared.peer.reach()
+    }
+
+    #[zbus(signal)]
+    async fn link_changed(emitter: &SignalEmitter<'_>, paired: bool, connected: bool) -> zbus::Result<()>;
+
+    async fn agreement(&self, status: &str) -> Result<(), Error> {
+        let status: ConfigurationStatus =
+            serde_json::from_str(status).map_err(|e| Error::Failed(format!("the status cannot be read: {e}")))?;
+        let id = status.id.as_deref().and_then(|id| u64::from_str_radix(id.get(..16)?, 16).ok());
+        let revision = status.own.unwrap_or(0);
+        self.shared.peer.set_configuration(status);
+        let command = Command::Revision(revision, id.unwrap_or(0).to_be_bytes());
+        self.shared.elector.send(command).map_err(|_| Error::Failed("the elector is too busy".into()))
+    }
+}
+
+/// Tells the bus whenever the other node comes or goes; never returns.
+pub async fn signal_link(shared: Arc<Shared>, connection: Connection) {
+    let Ok(emitter) = SignalEmitter::new(&connection, HA_PATH) else { return };
+    let emitter = &emitter;
+    let told = |paired, connected| async move {
+        if let Err(error) = Service::link_changed(emitter, paired, connected).await {
+            warn!(%error, "the bus cannot be told of the other node");
+        }
+    };
+    shared.peer.follow(told).await;
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|e| Error::Failed(e.to_string()))
+}
+
+/// What goes to the other node in this node's name comes from `rempartd` alone.
+async fn only_root(header: &Header<'_>, connection: &Connection) -> Result<(), Error> {
+    let refused = || Error::Failed("only root may call this".into());
+    let sender = header.sender().ok_or_else(refused)?.to_owned();
+    let bus = zbus::fdo::DBusProxy::new(connection).await?;
+    match bus.get_connection_unix_user(sender.into()).await {
+        Ok(0) => Ok(()),
+        Ok(_) | Err(_) => Err(refused()),
     }
 }

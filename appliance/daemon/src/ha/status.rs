@@ -41,7 +41,10 @@ impl History {
     fn dated(&mut self, now: &str, found: Vec<(String, String)>) -> Vec<Ailment> {
         let known = std::mem::take(&mut self.ailments);
         let since = |code: &str, about: &str| {
-            known.iter().find(|a| a.code == code && a.about == about).map_or(now.to_owned(), |a| a.since.clone())
+            known
+                .iter()
+                .find(|a| a.code == code && a.about == about)
+                .map_or(now.to_owned(), |a| a.since.clone())
         };
         let dated = |(code, about): (String, String)| Ailment { since: since(&code, &about), code, about };
         self.ailments = found.into_iter().map(dated).collect();
@@ -81,6 +84,9 @@ pub fn of(shared: &Shared, snapshot: &Snapshot) -> HaStatus {
     if node.maintenance {
         found.push(("maintenance".into(), String::new()));
     }
+    if shared.control_absent.load(std::sync::atomic::Ordering::Relaxed) {
+        found.push(("daemon-down".into(), Daemon::Control.name().into()));
+    }
     let hindered = snapshot.routers.iter().filter_map(|r| Some((r, r.obstacle.as_ref()?)));
     found.extend(
         hindered
@@ -113,9 +119,17 @@ pub fn of(shared: &Shared, snapshot: &Snapshot) -> HaStatus {
         }),
         paths: paths(snapshot, clock),
         routers: snapshot.routers.iter().map(router).collect(),
-        journal: JournalStatus::default(),
-        configuration: configuration(snapshot),
+        journal: journal(shared),
+        configuration: configuration(shared, snapshot),
         events: history.events.iter().cloned().collect(),
+    }
+}
+
+fn journal(shared: &Shared) -> JournalStatus {
+    let journal = shared.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match &*journal {
+        Some(journal) => journal.handle().snapshot().document(),
+        None => JournalStatus { state: "off".into(), ..JournalStatus::default() },
     }
 }
 
@@ -182,9 +196,12 @@ fn router(router: &RouterPicture) -> RouterStatus {
     }
 }
 
-fn configuration(snapshot: &Snapshot) -> ConfigurationStatus {
-    let said = snapshot.node.peer.as_ref().map(|peer| &peer.said);
-    ConfigurationStatus { own: None, other: said.map(|said| said.revision), state: "unknown".into(), ..ConfigurationStatus::default() }
+/// What the control daemon says; what it does not know of the other node, the heartbeats may.
+fn configuration(shared: &Shared, snapshot: &Snapshot) -> ConfigurationStatus {
+    let said = shared.peer.configuration();
+    let heard = snapshot.node.peer.as_ref().map(|peer| peer.said.revision);
+    let state = if said.state.is_empty() { "unknown".into() } else { said.state };
+    ConfigurationStatus { other: said.other.or(heard), state, ..said }
 }
 
 /// The other node's ailments. Both nodes have the same document, so its interfaces have the same places.
@@ -197,8 +214,12 @@ fn others(said: &Heartbeat, plan: Option<&HaPlan>) -> Vec<Ailment> {
 fn health(health: &Health, plan: Option<&HaPlan>) -> Vec<(String, String)> {
     let interfaces = || plan.into_iter().flat_map(|plan| &plan.monitors).enumerate();
     let of = |bits: u32, code: &'static str| {
-        let set = move |place: usize| u32::try_from(place).is_ok_and(|place| bits.checked_shr(place).unwrap_or(0) & 1 == 1);
-        interfaces().filter(move |(place, _)| set(*place)).map(move |(_, m)| (code.into(), m.interface.clone()))
+        let set = move |place: usize| {
+            u32::try_from(place).is_ok_and(|place| bits.checked_shr(place).unwrap_or(0) & 1 == 1)
+        };
+        interfaces()
+            .filter(move |(place, _)| set(*place))
+            .map(move |(_, m)| (code.into(), m.interface.clone()))
     };
     let daemon_down = |daemon: &Daemon| health.daemons_down & (1 << (*daemon as u16)) != 0;
     let daemons = Daemon::ALL.into_iter().filter(daemon_down);

@@ -49,27 +49,30 @@ pub fn run(node: &str, state: &Path) -> anyhow::Result<()> {
     signals.thread_block()?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let mut deaths = Deaths::default();
+    let mut worker = start(node, state).context("cannot start the worker")?;
     loop {
-        let mut worker = start(node, state).context("cannot start the worker")?;
         match watch(&signals, &mut worker)? {
             Ended::Asked => {
                 leave(&signals, &mut worker);
                 links_down(&files);
                 return Ok(());
             }
-            Ended::Died(status) => {
-                let pause = deaths.count(Instant::now());
-                match pause {
-                    None => error!(%status, "the elector has died; it is started again"),
-                    Some(pause) => {
-                        error!(%status, pause_s = pause.as_secs(), "the elector dies again and again; the virtual addresses are given up");
-                        links_down(&files);
-                        if asked_within(&signals, pause)? {
-                            return Ok(());
-                        }
-                    }
+            Ended::Died(status) => match deaths.count(Instant::now()) {
+                // First of all: each millisecond brings the other node nearer to thinking us dead.
+                None => {
+                    worker = start(node, state).context("cannot start the worker")?;
+                    error!(%status, "the elector has died; it has been started again");
                 }
-            }
+                Some(pause) => {
+                    links_down(&files);
+                    let pause_s = pause.as_secs();
+                    error!(%status, pause_s, "the elector dies again and again; the virtual addresses are given up");
+                    if asked_within(&signals, pause)? {
+                        return Ok(());
+                    }
+                    worker = start(node, state).context("cannot start the worker")?;
+                }
+            },
         }
     }
 }

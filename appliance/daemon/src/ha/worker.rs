@@ -1,22 +1,27 @@
 //! The worker: starts the threads, and its own, the main one, does everything that may take its time: the bus, the log.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
+use nix::sys::signal::SigSet;
 use rempart_bus::{CONTROL_NAME, HA_NAME, HA_PATH};
-use rempart_pair::role::{Daemon, Notice};
+use rempart_pair::role::{Daemon, Notice, PathState};
+use rempart_plan::ha::HaPlan;
 use rempart_system::realtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, error, info, warn};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, trace, warn};
 
 use crate::elector::news::{Happening, News};
-use crate::elector::{self, Command, Handle, Recorder, Surroundings};
+use crate::elector::{self, Command, Handle, Recorder, Surroundings, Undelivered};
 use crate::files::Files;
-use crate::keystore::Keystore;
+use crate::journal::{self, Journal};
+use crate::keystore::{Keystore, PairKeys};
+use crate::peer::Peer;
 use crate::secrets::Secrets;
 use crate::service::Service;
 use crate::status::History;
@@ -38,12 +43,23 @@ pub struct Shared {
     pub elector: Handle,
     /// The keys of this node and of the pair.
     pub keystore: Keystore,
+    /// The channel to the other node, and pairing.
+    pub peer: Peer,
+    /// What the document asks for now.
+    pub plan: watch::Sender<Option<HaPlan>>,
+    /// The replication of connections, while there is a pair.
+    pub journal: Mutex<Option<Journal>>,
+    /// `rempartd` has been away for longer than a restart takes. People are told; the role does not move for it, because
+    /// without it everything goes on.
+    pub control_absent: AtomicBool,
     /// What has happened.
     pub history: Mutex<History>,
 }
 
 /// Runs until SIGTERM, or the end of the supervisor `parent`, then hands over.
 pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
+    // The supervisor reads its signals from a descriptor and keeps them blocked; a child inherits that.
+    SigSet::empty().thread_set_mask()?;
     realtime::end_with(parent).context("the supervisor is gone")?;
     if let Err(error) = realtime::lock_memory() {
         warn!(%error, "memory cannot be locked: take-overs may come late on a busy machine");
@@ -54,6 +70,8 @@ pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
     let (news, mut tidings) = mpsc::channel(NEWS);
     let (ended, mut over) = oneshot::channel();
     let writer = files.clone();
+    let plan = stored_plan(&files);
+    let wanted = plan.as_ref().map(|(plan, _)| plan.clone());
     let recorder = Recorder::start(elector.clone(), move |record| writer.keep_record(record))?;
     let surroundings = Surroundings {
         record: files.record().unwrap_or_else(|error| {
@@ -61,9 +79,8 @@ pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
             Default::default()
         }),
         keys: keystore.keys(),
-        plan: stored_plan(&files),
+        plan,
         news,
-        journal: None,
         recorder,
     };
     elector::start(inbox, surroundings, ended)?;
@@ -71,13 +88,29 @@ pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
     if let Err(error) = realtime::run_in_turn() {
         warn!(%error, "the main thread keeps its real-time priority");
     }
-    let shared = Arc::new(Shared { node: node.to_owned(), files, elector, keystore, history: Mutex::default() });
-
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let wanted = watch::Sender::new(wanted);
+    let peer = {
+        let _inside = runtime.enter();
+        Peer::start(node, &keystore, wanted.subscribe())
+    };
+    let shared = Arc::new(Shared {
+        node: node.to_owned(),
+        files,
+        elector,
+        keystore,
+        peer,
+        plan: wanted,
+        journal: Mutex::default(),
+        control_absent: AtomicBool::new(false),
+        history: Mutex::default(),
+    });
+
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let bus = tokio::spawn(serve(Arc::clone(&shared)));
+        let replication = tokio::spawn(replicate(Arc::clone(&shared)));
         let mut keys = shared.keystore.subscribe();
         info!(node, "rempart-ha is ready");
         loop {
@@ -94,6 +127,7 @@ pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
                         note(&shared, &news);
                     }
                     bus.abort();
+                    replication.abort();
                     info!("rempart-ha ends");
                     return done.context("the elector's thread has ended")?.context("the elector has failed");
                 }
@@ -105,12 +139,97 @@ pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
 /// Hands a command over that must not be lost.
 async fn order(shared: &Shared, command: impl Fn() -> Command) {
     // The queue is full only while the elector is very busy.
-    while shared.elector.send(command()).is_err() {
+    while shared.elector.send(command()) == Err(Undelivered::Full) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-fn stored_plan(files: &Files) -> Option<(rempart_plan::ha::HaPlan, Secrets)> {
+/// Keeps a journal for as long as there is a pair, and tells it what the document says.
+async fn replicate(shared: Arc<Shared>) {
+    let (mut keys, mut plan) = (shared.keystore.subscribe(), shared.plan.subscribe());
+    keys.mark_changed();
+    loop {
+        let anew = tokio::select! {
+            Ok(()) = keys.changed() => true,
+            Ok(()) = plan.changed() => false,
+            else => return,
+        };
+        let (keys, plan) = (keys.borrow_and_update().clone(), plan.borrow_and_update().clone());
+        let wanted = keys.zip(plan.filter(|plan| plan.peer.is_some() && !plan.paths.is_empty()));
+        let known = shared.journal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let journal = match (known, wanted) {
+            (Some(journal), Some((_, plan))) if !anew => {
+                // Said again after the next change, should the queue be full.
+                journal.handle().tell(journal::Command::Surroundings(surroundings(&plan)));
+                *shared.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal);
+                continue;
+            }
+            (known, Some((keys, plan))) => {
+                end(known).await;
+                start_journal(&shared, keys, &plan)
+            }
+            (known, None) => {
+                end(known).await;
+                None
+            }
+        };
+        let handle = journal.as_ref().map(Journal::handle);
+        *shared.journal.lock().unwrap_or_else(PoisonError::into_inner) = journal;
+        order(&shared, || Command::Journal(handle.clone())).await;
+    }
+}
+
+/// Its thread is waited for elsewhere: it may be in the middle of a long answer of the kernel.
+async fn end(journal: Option<Journal>) {
+    if let Some(journal) = journal {
+        let _ = tokio::task::spawn_blocking(move || drop(journal)).await;
+    }
+}
+
+fn start_journal(shared: &Shared, keys: PairKeys, plan: &HaPlan) -> Option<Journal> {
+    let elector = shared.elector.clone();
+    let report = move |report: journal::Report| {
+        let command = match report {
+            journal::Report::Flushed { token, complete: true } => Command::Flushed(token),
+            // The machine of the node gives up waiting by itself.
+            journal::Report::Flushed { complete: false, .. } => return,
+            journal::Report::Synced(synced, position) => Command::Synced(synced, position),
+            journal::Report::Notice(notice) => return info!(?notice, "journal"),
+            journal::Report::Trouble(trouble) => return warn!(trouble, "journal"),
+        };
+        if elector.send(command).is_err() {
+            warn!("the elector's queue is full");
+        }
+    };
+    let config = journal::Config {
+        secret: keys.secret,
+        index: keys.index,
+        surroundings: surroundings(plan),
+        report: Box::new(report),
+    };
+    let journal = Journal::start(config);
+    if let Err(error) = &journal {
+        error!(%error, "connections are not replicated");
+    }
+    // Without its connections a node is unfit to take over.
+    if shared.elector.send(Command::Daemon(Daemon::Journal, journal.is_ok())).is_err() {
+        warn!("the elector's queue is full");
+    }
+    journal.ok()
+}
+
+fn surroundings(plan: &HaPlan) -> journal::Surroundings {
+    let way = |path: &rempart_plan::ha::PathPlan| journal::Way {
+        device: path.device.clone(),
+        local: path.local,
+        remote: path.remote,
+    };
+    let ends = plan.paths.iter().flat_map(|path| [path.local, path.remote]);
+    let own = ends.chain(plan.routers.iter().filter_map(|router| router.local)).collect();
+    journal::Surroundings { paths: plan.paths.iter().map(way).collect(), own }
+}
+
+fn stored_plan(files: &Files) -> Option<(HaPlan, Secrets)> {
     match files.plan() {
         Ok(stored) => {
             let plan = stored?.plan?;
@@ -136,14 +255,23 @@ fn note(shared: &Shared, news: &News) {
         Happening::Obstacle { interface, vrid, why: Some(why) } => {
             warn!(interface, vrid, why, "a virtual router does not take part");
         }
-        Happening::Obstacle { interface, vrid, why: None } => info!(interface, vrid, "a virtual router takes part"),
+        Happening::Obstacle { interface, vrid, why: None } => {
+            info!(interface, vrid, "a virtual router takes part")
+        }
         Happening::Router { interface, vrid, state, cause } => {
             info!(interface, vrid, ?state, ?cause, "virtual router");
         }
         Happening::Gateway { interface, answers } => warn!(interface, answers, "gateway"),
         Happening::Node(notice, path) => match notice {
-            Notice::TwoActives { .. } | Notice::HandOverFailed { .. } | Notice::Damped { .. } => warn!(?notice),
-            Notice::Path { state, .. } => info!(path, state = state.name(), "path"),
+            Notice::TwoActives { .. } | Notice::HandOverFailed { .. } | Notice::Damped { .. } => {
+                warn!(?notice)
+            }
+            Notice::Path { state, .. } => {
+                info!(path, state = state.name(), "path");
+                if let Some(path) = path {
+                    shared.peer.way(path, *state == PathState::Up, shared.plan.borrow().as_ref());
+                }
+            }
             Notice::PeerLost
             | Notice::PeerBack
             | Notice::PeerRestarted
@@ -159,11 +287,28 @@ fn note(shared: &Shared, news: &News) {
 
 /// Serves the bus for as long as there is one, and looks for it again when it is gone.
 async fn serve(shared: Arc<Shared>) {
+    let mut missed = false;
     loop {
-        if let Err(error) = serve_once(&shared).await {
-            debug!(%error, "no bus");
+        let served = serve_once(&shared).await;
+        shared.peer.set_bus(None);
+        match served {
+            Err(error) if !missed => {
+                info!(%error, "no bus yet; everything else goes on without it");
+                missed = true;
+            }
+            Err(error) => trace!(%error, "no bus"),
+            Ok(()) => missed = false,
         }
         tokio::time::sleep(BUS_RETRY).await;
+    }
+}
+
+/// Ends its task when it goes.
+struct AbortOnDropHandle(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDropHandle {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -177,6 +322,9 @@ async fn serve_once(shared: &Arc<Shared>) -> zbus::Result<()> {
     let mut owners = bus.receive_name_owner_changed_with_args(&[(0, CONTROL_NAME)]).await?;
     let mut present = bus.name_has_owner(CONTROL_NAME.try_into()?).await?;
     info!("on the bus");
+    shared.peer.set_bus(Some(connection.clone()));
+    let _signals =
+        AbortOnDropHandle(tokio::spawn(crate::service::signal_link(Arc::clone(shared), connection.clone())));
     loop {
         let change = if present {
             owners.next().await
@@ -184,7 +332,8 @@ async fn serve_once(shared: &Arc<Shared>) -> zbus::Result<()> {
             match tokio::time::timeout(CONTROL_ABSENT, owners.next()).await {
                 Ok(change) => change,
                 Err(_) => {
-                    tell_presence(shared, false);
+                    warn!("rempartd is away");
+                    shared.control_absent.store(true, Ordering::Relaxed);
                     owners.next().await
                 }
             }
@@ -193,13 +342,7 @@ async fn serve_once(shared: &Arc<Shared>) -> zbus::Result<()> {
         let Some(change) = change else { return Ok(()) };
         present = change.args()?.new_owner().is_some();
         if present {
-            tell_presence(shared, true);
+            shared.control_absent.store(false, Ordering::Relaxed);
         }
-    }
-}
-
-fn tell_presence(shared: &Shared, runs: bool) {
-    if shared.elector.send(Command::Daemon(Daemon::Control, runs)).is_err() {
-        warn!("the elector's queue is full");
     }
 }

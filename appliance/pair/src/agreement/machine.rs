@@ -154,7 +154,7 @@ pub enum Output {
 pub enum State {
     /// There is no pair.
     Alone,
-    /// The other node has not been heard.
+    /// The other node has not been heard, or cannot be asked and had the same revision when it could.
     Unknown,
     /// The same revision.
     Same,
@@ -315,7 +315,9 @@ impl Agreement {
         }
         let Some(peer) = &self.peer else { return State::Unknown };
         match compare(&self.own, peer) {
-            Relation::Same => State::Same,
+            Relation::Same if self.linked => State::Same,
+            // It was the same when last heard, and may not be any more.
+            Relation::Same => State::Unknown,
             Relation::Deliver if self.linked => State::Delivering,
             Relation::Deliver => State::Ahead,
             Relation::Fetch => State::Behind(self.retry.as_ref().map(|(_, _, why)| why.clone())),

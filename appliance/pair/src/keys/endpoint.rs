@@ -6,8 +6,8 @@ use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 
 use super::window::Window;
 use super::{
-    Authenticated, ECHO, Exhausted, HEADER, Kind, MAGIC, OVERHEAD, PairSecret, Refused, SessionId, TAG,
-    VERSION,
+    Authenticated, ECHO, ECHOES, Exhausted, HEADER, Kind, MAGIC, OVERHEAD, PairSecret, Refused, SessionId,
+    TAG, VERSION,
 };
 use crate::NodeIndex;
 
@@ -144,14 +144,15 @@ impl Endpoint {
     /// `plaintext.len() + OVERHEAD` bytes long; nothing is allocated if `out` has room for that.
     pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Exhausted> {
         let counter = self.sent.checked_add(1).ok_or(Exhausted)?;
-        let echo = self.echo(counter);
+        let [believed, on_trial] = self.echoes(counter).map(echo);
         out.clear();
         out.extend_from_slice(&MAGIC);
         out.push(VERSION);
         out.push(self.kind.code());
         out.extend_from_slice(&self.session.get());
         out.extend_from_slice(&counter.to_be_bytes());
-        out.extend_from_slice(&echo);
+        out.extend_from_slice(&believed);
+        out.extend_from_slice(&on_trial);
         out.extend_from_slice(plaintext);
         let (header, sealed) = out.split_at_mut(HEADER);
         let key = self.key.as_ref().ok_or(Exhausted)?;
@@ -196,7 +197,7 @@ impl Endpoint {
             let inner = unseal(&current.key, header, counter, sealed)?;
             current.window.note(counter);
             current.heard = now;
-            return Ok(Authenticated { value: &inner[ECHO..], session, counter, first: false });
+            return Ok(Authenticated { value: &inner[ECHOES..], session, counter, first: false });
         }
 
         let slot = self.candidate(now, session)?;
@@ -213,8 +214,8 @@ impl Endpoint {
         };
         candidate.window.note(counter);
         candidate.heard = now;
-        let (echo, value) = inner.split_at(ECHO);
-        if !self.proves(echo) {
+        let (echoes, value) = inner.split_at(ECHOES);
+        if !echoes.chunks_exact(ECHO).any(|echo| self.proves(echo)) {
             return Err(Refused::Unproven);
         }
         self.current = self.candidates[slot].take();
@@ -222,6 +223,11 @@ impl Endpoint {
         self.floor = self.sent;
         self.counters.sessions += 1;
         Ok(Authenticated { value, session, counter, first: true })
+    }
+
+    #[cfg(test)]
+    pub(super) fn on_trial(&self) -> usize {
+        self.candidates.iter().flatten().count()
     }
 
     fn read_header(&self, header: &[u8]) -> Result<(SessionId, u64), Refused> {
@@ -286,27 +292,19 @@ impl Endpoint {
         *session == self.session.get() && counter > self.floor && counter <= self.sent
     }
 
-    /// Which session to echo. One on trial comes before the one in force, which needs no echo any more, and the one
-    /// heard last before others, because what is sent now often answers it. But not every time: recordings of older
-    /// sessions can be played to us, and neither the peer's new session nor, if it still waits for its echo, the one
-    /// in force must be kept waiting by them. The choice is scattered, so that it does not keep step with the number
-    /// of paths.
-    fn echo(&self, counter: u64) -> [u8; ECHO] {
+    /// Which sessions to echo: the one in force, because the peer may not have believed us yet; and of those on trial
+    /// mostly the one heard last, because what is sent now often answers it. Sometimes another one: recordings of older
+    /// sessions can be played to us, and must not keep a fresh one waiting. That choice is scattered, so that it does
+    /// not keep step with the number of paths.
+    fn echoes(&self, counter: u64) -> [Option<&Incoming>; 2] {
         let scattered = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let on_trial = || self.candidates.iter().flatten();
         let newest = on_trial().max_by_key(|candidate| candidate.heard);
-        let chosen = match (newest, scattered % 8) {
-            (None, _) => self.current.as_ref(),
-            (Some(_), 0) if self.current.is_some() => self.current.as_ref(),
-            (Some(_), 1) => on_trial().nth((scattered / 8) as usize % on_trial().count()),
-            (Some(newest), _) => Some(newest),
+        let chosen = match scattered % 4 {
+            0 => on_trial().nth((scattered / 4) as usize % on_trial().count().max(1)),
+            _ => newest,
         };
-        let mut echo = [0; ECHO];
-        if let Some(incoming) = chosen {
-            echo[..16].copy_from_slice(&incoming.session.get());
-            echo[16..].copy_from_slice(&incoming.window.highest().to_be_bytes());
-        }
-        echo
+        [self.current.as_ref(), chosen]
     }
 }
 
@@ -328,14 +326,23 @@ fn nonce(counter: u64) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-/// Opens in place. At least the echo is there: the length was checked.
+fn echo(of: Option<&Incoming>) -> [u8; ECHO] {
+    let mut echo = [0; ECHO];
+    if let Some(incoming) = of {
+        echo[..16].copy_from_slice(&incoming.session.get());
+        echo[16..].copy_from_slice(&incoming.window.highest().to_be_bytes());
+    }
+    echo
+}
+
+/// Opens in place. At least the echoes are there: the length was checked.
 fn unseal<'a>(
     key: &LessSafeKey,
     header: &[u8],
     counter: u64,
     sealed: &'a mut [u8],
 ) -> Result<&'a [u8], Refused> {
-    debug_assert!(sealed.len() >= ECHO + TAG);
+    debug_assert!(sealed.len() >= ECHOES + TAG);
     key.open_in_place(nonce(counter), Aad::from(header), sealed)
         .map(|plain| &*plain)
         .map_err(|_| Refused::Forged)

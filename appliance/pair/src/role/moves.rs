@@ -111,8 +111,11 @@ impl Node {
     pub(super) fn settle_in(&mut self, now: Instant, why: Why) {
         // Whoever has a role, or has heard who has it, has listened long enough.
         self.listen_until = now;
-        for timer in [Timer::Limit, Timer::Undecided, Timer::FailBack, Timer::Again, Timer::Listen] {
+        for timer in [Timer::Limit, Timer::FailBack, Timer::Again, Timer::Listen] {
             self.deadlines.stop(timer);
+        }
+        if self.state == State::Active {
+            self.deadlines.stop(Timer::Undecided);
         }
         (self.offered, self.want, self.deferring, self.rival) = (None, None, None, false);
         (self.retry, self.failures) = (None, 0);

@@ -19,12 +19,14 @@ pub(super) enum Timer {
     Undecided,
     /// The preferred node has waited long enough.
     FailBack,
+    /// An answer that would have come too soon after the last heartbeat.
+    Answer,
     /// Moves are allowed again; or a failed hand-over may be tried again.
     Again,
 }
 
 impl Timer {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Beat,
         Self::Probe,
         Self::Dead,
@@ -32,6 +34,7 @@ impl Timer {
         Self::Limit,
         Self::Undecided,
         Self::FailBack,
+        Self::Answer,
         Self::Again,
     ];
 }

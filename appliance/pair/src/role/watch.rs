@@ -156,6 +156,7 @@ impl Node {
             Timer::Limit => self.step(now, Event::Limit),
             Timer::Undecided => self.step(now, Event::Undecided),
             Timer::FailBack => self.step(now, Event::FailBackDue),
+            Timer::Answer => self.send = true,
             Timer::Again => self.step(now, Event::Changed),
         }
     }
@@ -179,10 +180,15 @@ impl Node {
         }
     }
 
-    /// Sends something at once, unless that was just done.
+    /// Sends something at once, or as soon as the spacing allows.
     pub(super) fn answer(&mut self, now: Instant) {
-        let spaced = self.last_sent.is_none_or(|last| now.saturating_duration_since(last) >= ANSWER_SPACING);
-        self.send |= spaced && self.takes_part();
+        if !self.takes_part() {
+            return;
+        }
+        match self.last_sent.map(|last| last + ANSWER_SPACING).filter(|soonest| *soonest > now) {
+            Some(soonest) => self.deadlines.set(Timer::Answer, soonest),
+            None => self.send = true,
+        }
     }
 
     pub(super) fn ask_drain(&mut self) {

@@ -161,11 +161,17 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
     }
     let input = rs.chains.entry("input".into()).or_default();
     input.rule(format!("icmpv6 type {{ {NEIGHBOUR_DISCOVERY} }} ip6 hoplimit 255 accept"));
+    // Unanswered, a switch that listens to memberships stops forwarding the solicitations for our addresses, the virtual
+    // ones above all (RFC 4890 §4.4.1, RFC 4541 §3).
+    input.rule("icmpv6 type mld-listener-query ip6 saddr fe80::/10 accept");
     if let Some(devices) = device_set(slaac.iter().copied()) {
         input.rule(format!("iifname {devices} icmpv6 type nd-router-advert ip6 hoplimit 255 accept"));
     }
     if let Some(devices) = device_set(dhcp.iter().copied()) {
         input.rule(format!("iifname {devices} udp sport 67 udp dport 68 accept"));
+    }
+    for text in peer::silent_addresses(world) {
+        input.rule(format!("{text} drop"));
     }
     input.rules.extend(shields.clone());
     input.rule("iifname vmap @pairs.input");

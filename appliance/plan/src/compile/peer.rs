@@ -81,6 +81,22 @@ pub fn jump(world: &World, hook: &str) -> Option<String> {
     world.ha.as_ref().map(|_| format!("ct state untracked jump {chain}"))
 }
 
+/// Matches of what is sent to virtual addresses that serve as next hops alone (RFC 9568 §6.4.3: with
+/// `Accept_Mode` false nothing sent to them is accepted; neighbour discovery is, and comes before).
+pub fn silent_addresses(world: &World) -> Vec<String> {
+    let routers = world.ha.iter().flat_map(|ha| &ha.routers).filter(|r| !r.accept);
+    let addresses: BTreeSet<IpAddr> = routers.flat_map(|r| r.addresses.iter().map(IpNet::addr)).collect();
+    let mut out = Vec::new();
+    for (word, v4) in [("ip", true), ("ip6", false)] {
+        let list: Vec<String> =
+            addresses.iter().filter(|a| a.is_ipv4() == v4).map(ToString::to_string).collect();
+        if !list.is_empty() {
+            out.push(format!("{word} daddr {{ {} }}", list.join(", ")));
+        }
+    }
+    out
+}
+
 fn inward(ha: &HaPlan) -> Matches {
     let mut out = Matches::default();
     out.datagrams(&ha.paths, "iifname", |path| (path.remote, path.local));

@@ -26,9 +26,9 @@ use super::record::{
 use crate::conntrack::codec::{
     CTA_HELP, CTA_HELP_NAME, CTA_MARK, CTA_PROTOINFO, CTA_STATUS, CTA_TIMEOUT, CTA_TUPLE_ORIG,
     CTA_TUPLE_REPLY, CTA_TUPLE_ZONE, CTA_ZONE, IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW,
-    NFNL_SUBSYS_CTNETLINK, find, invert, put_tcp, put_translation, put_tuple, tcp, tuple,
+    NFNL_SUBSYS_CTNETLINK, SETTABLE_TCP_FLAGS, find, invert, put_tcp, put_translation, put_tuple, tcp, tuple,
 };
-use crate::conntrack::{Status, TcpState, Tuple};
+use crate::conntrack::{Status, Tcp, TcpState, Tuple};
 use crate::netlink::{Message, NFGEN, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Raw, attributes, u16_be, u32_be};
 
 const NFNL_SUBSYS_CTNETLINK_EXP: u8 = 2;
@@ -66,13 +66,17 @@ const CTA_EXPECT_FN: u16 = 11;
 const CTA_EXPECT_NAT_DIR: u16 = 1;
 const CTA_EXPECT_NAT_TUPLE: u16 = 2;
 
+/// `IP_CT_TCP_FLAG_WINDOW_SCALE`: the side has offered a window scale.
+const TCP_WINDOW_SCALE: u8 = 0x01;
 /// `IP_CT_TCP_FLAG_CLOSE_INIT`: one side has closed, so that a new SYN may open the tuple again.
 const TCP_CLOSE_INIT: u8 = 0x04;
 /// `IPS_SEQ_ADJUST`.
 const STATUS_SEQUENCE_ADJUSTED: u32 = 1 << 6;
 
+/// `NF_CT_EXPECT_USERSPACE`, which the kernel takes from nobody.
+const EXPECT_USERSPACE: u32 = 4;
 /// `IPS_FIXED_TIMEOUT`: packets do not change when the entry is forgotten.
-const STATUS_FIXED_TIMEOUT: u32 = 1 << 10;
+pub(super) const STATUS_FIXED_TIMEOUT: u32 = 1 << 10;
 /// How long a GRE entry that we made lives, in seconds, however much it is used: a day.
 ///
 /// The kernel keeps the timeouts of GRE in the entry and sets them at its first packet (`gre_packet`). An entry from
@@ -227,7 +231,7 @@ fn zone_of_tuple(data: &[u8], scope: ZoneScope, zone: &mut Zone) {
 fn protocol_state(data: &[u8]) -> Option<ProtocolState> {
     let (kind, inner) = attributes(data).next()?;
     match kind {
-        CTA_PROTOINFO_TCP => tcp(data).map(ProtocolState::Tcp),
+        CTA_PROTOINFO_TCP => tcp(data).map(|tcp| ProtocolState::Tcp(canonical(tcp))),
         CTA_PROTOINFO_SCTP => {
             let state = *find(inner, CTA_PROTOINFO_SCTP_STATE)?.first()?;
             let tag = |kind| find(inner, kind).and_then(u32_be);
@@ -236,6 +240,29 @@ fn protocol_state(data: &[u8]) -> Option<ProtocolState> {
         }
         _ => None,
     }
+}
+
+/// What of a TCP state means the same in another kernel, so that an entry and its copy read alike.
+pub(super) fn canonical(mut tcp: Tcp) -> Tcp {
+    tcp.flags = tcp.flags.map(|flags| flags & SETTABLE_TCP_FLAGS);
+    match tcp.state {
+        // The answer, which has not come yet, says these.
+        TcpState::SynSent => (tcp.flags[1], tcp.window_scale[1]) = (0, 0),
+        TcpState::TimeWait | TcpState::Close if (tcp.flags[0] | tcp.flags[1]) & TCP_CLOSE_INIT == 0 => {
+            tcp.flags[0] |= TCP_CLOSE_INIT;
+        }
+        TcpState::TimeWait
+        | TcpState::Close
+        | TcpState::None
+        | TcpState::SynReceived
+        | TcpState::Established
+        | TcpState::FinWait
+        | TcpState::CloseWait
+        | TcpState::LastAck
+        | TcpState::SynSent2
+        | TcpState::Other(_) => {}
+    }
+    tcp
 }
 
 fn adjustment(data: &[u8]) -> Option<SequenceAdjustment> {
@@ -281,7 +308,7 @@ fn expectation(payload: &[u8]) -> Option<Expectation> {
             CTA_EXPECT_TIMEOUT => timeout_s = u32_be(data)?,
             CTA_EXPECT_HELP_NAME => helper = name(data),
             CTA_EXPECT_ZONE => zone = Zone { id: u16_be(data)?, scope: ZoneScope::Both },
-            CTA_EXPECT_FLAGS => flags = u32_be(data)?,
+            CTA_EXPECT_FLAGS => flags = u32_be(data)? & !EXPECT_USERSPACE,
             CTA_EXPECT_CLASS => class = u32_be(data)?,
             CTA_EXPECT_FN => function = name(data),
             CTA_EXPECT_NAT => {
@@ -368,10 +395,11 @@ fn put_content(message: &mut Message, flow: &Flow, timeout_s: u32, expected: boo
     message.attr(CTA_MARK, &flow.mark.to_be_bytes());
     match flow.state {
         ProtocolState::None => {}
-        ProtocolState::Tcp(mut tcp) => {
-            let closed = matches!(tcp.state, TcpState::TimeWait | TcpState::Close);
-            if closed && (tcp.flags[0] | tcp.flags[1]) & TCP_CLOSE_INIT == 0 {
-                tcp.flags[0] |= TCP_CLOSE_INIT;
+        ProtocolState::Tcp(tcp) => {
+            let mut tcp = canonical(tcp);
+            if tcp.state == TcpState::SynSent && tcp.flags[0] & TCP_WINDOW_SCALE != 0 {
+                // The kernel takes a window scale only when both sides have one. The answer will set the flag right.
+                tcp.flags[1] |= TCP_WINDOW_SCALE;
             }
             put_tcp(message, &tcp);
         }

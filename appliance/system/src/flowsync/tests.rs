@@ -23,20 +23,18 @@ fn tuple(v6: bool) -> BoxedStrategy<Tuple> {
         bytes if v6 => IpAddr::from(bytes),
         [a, b, c, d, ..] => IpAddr::from([a, b, c, d]),
     };
-    (any::<[[u8; 16]; 2]>(), layer4()).prop_map(move |([source, destination], layer4)| Tuple {
-        source: address(source),
-        destination: address(destination),
-        layer4,
-    })
-    .boxed()
+    (any::<[[u8; 16]; 2]>(), layer4())
+        .prop_map(move |([source, destination], layer4)| Tuple {
+            source: address(source),
+            destination: address(destination),
+            layer4,
+        })
+        .boxed()
 }
 
 fn zone() -> impl Strategy<Value = Zone> {
     let scope = prop_oneof![Just(ZoneScope::Both), Just(ZoneScope::Original), Just(ZoneScope::Reply)];
-    prop_oneof![
-        Just(Zone::default()),
-        (1u16.., scope).prop_map(|(id, scope)| Zone { id, scope }),
-    ]
+    prop_oneof![Just(Zone::default()), (1u16.., scope).prop_map(|(id, scope)| Zone { id, scope }),]
 }
 
 fn name() -> impl Strategy<Value = Name> {
@@ -60,68 +58,78 @@ fn adjustment() -> impl Strategy<Value = SequenceAdjustment> {
 /// On the heap, as its tree of values is too large for the stack of a test.
 fn flow() -> BoxedStrategy<Flow> {
     use proptest::option::of;
-    any::<bool>().prop_flat_map(|v6| {
-        let tuples = (tuple(v6), of(tuple(v6)), of((any::<u8>(), tuple(v6))));
-        let numbers = any::<(u8, u32, u32, [bool; 3])>();
-        let parts = (of(any::<[u8; 16]>()), of(name()), of([adjustment(), adjustment()]));
-        let synproxy = of(any::<[u32; 3]>());
-        (tuples, zone(), numbers, state(), parts, synproxy).prop_map(
-            |((original, reply, master), zone, (protocol, timeout_s, mark, bits), state, parts, synproxy)| {
-                let status = [Status::SEEN_REPLY, Status::ASSURED, Status::CONFIRMED];
-                let status = status.into_iter().zip(bits).filter(|(_, set)| *set).map(|(bit, _)| bit).sum();
-                let (labels, helper, adjustments) = parts;
-                Flow {
-                    protocol,
-                    original,
-                    reply: reply.unwrap_or(invert(&original)),
+    any::<bool>()
+        .prop_flat_map(|v6| {
+            let tuples = (tuple(v6), of(tuple(v6)), of((any::<u8>(), tuple(v6))));
+            let numbers = any::<(u8, u32, u32, [bool; 3])>();
+            let parts = (of(any::<[u8; 16]>()), of(name()), of([adjustment(), adjustment()]));
+            let synproxy = of(any::<[u32; 3]>());
+            (tuples, zone(), numbers, state(), parts, synproxy).prop_map(
+                |(
+                    (original, reply, master),
                     zone,
-                    status: Status(status),
-                    timeout_s,
+                    (protocol, timeout_s, mark, bits),
                     state,
-                    mark,
-                    labels: labels.unwrap_or_default(),
-                    helper,
-                    adjustments,
-                    synproxy: synproxy
-                        .map(|[sequence, timestamp, offset]| Synproxy { sequence, timestamp, offset })
-                        .filter(|s| *s != Synproxy::default()),
-                    master,
-                }
-            },
-        )
-    })
-    .boxed()
+                    parts,
+                    synproxy,
+                )| {
+                    let status = [Status::SEEN_REPLY, Status::ASSURED, Status::CONFIRMED];
+                    let status =
+                        status.into_iter().zip(bits).filter(|(_, set)| *set).map(|(bit, _)| bit).sum();
+                    let (labels, helper, adjustments) = parts;
+                    Flow {
+                        protocol,
+                        original,
+                        reply: reply.unwrap_or(invert(&original)),
+                        zone,
+                        status: Status(status),
+                        timeout_s,
+                        state,
+                        mark,
+                        labels: labels.unwrap_or_default(),
+                        helper,
+                        adjustments,
+                        synproxy: synproxy
+                            .map(|[sequence, timestamp, offset]| Synproxy { sequence, timestamp, offset })
+                            .filter(|s| *s != Synproxy::default()),
+                        master,
+                    }
+                },
+            )
+        })
+        .boxed()
 }
 
 fn expectation() -> BoxedStrategy<Expectation> {
     use proptest::option::of;
-    any::<bool>().prop_flat_map(|v6| {
-        let tuples = (tuple(v6), tuple(v6), (any::<u8>(), tuple(v6)), of(any::<(u32, u8)>()), tuple(v6));
-        (tuples, zone(), any::<(u8, u32, u32, u32)>(), of(name()), of(name())).prop_map(
-            |(
-                (tuple, mask, master, nat, saved),
-                zone,
-                (protocol, timeout_s, flags, class),
-                helper,
-                function,
-            )| {
-                Expectation {
-                    protocol,
-                    tuple,
-                    mask,
-                    master,
+    any::<bool>()
+        .prop_flat_map(|v6| {
+            let tuples = (tuple(v6), tuple(v6), (any::<u8>(), tuple(v6)), of(any::<(u32, u8)>()), tuple(v6));
+            (tuples, zone(), any::<(u8, u32, u32, u32)>(), of(name()), of(name())).prop_map(
+                |(
+                    (tuple, mask, master, nat, saved),
                     zone,
-                    timeout_s,
-                    flags,
-                    class,
+                    (protocol, timeout_s, flags, class),
                     helper,
                     function,
-                    nat: nat.map(|(direction, protocol)| (direction, protocol, saved)),
-                }
-            },
-        )
-    })
-    .boxed()
+                )| {
+                    Expectation {
+                        protocol,
+                        tuple,
+                        mask,
+                        master,
+                        zone,
+                        timeout_s,
+                        flags,
+                        class,
+                        helper,
+                        function,
+                        nat: nat.map(|(direction, protocol)| (direction, protocol, saved)),
+                    }
+                },
+            )
+        })
+        .boxed()
 }
 
 fn record() -> impl Strategy<Value = Record> {
@@ -212,9 +220,8 @@ proptest! {
         if flow.protocol == 47 {
             (wanted.status, wanted.timeout_s) = (read.status, read.timeout_s);
         }
-        if let (ProtocolState::Tcp(wanted), ProtocolState::Tcp(read)) = (&mut wanted.state, &read.state) {
-            prop_assert_eq!(wanted.flags[0] | 4, read.flags[0] | 4);
-            wanted.flags = read.flags;
+        if let ProtocolState::Tcp(tcp) = &mut wanted.state {
+            *tcp = message::canonical(*tcp);
         }
         prop_assert_eq!(read, wanted);
     }
@@ -223,6 +230,7 @@ proptest! {
     #[test]
     fn what_is_asked_to_be_expected(mut expectation in expectation()) {
         expectation.zone.scope = ZoneScope::Both;
+        expectation.flags &= !4;
         let bytes = message::create_expectation(Vec::new(), &expectation, expectation.timeout_s, 7);
         let raw = messages(&bytes).next().expect("a message");
         let Some(Said::Put { record: Record::Expectation(read), .. }) = message::read(&raw) else {
@@ -318,7 +326,7 @@ fn the_encoding_is_stable() {
             .replace(' ', "")
     );
     assert_eq!(hex(&record.key(&HASH)), "429bc927c8214362517f59c540c748bc");
-    assert_eq!(fingerprint(&encoded(&record), &HASH), 0);
+    assert_eq!(fingerprint(&encoded(&record), &HASH), 10_591_811_192_598_058_100);
 }
 
 /// What a filter, a timer and the urgency of a change are decided by.
@@ -332,15 +340,15 @@ fn closing_states() {
         })
         .collect();
     assert_eq!(closing, [4, 5, 6, 7, 8]);
-    let closing: Vec<u8> =
-        (0..12).filter(|s| flow_in(ProtocolState::Sctp(Sctp { state: *s, tags: [0; 2] })).is_closing()).collect();
+    let closing: Vec<u8> = (0..12)
+        .filter(|s| flow_in(ProtocolState::Sctp(Sctp { state: *s, tags: [0; 2] })).is_closing())
+        .collect();
     assert_eq!(closing, [5, 6, 7]);
     assert!(!flow_in(ProtocolState::None).is_closing());
 }
 
 fn flow_in(state: ProtocolState) -> Flow {
-    let tuple =
-        Tuple { source: [1; 4].into(), destination: [2; 4].into(), layer4: Layer4::Other };
+    let tuple = Tuple { source: [1; 4].into(), destination: [2; 4].into(), layer4: Layer4::Other };
     Flow {
         protocol: 6,
         original: tuple,

@@ -5,6 +5,7 @@
 
 use nix::libc;
 
+use super::message::STATUS_FIXED_TIMEOUT;
 use super::record::{Flow, ProtocolState};
 use crate::conntrack::TcpState;
 use crate::sysctl::{self, SysctlError};
@@ -81,8 +82,12 @@ impl Timeouts {
         Ok(all)
     }
 
-    /// The longest time, in seconds, that the kernel would give this connection at a packet of its present state.
+    /// The time, in seconds, that the kernel would give this connection at a packet of its present state. What it has, if
+    /// the kernel leaves that alone.
     pub fn of(&self, flow: &Flow) -> u32 {
+        if flow.status.has(STATUS_FIXED_TIMEOUT) {
+            return flow.timeout_s;
+        }
         match flow.state {
             ProtocolState::Tcp(tcp) => {
                 let state = match tcp.state {

@@ -515,5 +515,9 @@ impl Writer {
 /// status can only be added.
 fn is_reachable(there: &Flow, wanted: &Flow) -> bool {
     let lost = there.status.0 & !wanted.status.0 & (Status::SEEN_REPLY | Status::ASSURED);
-    there.reply == wanted.reply && there.helper == wanted.helper && there.master == wanted.master && lost == 0
+    there.original == wanted.original
+        && there.reply == wanted.reply
+        && there.helper == wanted.helper
+        && there.master == wanted.master
+        && lost == 0
 }

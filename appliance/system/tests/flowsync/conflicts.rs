@@ -1,6 +1,5 @@
 //! What stands in the way of an entry, and what becomes of it.
 
-use rempart_system::conntrack::{Status, TcpState};
 use rempart_system::flowsync::{Expect, Flow, Name, Record, TimeoutRule, Verb, Zone};
 
 use crate::common::in_namespace;
@@ -84,8 +83,7 @@ fn a_status_that_shrinks_is_made_anew() {
         let mut writer = writer();
         put(&mut writer, translated(1, 90), Expect::New);
         let mut unreplied = translated(1, 90);
-        unreplied.status = Status(Status::CONFIRMED);
-        unreplied.state = tcp_state(TcpState::SynSent);
+        (unreplied.status, unreplied.state) = (syn(1).status, syn(1).state);
         put(&mut writer, unreplied, Expect::Known);
         assert_eq!(flows().into_iter().map(settled).collect::<Vec<_>>(), [settled(unreplied)]);
         assert_eq!(writer.tally().replaced, 1);
@@ -106,12 +104,11 @@ fn a_connection_is_worth_more_than_its_parts() {
         put(&mut writer, orphan, Expect::New);
         assert_eq!((writer.tally().without_helper, writer.tally().without_master), (1, 1));
         assert_eq!(flows().len(), 2);
-        // Updates of both go on, without making them anew each time.
-        let before = writer.tally();
-        put(&mut writer, strange, Expect::Known);
-        put(&mut writer, orphan, Expect::Known);
-        assert_eq!(flows().len(), 2);
-        let _ = before;
+        // Updates of both go on.
+        for flow in [strange, orphan] {
+            put(&mut writer, Flow { mark: 6, ..flow }, Expect::Known);
+        }
+        assert_eq!(flows().iter().map(|flow| flow.mark).collect::<Vec<_>>(), [6, 6]);
         // The master comes later: the next copy finds it.
         put(&mut writer, tcp(3), Expect::New);
         put(&mut writer, orphan, Expect::New);
@@ -177,7 +174,9 @@ fn refusals_are_told() {
         let mut wrong = tcp(2);
         wrong.protocol = 1;
         let (_, lonely) = crate::helpers::ftp();
-        for record in [Record::Flow(tcp(1)), Record::Flow(wrong), Record::Expectation(lonely), Record::Flow(tcp(3))] {
+        for record in
+            [Record::Flow(tcp(1)), Record::Flow(wrong), Record::Expectation(lonely), Record::Flow(tcp(3))]
+        {
             writer.put(&record, TimeoutRule::AsTold, Expect::New).expect("queued");
         }
         writer.remove(&tcp(9).identity()).expect("queued");

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use rempart_system::conntrack::{Layer4, Status, TcpState};
-use rempart_system::flowsync::{Flow, ProtocolState, Record, Sctp, SequenceAdjustment, Synproxy, Zone, ZoneScope};
+use rempart_system::conntrack::Layer4;
+use rempart_system::flowsync::{
+    Flow, ProtocolState, Record, Sctp, SequenceAdjustment, Synproxy, Zone, ZoneScope,
+};
 
 use crate::fuzz;
 use crate::samples::*;
@@ -28,13 +30,10 @@ fn seeds() -> Vec<(&'static str, Record)> {
     let mut sctp = flow(132, v6(1), v6(2), ports(1, 2), ports(2, 1));
     sctp.state = ProtocolState::Sctp(Sctp { state: 4, tags: [1, 2] });
     let echo = |kind| Layer4::Icmp { kind, code: 0, id: 7 };
-    let mut syn = tcp(1);
-    syn.status = Status(Status::CONFIRMED);
-    syn.state = tcp_state(TcpState::SynSent);
     let (_, expectation) = crate::helpers::ftp();
     vec![
         ("tcp", Record::Flow(tcp(1000))),
-        ("syn", Record::Flow(syn)),
+        ("syn", Record::Flow(syn(1))),
         ("everything", Record::Flow(everything)),
         ("sctp6", Record::Flow(sctp)),
         ("ping", Record::Flow(flow(1, v4(1), v4(2), echo(8), echo(0)))),

@@ -141,9 +141,7 @@ fn a_child_keeps_its_master() {
         }
         let told = drain(&mut events);
         let marked = |wanted: Flow| {
-            let is_it = |t: &Told| {
-                matches!(t, Told::Put(Record::Flow(f), _) if settled(*f) == settled(Flow { mark: 77, ..wanted }))
-            };
+            let is_it = |t: &Told| matches!(t, Told::Put(Record::Flow(f), _) if settled(*f) == settled(Flow { mark: 77, ..wanted }));
             told.iter().any(is_it)
         };
         assert!(marked(child) && marked(tcp(5)), "{told:?}");
@@ -214,15 +212,19 @@ fn expectations_are_told() {
         let text = String::from_utf8_lossy(&line).into_owned();
         assert_eq!(text, "PORT 192,0,2,1,11,185\r\n");
         pair.replicate();
-        let expected = pair.put.iter().find(|r| matches!(r, Record::Expectation(_))).copied().expect("expected");
+        let expected =
+            pair.put.iter().find(|r| matches!(r, Record::Expectation(_))).copied().expect("expected");
         pair.server.enter(|| TcpStream::connect("192.0.2.1:3001")).expect("connected");
         let _ = listener.accept();
         pair.replicate();
         assert!(pair.gone.contains(&expected.identity()));
         let Record::Flow(child) = pair.put.last().expect("events") else { panic!("{:?}", pair.put) };
-        assert_eq!(child.master.map(|(_, t)| t.layer4), Some(match &pair.put[0] {
-            Record::Flow(control) => control.original.layer4,
-            Record::Expectation(_) => panic!("{:?}", pair.put),
-        }));
+        assert_eq!(
+            child.master.map(|(_, t)| t.layer4),
+            Some(match &pair.put[0] {
+                Record::Flow(control) => control.original.layer4,
+                Record::Expectation(_) => panic!("{:?}", pair.put),
+            })
+        );
     });
 }

@@ -56,7 +56,10 @@ impl Watch {
         let [user, system] = Self::ticks();
         let (user, system) = (f64::from(user - self.ticks[0]), f64::from(system - self.ticks[1]));
         let percent = 100.0 * user / (user + system).max(1.0);
-        println!("{label:<42} {:>7.3} us CPU ({percent:>2.0} % ours), {clock:>7.3} us clock", each(processor));
+        println!(
+            "{label:<42} {:>7.3} us CPU ({percent:>2.0} % ours), {clock:>7.3} us clock",
+            each(processor)
+        );
     }
 }
 

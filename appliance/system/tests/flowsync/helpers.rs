@@ -89,7 +89,8 @@ fn ftp_goes_on() {
         assert_eq!(server.reply(), "USER me");
         server.line("220 ready");
         assert_eq!(client.reply(), "220 ready");
-        let listener = |port| pair.client.enter(|| TcpListener::bind(("10.0.0.2", port)).expect("a listener"));
+        let listener =
+            |port| pair.client.enter(|| TcpListener::bind(("10.0.0.2", port)).expect("a listener"));
         let (under_way, later, last) = (listener(3001), listener(3002), listener(3003));
         let first = announce(&mut client, &mut server, 3001);
         // The address became longer, so every later sequence number is shifted.
@@ -103,7 +104,8 @@ fn ftp_goes_on() {
         assert!(held.iter().any(|f| f.helper == Name::new(b"ftp") && f.adjustments.is_some()), "{held:?}");
         assert!(held.iter().any(|f| f.master.is_some()), "{held:?}");
         assert!(pair.put.iter().any(|r| matches!(r, Record::Expectation(_))));
-        let expected = pair.second.enter(|| crate::samples::dump(rempart_system::flowsync::Table::Expectations));
+        let expected =
+            pair.second.enter(|| crate::samples::dump(rempart_system::flowsync::Table::Expectations));
         assert_eq!(expected.len(), 1, "{expected:?}");
         pair.take_over();
 

@@ -9,7 +9,7 @@ mod events;
 mod figures;
 mod fuzz;
 mod helpers;
-mod round_trip;
 mod pair;
+mod round_trip;
 mod samples;
 mod takeover;

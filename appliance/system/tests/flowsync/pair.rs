@@ -8,6 +8,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rempart_system::flowsync::{
@@ -21,7 +22,7 @@ const HASH: HashKey = HashKey([7; 16]);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Pair {
-    pub client: Neighbour,
+    pub client: Arc<Neighbour>,
     pub server: Neighbour,
     pub first: Neighbour,
     pub second: Neighbour,
@@ -36,21 +37,29 @@ pub struct Pair {
 impl Pair {
     /// `first` accepts new connections from the client, `second` none at all: what it forwards it knows.
     pub fn new() -> Self {
-        sh("ip link add lan type bridge; ip link add wan type bridge; ip link set lan up; ip link set wan up");
+        sh(
+            "ip link add lan type bridge; ip link add wan type bridge; ip link set lan up; ip link set wan up",
+        );
         let [client, server, first, second] = std::array::from_fn(|_| Neighbour::new());
         let cable = |bridge: &str, ours: &str, there: &Neighbour, device: &str| {
             let pid = there.pid();
-            sh(&format!("ip link add {ours} type veth peer name {device} netns {pid}; ip link set {ours} up"));
+            sh(&format!(
+                "ip link add {ours} type veth peer name {device} netns {pid}; ip link set {ours} up"
+            ));
             if ours != "l2" && ours != "w2" {
                 sh(&format!("ip link set {ours} master {bridge}"));
             }
         };
         cable("lan", "c", &client, "eth0");
         cable("wan", "s", &server, "eth0");
-        client.sh("ip addr add 10.0.0.2/24 dev eth0; ip addr add fd00:1::2/64 dev eth0 nodad; ip link set eth0 up
-            ip route add default via 10.0.0.1; ip route add default via fd00:1::1");
-        server.sh("ip addr add 192.0.2.2/24 dev eth0; ip addr add fd00:2::2/64 dev eth0 nodad; ip link set eth0 up
-            ip route add default via 192.0.2.1; ip route add default via fd00:2::1");
+        client.sh(
+            "ip addr add 10.0.0.2/24 dev eth0; ip addr add fd00:1::2/64 dev eth0 nodad; ip link set eth0 up
+            ip route add default via 10.0.0.1; ip route add default via fd00:1::1",
+        );
+        server.sh(
+            "ip addr add 192.0.2.2/24 dev eth0; ip addr add fd00:2::2/64 dev eth0 nodad; ip link set eth0 up
+            ip route add default via 192.0.2.1; ip route add default via fd00:2::1",
+        );
         for (number, router, fresh) in [(1, &first, "ct state new accept"), (2, &second, "")] {
             cable("lan", &format!("l{number}"), router, "lan");
             cable("wan", &format!("w{number}"), router, "wan");
@@ -68,6 +77,7 @@ impl Pair {
         }
         let events = first.enter(|| Events::open(8 << 20)).expect("events");
         let writer = second.enter(Writer::open).expect("a writer");
+        let client = Arc::new(client);
         Self { client, server, first, second, events, writer, known: vec![], put: vec![], gone: vec![] }
     }
 
@@ -112,7 +122,9 @@ impl Pair {
 
     /// Pulls the cables of the first router and plugs in those of the second.
     pub fn take_over(&self) {
-        sh("ip link set l1 nomaster; ip link set w1 nomaster; ip link set l2 master lan; ip link set w2 master wan");
+        sh(
+            "ip link set l1 nomaster; ip link set w1 nomaster; ip link set l2 master lan; ip link set w2 master wan",
+        );
     }
 
     /// No packet at the second router was invalid to its connection tracking.

@@ -2,8 +2,8 @@
 
 use rempart_system::conntrack::{Layer4, Status, TcpState};
 use rempart_system::flowsync::{
-    Expect, Flow, ProtocolState, Record, Sctp, SequenceAdjustment, Synproxy, Table, TimeoutRule, Timeouts, Zone,
-    ZoneScope,
+    Expect, Flow, ProtocolState, Record, Sctp, SequenceAdjustment, Synproxy, Table, TimeoutRule, Timeouts,
+    Zone, ZoneScope,
 };
 
 use crate::common::{in_namespace, sh};
@@ -37,7 +37,9 @@ fn every_kind() -> Vec<(Flow, u32)> {
                 let mut flow = flow(protocol, at(host), at(20), original, reply);
                 match protocol {
                     6 => flow.state = tcp_state(TcpState::Established),
-                    132 => flow.state = ProtocolState::Sctp(Sctp { state: 4, tags: [0x0102_0304, 0xfffe_fdfc] }),
+                    132 => {
+                        flow.state = ProtocolState::Sctp(Sctp { state: 4, tags: [0x0102_0304, 0xfffe_fdfc] })
+                    }
                     _ => {}
                 }
                 if bits & Status::SOURCE_NAT != 0 {
@@ -117,7 +119,6 @@ fn everything_that_an_entry_may_have() {
         with(&|f| f.status = Status(Status::CONFIRMED));
         with(&|f| f.status = Status(Status::CONFIRMED | Status::SEEN_REPLY));
         for state in [
-            TcpState::SynSent,
             TcpState::SynReceived,
             TcpState::FinWait,
             TcpState::CloseWait,
@@ -126,6 +127,7 @@ fn everything_that_an_entry_may_have() {
         ] {
             with(&|f| f.state = tcp_state(state));
         }
+        with(&|f| *f = syn(77));
         let mut child = flow(17, v4(1), v4(9), ports(5, 6), ports(6, 5));
         child.master = Some((6, all[0].original));
         all.push(child);
@@ -202,7 +204,8 @@ fn expectations() {
 fn timeouts_are_those_of_the_kernel() {
     in_namespace(|| async {
         track(false);
-        let set = |key: &str, value: u32| sh(&format!("echo {value} > /proc/sys/net/netfilter/nf_conntrack_{key}"));
+        let set =
+            |key: &str, value: u32| sh(&format!("echo {value} > /proc/sys/net/netfilter/nf_conntrack_{key}"));
         set("tcp_timeout_established", 1234);
         set("udp_timeout", 11);
         set("udp_timeout_stream", 222);
@@ -221,6 +224,16 @@ fn timeouts_are_those_of_the_kernel() {
         let mut closing = tcp(1);
         closing.state = tcp_state(TcpState::TimeWait);
         assert_eq!(timeouts.of(&closing), 120);
+        let mut writer = writer();
+        let gre = flow(47, v4(1), v4(2), ports(0, 0), ports(0, 0));
+        put(&mut writer, gre, Expect::New);
+        let fixed = find(gre.identity()).expect("there");
+        assert_eq!(timeouts.of(&fixed), fixed.timeout_s);
+        writer.set_timeout(&gre.identity(), 5).expect("queued");
+        writer.flush().expect("flushed");
+        assert_eq!(writer.take_refusals(), []);
+        put(&mut writer, Flow { mark: 3, ..gre }, Expect::Known);
+        assert_eq!(find(gre.identity()).expect("there").mark, 3);
         assert_eq!(timeouts.of(&flow(1, v4(1), v4(2), Layer4::Other, Layer4::Other)), 30);
     });
 }

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rempart_system::conntrack::{Layer4, Status, Tcp, TcpState, Tuple};
 use rempart_system::flowsync::{
-    Dump, Expect, Expectation, Flow, Identity, Progress, ProtocolState, Record, Table, TimeoutRule, Writer, Zone,
+    Dump, Expect, Expectation, Flow, Identity, Progress, ProtocolState, Record, Table, TimeoutRule, Writer,
+    Zone,
 };
 
 use crate::common::sh;
@@ -44,6 +45,12 @@ pub fn flow(protocol: u8, source: IpAddr, destination: IpAddr, layer4: Layer4, r
         synproxy: None,
         master: None,
     }
+}
+
+/// A TCP connection of which only the SYN was seen.
+pub fn syn(port: u16) -> Flow {
+    let state = Tcp { state: TcpState::SynSent, window_scale: [7, 0], flags: [0x03, 0] };
+    Flow { state: ProtocolState::Tcp(state), status: Status(Status::CONFIRMED), ..tcp(port) }
 }
 
 /// An established TCP connection from 192.0.2.1.
@@ -121,8 +128,5 @@ pub fn find(identity: Identity) -> Option<Flow> {
 pub fn settled(mut flow: Flow) -> Flow {
     flow.timeout_s = 0;
     flow.status.0 &= Flow::REPLICATED_STATUS;
-    if let ProtocolState::Tcp(tcp) = &mut flow.state {
-        tcp.flags = tcp.flags.map(|flags| flags & 0x0f);
-    }
     flow
 }

@@ -35,6 +35,8 @@ pub struct Setting {
     /// Whether connections wait in user space for the take-over, as conntrackd does unless told otherwise, or go into the
     /// standby's kernel as they come.
     pub external_cache: bool,
+    /// Whether the preferred router takes the role back by itself, as keepalived does unless told otherwise.
+    pub preempt: bool,
 }
 
 /// The peer on one router. Dropping it ends its programs.
@@ -174,9 +176,10 @@ impl Peer {
             ("LAN", "enp2s0", 10, LAN.to_string()),
             ("DMZ", "enp3s0", 20, "192.168.20.254".into()),
         ];
+        let nopreempt = if self.setting.preempt { "" } else { "\n  nopreempt" };
         for (name, device, vrid, address) in instances {
             text += &format!(
-                "vrrp_instance {name} {{\n  interface {device}\n  state BACKUP\n  nopreempt\n  virtual_router_id {vrid}\n  \
+                "vrrp_instance {name} {{\n  interface {device}\n  state BACKUP{nopreempt}\n  virtual_router_id {vrid}\n  \
                  priority {priority}\n  advert_int {seconds}\n  virtual_ipaddress {{ {address}/32 dev {device} }}\n}}\n"
             );
         }

@@ -254,3 +254,13 @@ fn document() -> String {
             [[flow]]\nfrom = \"lan\"\nto = \"firewall\"\nallow = [\"ping\"]\n\n\
             [[flow]]\nfrom = \"wan\"\nto = \"dmz:192.168.20.11\"\nallow = [\"tcp/7000\"]\npublish = true\n"
 }
+
+#[cfg(test)]
+mod tests {
+    /// In: our document. Out: it is valid, without a warning.
+    #[test]
+    fn the_document_is_valid() {
+        let reading = rempart_config::read(&super::document());
+        assert!(reading.model.is_some() && reading.diagnostics.is_empty(), "{:?}", reading.diagnostics);
+    }
+}

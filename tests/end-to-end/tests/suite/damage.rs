@@ -101,7 +101,7 @@ fn a_disk_that_takes_no_more_refuses_the_commit() {
         let output = std::process::Command::new("mount").args(words).output().expect("mount runs");
         assert!(output.status.success(), "{output:?}");
     };
-    mount(&["-t", "tmpfs", "-o", "size=128k", "rempart-end-to-end", &path]);
+    mount(&["-t", "tmpfs", "-o", "size=512k", "rempart-end-to-end", &path]);
     let _unmount = Unmount(path.clone());
     stage.start();
     stage.commit(&variant(80));

@@ -1,6 +1,6 @@
 //! What `explain` says is what happens, and the verbs that ask answer.
 
-use rempart_end_to_end::{SOON, Stage, datatel, small};
+use rempart_end_to_end::{SOON, Stage, VIRTUAL_WAN, datatel, small};
 use rempart_lab::traffic::Reach;
 use rempart_lab::{Process, Transport, skip_unless_root, wait_until};
 
@@ -11,7 +11,7 @@ const ECHO_PORTS: [u16; 4] = [25, 161, 5060, 10_000];
 fn explain_agrees_with_what_happens() {
     skip_unless_root!();
     let stage = Stage::up(&datatel());
-    let wan = stage.wan().to_string();
+    let wan = VIRTUAL_WAN.to_string();
     stage.host("cli-wan").ip(&format!("route add 192.168.0.0/16 via {wan}\n")).expect("a route");
     // Somebody must answer what is let through.
     let mut echoes: Vec<Process> = Vec::new();

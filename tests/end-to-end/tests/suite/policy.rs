@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use rempart_end_to_end::{SOON, Stage, datatel, small};
+use rempart_end_to_end::{SOON, Stage, VIRTUAL_WAN, datatel, small};
 use rempart_lab::traffic::Reach;
 use rempart_lab::{Transport, skip_unless_root, wait_until};
 
-/// In: the example, seen from the internet and from inside. Out: the published site answers on the leased address on both sides, the
+/// In: the example, seen from the internet and from inside. Out: the published site answers on the virtual address on both sides, the
 /// private address and everything else is silent outside, and refused at once inside.
 #[test]
 fn the_example_lets_through_what_it_says() {
     skip_unless_root!();
     let stage = Stage::up(&datatel());
-    let wan = stage.wan();
+    let wan = VIRTUAL_WAN;
     let site = Some("srv-ebrigade".to_owned());
     assert!(wait_until(SOON, || stage.page("cli-wan", &format!("http://{wan}/")) == site), "published");
     assert_eq!(stage.page("cli-wan", &format!("https://{wan}/")), site);

@@ -21,9 +21,7 @@ fn ours(stage: &Stage, advskew: u8, password: &str) -> RouterPlan {
 }
 
 /// In: ours faster than ucarp; ours ends. Out: ours is active and ucarp obeys; then ucarp takes over.
-#[test]
-fn ours_above_ucarp() {
-    rempart_lab::skip_unless_root!();
+pub fn ours_above_ucarp() {
     let stage = Stage::new();
     let elector = stage.elector(&stage.ours, &plan(0, vec![ours(&stage, 0, "secret")]));
     until("ours is active", SOON, || Stage::holds(&stage.ours, V4) && stage.client.reaches(V4));
@@ -36,9 +34,7 @@ fn ours_above_ucarp() {
 }
 
 /// In: ucarp faster than ours; ucarp ends; ucarp again. Out: ours is active only meanwhile.
-#[test]
-fn ours_below_ucarp() {
-    rempart_lab::skip_unless_root!();
+pub fn ours_below_ucarp() {
     let stage = Stage::new();
     let wanted = Carp { advskew: 0, ..PEER };
     let peer = carp_peer(&stage.theirs, &wanted);
@@ -55,9 +51,7 @@ fn ours_below_ucarp() {
 }
 
 /// In: another password. Out: ours does not obey.
-#[test]
-fn another_password() {
-    rempart_lab::skip_unless_root!();
+pub fn another_password() {
     let stage = Stage::new();
     let _peer = carp_peer(&stage.theirs, &Carp { advskew: 0, password: "wrong", ..PEER });
     until("ucarp is active", SOON, || Stage::holds(&stage.theirs, V4));

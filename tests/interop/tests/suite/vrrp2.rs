@@ -46,27 +46,26 @@ fn both_roles(password: Option<&str>) {
 }
 
 /// In: no authentication. Out: either one takes over from the other.
-#[test]
-fn plain() {
-    rempart_lab::skip_unless_root!();
+pub fn plain() {
     both_roles(None);
 }
 
 /// In: the same text on both. Out: the same.
-#[test]
-fn with_a_password() {
-    rempart_lab::skip_unless_root!();
+pub fn with_a_password() {
     both_roles(Some("opensez8"));
 }
 
 /// In: different texts, ours above. Out: ours hears nothing that it believes, and refuses out loud.
-#[test]
-fn with_different_passwords() {
-    rempart_lab::skip_unless_root!();
+pub fn with_different_passwords() {
     let stage = Stage::new();
     keep_secret(&stage.ours, "right");
-    let wanted =
-        Keepalived { version: 2, interval: "1", password: Some("wrong"), priority: 200, ..Keepalived::default() };
+    let wanted = Keepalived {
+        version: 2,
+        interval: "1",
+        password: Some("wrong"),
+        priority: 200,
+        ..Keepalived::default()
+    };
     let _peer = keepalived(&stage.theirs, &wanted);
     until("theirs is active", SOON, || Stage::holds(&stage.theirs, V4));
     let _ours = stage.elector(&stage.ours, &plan(0, vec![v2(100, true)]));

@@ -34,9 +34,7 @@ fn active(stage: &Stage, who: &str, address: &str, mac: &str) {
 
 /// In: ours above keepalived; ours ends; ours again; ours loses its cable, and has it back. Out: ours is active whenever it
 /// can be, keepalived whenever it cannot; the end is noticed by priority 0, sooner than silence.
-#[test]
-fn ours_above_keepalived_over_ipv4() {
-    rempart_lab::skip_unless_root!();
+pub fn ours_above_keepalived_over_ipv4() {
     let stage = Stage::new();
     let plan = plan(0, vec![RouterPlan { checksum: ChecksumForm::PseudoHeader, ..v4(200) }]);
     let peer = keepalived(&stage.theirs, &Keepalived::default());
@@ -58,9 +56,7 @@ fn ours_above_keepalived_over_ipv4() {
 
 /// In: keepalived above ours; it ends, starts again, is cut off. Out: ours is active exactly while it is away, and its virtual
 /// link is down otherwise.
-#[test]
-fn ours_below_keepalived_over_ipv4() {
-    rempart_lab::skip_unless_root!();
+pub fn ours_below_keepalived_over_ipv4() {
     let stage = Stage::new();
     let plan = plan(0, vec![v4(100)]);
     let wanted = Keepalived { priority: 200, ..Keepalived::default() };
@@ -81,9 +77,7 @@ fn ours_below_keepalived_over_ipv4() {
 
 /// In: ours above keepalived but not to preempt, started second; then keepalived is killed and cut off. Out: ours waits, then
 /// takes over.
-#[test]
-fn ours_does_not_preempt_unless_told() {
-    rempart_lab::skip_unless_root!();
+pub fn ours_does_not_preempt_unless_told() {
     let stage = Stage::new();
     let peer = keepalived(&stage.theirs, &Keepalived::default());
     active(&stage, "theirs", V4, V4_MAC);
@@ -97,9 +91,7 @@ fn ours_does_not_preempt_unless_told() {
 }
 
 /// In: as above over IPv6, with a link-local and a global virtual address. Out: both move together.
-#[test]
-fn ours_above_keepalived_over_ipv6() {
-    rempart_lab::skip_unless_root!();
+pub fn ours_above_keepalived_over_ipv6() {
     let stage = Stage::new();
     let addresses = ["fe80::1/64", "2001:db8::1/128"];
     let peer = keepalived(&stage.theirs, &Keepalived { addresses: &addresses, ..Keepalived::default() });
@@ -116,9 +108,7 @@ fn ours_above_keepalived_over_ipv6() {
 }
 
 /// In: keepalived above ours over IPv6; it ends. Out: ours takes over, link-local address included.
-#[test]
-fn ours_below_keepalived_over_ipv6() {
-    rempart_lab::skip_unless_root!();
+pub fn ours_below_keepalived_over_ipv6() {
     let stage = Stage::new();
     let addresses = ["fe80::1/64", "2001:db8::1/128"];
     let wanted = Keepalived { priority: 200, addresses: &addresses, ..Keepalived::default() };
@@ -134,9 +124,7 @@ fn ours_below_keepalived_over_ipv6() {
 
 /// In: both address each other alone (unicast), each above the other in turn. Out: the higher one is active; the lower one
 /// takes over when it ends.
-#[test]
-fn unicast_peers() {
-    rempart_lab::skip_unless_root!();
+pub fn unicast_peers() {
     let stage = Stage::new();
     let more = "unicast_peer {\n192.0.2.2\n}";
     let wanted = Keepalived { more, virtual_mac: false, ..Keepalived::default() };

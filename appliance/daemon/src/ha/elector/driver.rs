@@ -2,20 +2,19 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use rempart_pair::NodeIndex;
 use rempart_pair::heartbeat::{self, Heartbeat, Intention, LENGTH, MAX_LENGTH, ProductVersion};
 use rempart_pair::keys::{Endpoint, Kind, OVERHEAD, SessionId};
 use rempart_pair::role::{
-    CommandRefused, Config, Daemon, FailBack, Failure, Link, Node, Notice, Output, PathState, Purpose, Record,
-    Role, Start, Why,
+    CommandRefused, Config, Daemon, FailBack, Failure, Link, Node, Notice, Output, PathState, Purpose,
+    Record, Role, Start, Why,
 };
 use rempart_plan::ha::{Failback, HaPlan};
 use rempart_system::linkwatch::LinkWatch;
 use rempart_system::realtime;
-use rempart_system::virtual_link::{Act, Batch, VirtualLink, VirtualLinks};
+use rempart_system::virtual_link::{Batch, VirtualLink, VirtualLinks};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::oneshot;
 use vrrp_rs::elector::State;
@@ -24,9 +23,11 @@ use vrrp_rs::wire::{self, frame};
 use super::gateway::{Borrowed, Monitors};
 use super::news::{Happening, News, RouterPicture, Snapshot};
 use super::paths::Way;
+use super::release::{self, Refused, Releaser};
 use super::router::{Adapted, Obstacle, Router, Standing};
 use super::segment::{MAX_FRAME, Segment};
-use super::{Command, Inbox, Recorder, Refusal, Surroundings, Tell};
+use super::{Command, Inbox, Recorder, Refusal, Surroundings};
+use crate::journal;
 use crate::keystore::PairKeys;
 use crate::secrets::Secrets;
 
@@ -47,10 +48,11 @@ const RETRY: Duration = Duration::from_secs(2);
 pub struct Driver {
     inbox: Inbox,
     news: tokio::sync::mpsc::Sender<News>,
-    journal: Option<SyncSender<Tell>>,
+    journal: Option<journal::Handle>,
     recorder: Recorder,
     watch: LinkWatch,
     hands: VirtualLinks,
+    releaser: Releaser,
     plan: Option<HaPlan>,
     secrets: Secrets,
     keys: Option<PairKeys>,
@@ -84,16 +86,18 @@ pub struct Driver {
 impl Driver {
     /// Opens everything in the network namespace of this thread. `unfit` is why it has no real-time priority, if so.
     pub fn new(inbox: Inbox, surroundings: Surroundings, unfit: Option<io::Error>) -> io::Result<Self> {
-        let Surroundings { record, keys, plan, news, journal, recorder } = surroundings;
+        let Surroundings { record, keys, plan, news, recorder } = surroundings;
         let now = Instant::now();
         let watch = LinkWatch::open()?;
-        let (plan, secrets) = plan.map_or((None, Secrets::default()), |(plan, secrets)| (Some(plan), secrets));
+        let (plan, secrets) =
+            plan.map_or((None, Secrets::default()), |(plan, secrets)| (Some(plan), secrets));
         let paired = is_paired(plan.as_ref(), keys.as_ref());
         let start = Start { record, paired, active: was_active(plan.as_ref(), &watch) };
         let mut driver = Self {
             inbox,
+            releaser: Releaser::start(teller(&news))?,
             news,
-            journal,
+            journal: None,
             recorder,
             hands: VirtualLinks::open()?,
             watch,
@@ -147,7 +151,8 @@ impl Driver {
     // ---- waiting
 
     fn deadline(&self) -> Option<Instant> {
-        let machines = self.routers.iter().filter_map(|router| router.machine.as_ref()?.elector.poll_timeout());
+        let machines =
+            self.routers.iter().filter_map(|router| router.machine.as_ref()?.elector.poll_timeout());
         let own = [self.node.poll_timeout(), self.monitors.deadline(), self.links_missing_at(), self.retry];
         machines.chain(own.into_iter().flatten()).min()
     }
@@ -219,7 +224,9 @@ impl Driver {
         for _ in 0..turns {
             let Some(len) = self.ways[place].receive(&mut datagram) else { return };
             let now = Instant::now();
-            let (Some(endpoint), Some(bytes)) = (&mut self.endpoint, datagram.get_mut(..len)) else { continue };
+            let (Some(endpoint), Some(bytes)) = (&mut self.endpoint, datagram.get_mut(..len)) else {
+                continue;
+            };
             match heartbeat::receive(endpoint, now, bytes) {
                 Ok(heard) => {
                     self.peer_active = heard.get().role == Role::Active;
@@ -227,6 +234,7 @@ impl Driver {
                 }
                 Err(refusal) => self.node.handle_refused(now, place, &refusal),
             }
+            self.settle_node();
         }
     }
 
@@ -254,7 +262,7 @@ impl Driver {
         };
         let Ok((_, vrid)) = wire::peek(payload) else { return };
         let family = vrrp_rs::Family::of(header.source);
-        let (held, rival) = (self.held, self.peer_alive && (self.peer_active || self.is_settling(now)));
+        let (held, rival) = (self.held, self.is_settling(now) || self.peer_alive && self.peer_active);
         let addressed = |router: &&mut Router| router.is_addressed(&device, family, vrid);
         let Some(router) = self.routers.iter_mut().find(addressed) else { return };
         let ignored = held && rival && router.state() == State::Active;
@@ -264,7 +272,8 @@ impl Driver {
         }
     }
 
-    /// Between two nodes of ours it is for the nodes to decide who stays, by epochs and not by priorities.
+    /// Between two nodes of ours it is for the nodes to decide who stays, by epochs and not by priorities. Only a rival
+    /// that stays although no heartbeat comes from it is treated as the protocol says.
     fn is_settling(&self, now: Instant) -> bool {
         self.took_over.is_some_and(|at| now.saturating_duration_since(at) < SETTLING)
     }
@@ -293,6 +302,7 @@ impl Driver {
                 self.node.shutdown(now);
             }
             Command::Observe(reply) => drop(reply.send(self.snapshot(now))),
+            Command::Journal(journal) => self.take_journal(now, journal),
             Command::Persisted(Record { epoch, .. }) => self.node.handle_persisted(now, epoch),
             Command::Flushed(token) => self.node.handle_flushed(now, token),
             Command::Synced(synced, position) => {
@@ -304,7 +314,11 @@ impl Driver {
         }
     }
 
-    fn answer_later(&mut self, asked: Result<(), CommandRefused>, reply: oneshot::Sender<Result<(), Refusal>>) {
+    fn answer_later(
+        &mut self,
+        asked: Result<(), CommandRefused>,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    ) {
         match asked {
             Ok(()) => self.switching = Some(reply),
             Err(refused) => drop(reply.send(Err(Refusal::Refused(refused)))),
@@ -418,15 +432,21 @@ impl Driver {
     /// Does what the machines want until none wants anything.
     fn settle(&mut self) {
         loop {
-            let mut idle = true;
-            while let Some(output) = self.node.poll_output() {
-                idle = false;
-                self.act(output);
-            }
-            if !self.settle_routers() && idle {
+            let busy = self.settle_node();
+            if !self.settle_routers() && !busy {
                 return;
             }
         }
+    }
+
+    /// Does what the node wants; `false` if it wanted nothing.
+    fn settle_node(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(output) = self.node.poll_output() {
+            busy = true;
+            self.act(output);
+        }
+        busy
     }
 
     fn act(&mut self, output: Output) {
@@ -442,7 +462,7 @@ impl Driver {
                 self.node.handle_drained(Instant::now());
             }
             Output::FlushJournal { token } => {
-                if !self.tell_journal(Tell::Flush(token)) {
+                if !self.tell_journal(journal::Command::Flush(token)) {
                     // Nobody keeps a journal: there is nothing to wait for.
                     self.node.handle_flushed(Instant::now(), token);
                 }
@@ -460,7 +480,6 @@ impl Driver {
         if !held {
             self.active = false;
             self.granting = false;
-            self.tell_journal(Tell::Role { active: false, epoch: self.node.epoch() });
         }
         for router in &mut self.routers {
             router.set_standing(now, if held { Standing::Standby } else { Standing::Free });
@@ -483,7 +502,7 @@ impl Driver {
             }
         }
         self.settle_routers();
-        self.tell_journal(Tell::Role { active: true, epoch });
+        self.tell_journal(journal::Command::Role { active: true });
         self.answer_switch(Ok(()));
         self.tell(Happening::Active { why, epoch, took });
     }
@@ -493,11 +512,9 @@ impl Driver {
     fn stand_down(&mut self, why: Why) {
         let now = Instant::now();
         (self.active, self.granting) = (false, false);
-        let batch = std::mem::take(&mut self.all_down);
         if self.routers.iter().any(Router::is_up) {
-            self.perform(&batch);
+            self.releaser.release(self.all_down.clone());
         }
-        self.all_down = batch;
         for router in &mut self.routers {
             if let Some(machine) = &mut router.machine {
                 machine.is_up = false;
@@ -508,7 +525,7 @@ impl Driver {
             self.hush_routers();
         }
         self.settle_routers();
-        self.tell_journal(Tell::Role { active: false, epoch: self.node.epoch() });
+        self.tell_journal(journal::Command::Role { active: false });
         self.tell(Happening::Standby { why });
     }
 
@@ -526,7 +543,7 @@ impl Driver {
         match notice {
             Notice::Path { path, state } => {
                 name = self.ways.get(path).map(|way| format!("{} {}", way.plan.interface, state.name()));
-                self.tell_journal(Tell::Path { path, up: state == PathState::Up });
+                self.tell_journal(journal::Command::Path { path, up: state == PathState::Up });
             }
             Notice::PeerLost => self.peer_alive = false,
             Notice::PeerBack => self.peer_alive = true,
@@ -581,7 +598,7 @@ impl Driver {
                     state: change.to,
                     cause: change.cause,
                 };
-                self.put_into_force(place, change.to);
+                self.put_into_force(place);
                 self.tell(happening);
             }
             vrrp_rs::Output::Drain => {
@@ -602,17 +619,23 @@ impl Driver {
         }
     }
 
-    /// Brings the virtual link of one router to where its state wants it.
-    fn put_into_force(&mut self, place: usize, state: State) {
+    /// Brings the virtual link of one router to where its state wants it: the state now, for one that goes on after a
+    /// restart has been a backup for no time at all.
+    fn put_into_force(&mut self, place: usize) {
         let Some(machine) = &mut self.routers[place].machine else { return };
-        let wanted = match state {
+        let wanted = match machine.elector.state() {
             State::Active => true,
             State::Initialize | State::Backup => false,
         };
-        if machine.is_up != wanted {
-            machine.is_up = wanted;
-            let batch = if wanted { &machine.up } else { &machine.down }.clone();
+        if machine.is_up == wanted {
+            return;
+        }
+        machine.is_up = wanted;
+        if wanted {
+            let batch = machine.up.clone();
             self.perform(&batch);
+        } else {
+            self.releaser.release(machine.down.clone());
         }
     }
 
@@ -631,10 +654,14 @@ impl Driver {
         }
     }
 
+    /// Of all routers; those that a rival had while the other node was out of hearing are taken back.
     fn announce_all(&mut self) {
+        let now = Instant::now();
         for place in 0..self.routers.len() {
-            if self.routers[place].state() == State::Active {
-                self.announce(place);
+            match (self.routers[place].state(), &mut self.routers[place].machine) {
+                (State::Active, _) => self.announce(place),
+                (State::Backup, Some(machine)) if self.held && self.active => machine.elector.claim(now),
+                (State::Backup | State::Initialize, _) => {}
             }
         }
     }
@@ -653,7 +680,6 @@ impl Driver {
 
     /// Follows what has changed about links and addresses.
     fn adapt(&mut self, now: Instant) {
-        self.adapt_segments();
         for place in 0..self.ways.len() {
             self.ways[place].adapt(&self.watch);
             self.node.handle_link(now, Link::Path(place), self.ways[place].carrier);
@@ -663,8 +689,10 @@ impl Driver {
             let running = self.watch.named(device).is_some_and(|link| link.running);
             self.node.handle_link(now, Link::Monitor(place), running);
         }
-        // The role first: what a lost cable means for the node is more urgent than what it means for one router.
+        // The role first: what a lost cable means for the node is more urgent than what it means for one router, and after a
+        // start the other node is to hear of us before anything else, for some of it waits for locks of the kernel.
         self.settle();
+        self.adapt_segments();
         self.adapt_routers(now);
         self.settle();
         self.agree();
@@ -718,7 +746,8 @@ impl Driver {
         }
         news.into_iter().for_each(|happening| self.tell(happening));
         let links: Vec<VirtualLink> = self.routers.iter().filter_map(Router::link).cloned().collect();
-        for (made, slot) in [(Batch::up(&links), &mut self.all_up), (Batch::down(&links), &mut self.all_down)] {
+        for (made, slot) in [(Batch::up(&links), &mut self.all_up), (Batch::down(&links), &mut self.all_down)]
+        {
             // Too many for one request: the routers bring up their own, one after the other.
             *slot = made.unwrap_or_default();
         }
@@ -735,7 +764,8 @@ impl Driver {
         });
         self.retry = missing.then_some(now + RETRY);
         self.links_missing = missing.then(|| self.links_missing.unwrap_or(now));
-        let unfit = self.links_missing.is_some_and(|since| now.saturating_duration_since(since) >= LINKS_GRACE);
+        let unfit =
+            self.links_missing.is_some_and(|since| now.saturating_duration_since(since) >= LINKS_GRACE);
         self.node.handle_daemon(now, Daemon::Links, !unfit);
     }
 
@@ -746,8 +776,8 @@ impl Driver {
 
     /// Puts right what somebody else did to a virtual link.
     fn agree(&mut self) {
-        // What we have done ourselves must not surprise us.
-        if self.watch.refresh().is_err() {
+        // What we have done ourselves must not surprise us, nor what is being done.
+        if self.releaser.is_busy() || self.watch.refresh().is_err() {
             return;
         }
         for place in 0..self.routers.len() {
@@ -763,28 +793,18 @@ impl Driver {
                     self.perform(&batch);
                     self.announce(place);
                 }
-                (false, _, false) => {
-                    let batch = machine.down.clone();
-                    self.perform(&batch);
-                }
+                (false, _, false) => self.releaser.release(machine.down.clone()),
             }
         }
     }
 
+    /// Brings up, at once.
     fn perform(&mut self, batch: &Batch) {
-        let mut refused = Vec::new();
-        let done = self.hands.perform(batch, |act, error| {
-            refused.push(match act {
-                Act::Up(index) => format!("link {index} cannot be set up: {error}"),
-                Act::Down(index) => format!("link {index} cannot be set down: {error}"),
-                Act::Add(index, net) => format!("link {index} cannot be given {net}: {error}"),
-                Act::Remove(index, net) => format!("{net} cannot be taken from link {index}: {error}"),
-            });
-        });
-        if let Err(error) = done {
-            refused.push(format!("the virtual links cannot be reached: {error}"));
+        if !batch.is_empty() {
+            self.releaser.finish();
+            let tell = teller(&self.news);
+            release::perform(&mut self.hands, batch, &tell);
         }
-        refused.into_iter().for_each(|what| self.kernel(what));
     }
 
     // ---- gateways
@@ -831,34 +851,53 @@ impl Driver {
             self.hush_routers();
         }
         self.settle_routers();
-        self.tell_journal(Tell::Role { active: false, epoch: self.node.epoch() });
+        self.releaser.finish();
+        self.tell_journal(journal::Command::Role { active: false });
     }
 
-    fn tell(&mut self, what: Happening) {
+    fn tell(&self, what: Happening) {
         // Nobody is waited for; what is lost here is a line of the log.
         let _ = self.news.try_send(News { at: Instant::now(), what });
     }
 
-    fn kernel(&mut self, what: String) {
+    fn kernel(&self, what: String) {
         self.tell(Happening::Kernel { what });
     }
 
     /// `false` when there is no journal.
-    fn tell_journal(&mut self, tell: Tell) -> bool {
-        self.journal.as_ref().is_some_and(|journal| journal.try_send(tell).is_ok())
+    fn tell_journal(&self, command: journal::Command) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.tell(command))
+    }
+
+    /// A new journal is told what the one before has heard.
+    fn take_journal(&mut self, now: Instant, journal: Option<journal::Handle>) {
+        self.journal = journal;
+        for (path, status) in self.node.status(now).paths.iter().enumerate() {
+            self.tell_journal(journal::Command::Path { path, up: status.state == PathState::Up });
+        }
+        match self.node.role() {
+            Some(Role::Active) => self.tell_journal(journal::Command::Role { active: true }),
+            Some(Role::Standby) => self.tell_journal(journal::Command::Role { active: false }),
+            Some(Role::Starting) | None => false,
+        };
     }
 
     fn snapshot(&self, at: Instant) -> Snapshot {
-        let counters = self.endpoint.as_ref().map(Endpoint::counters).unwrap_or_default();
         Snapshot {
-            at,
             plan: self.plan.clone(),
             paired: is_paired(self.plan.as_ref(), self.keys.as_ref()),
             node: self.node.status(at),
             routers: self.routers.iter().map(picture).collect(),
-            refused: counters.malformed + counters.reflected + counters.crowded + counters.forged + counters.replayed,
         }
     }
+}
+
+/// Tells what the kernel has refused.
+fn teller(news: &tokio::sync::mpsc::Sender<News>) -> Refused {
+    let news = news.clone();
+    Box::new(move |what| {
+        let _ = news.try_send(News { at: Instant::now(), what: Happening::Kernel { what } });
+    })
 }
 
 fn picture(router: &Router) -> RouterPicture {

@@ -143,7 +143,12 @@ impl fmt::Display for Happening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Active { why, epoch, took } => {
-                write!(f, "active ({}, epoch {epoch}); virtual links up after {} µs", why.name(), took.as_micros())
+                write!(
+                    f,
+                    "active ({}, epoch {epoch}); virtual links up after {} µs",
+                    why.name(),
+                    took.as_micros()
+                )
             }
             Self::Standby { why } => write!(f, "standby ({})", why.name()),
             Self::Node(notice, Some(path)) => write!(f, "{notice:?}: {path}"),
@@ -158,7 +163,9 @@ impl fmt::Display for Happening {
                 write!(f, "virtual router {vrid} on {interface} takes part")
             }
             Self::Kernel { what } => f.write_str(what),
-            Self::Gateway { interface, answers: false } => write!(f, "the gateway on {interface} does not answer"),
+            Self::Gateway { interface, answers: false } => {
+                write!(f, "the gateway on {interface} does not answer")
+            }
             Self::Gateway { interface, answers: true } => write!(f, "the gateway on {interface} answers"),
             Self::NoPriority { what } => write!(f, "no real-time priority: {what}"),
         }
@@ -168,8 +175,6 @@ impl fmt::Display for Happening {
 /// Everything at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// When.
-    pub at: Instant,
     /// What the document asks for.
     pub plan: Option<HaPlan>,
     /// Whether the two nodes have exchanged keys.
@@ -178,8 +183,6 @@ pub struct Snapshot {
     pub node: Status,
     /// The virtual routers, in the order of the plan.
     pub routers: Vec<RouterPicture>,
-    /// Datagrams refused by the heartbeats' keys.
-    pub refused: u64,
 }
 
 /// A virtual router at one moment.

@@ -18,7 +18,8 @@ use vrrp_rs::wire::carp::{LinkLocal, Pace, Secret};
 use vrrp_rs::wire::frame::{ArpForm, gratuitous_arp, unsolicited_advertisement};
 use vrrp_rs::wire::v2::{Auth, AuthText};
 use vrrp_rs::{
-    Addresses, Centiseconds, Claims, Config, Dialect, Elector, Family, Mac, Priority, Replay, Seconds, TtlRule, Vrid, wire,
+    Addresses, Centiseconds, Claims, Config, Dialect, Elector, Family, Mac, Priority, Replay, Seconds,
+    TtlRule, Vrid, wire,
 };
 
 use crate::secrets::Secrets;
@@ -358,7 +359,13 @@ impl Router {
         })
     }
 
-    fn carp(&self, source: IpAddr, plan: &CarpPlan, secrets: &Secrets, paired: bool) -> Result<Carp, Obstacle> {
+    fn carp(
+        &self,
+        source: IpAddr,
+        plan: &CarpPlan,
+        secrets: &Secrets,
+        paired: bool,
+    ) -> Result<Carp, Obstacle> {
         let v4 = |address: IpAddr| match address {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,

@@ -46,7 +46,7 @@ impl Segment {
                 Some(frame) => self.socket.send(&frame),
                 None => Err(io::ErrorKind::InvalidInput.into()),
             },
-            None => self.to_peer(header.source, header.destination, &packet.payload),
+            None => self.send_to_peer(header.source, header.destination, &packet.payload),
         };
         self.failures += u64::from(sent.is_err());
     }
@@ -58,7 +58,7 @@ impl Segment {
         }
     }
 
-    fn to_peer(&mut self, from: IpAddr, to: IpAddr, payload: &[u8]) -> io::Result<()> {
+    fn send_to_peer(&mut self, from: IpAddr, to: IpAddr, payload: &[u8]) -> io::Result<()> {
         let place = match self.unicast.iter().position(|(address, _)| *address == from) {
             Some(place) => place,
             None => {
