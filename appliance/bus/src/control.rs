@@ -72,12 +72,13 @@ pub trait Control1 {
     fn history(&self) -> Result<String, Error>;
     /// The document of a revision.
     fn show(&self, revision: u32) -> Result<String, Error>;
-    /// A unified diff. Each side is a revision number, `running` or `candidate`.
+    /// A unified diff. Each side is a revision number, `running`, `candidate`, or `peer`: what is committed on the other
+    /// node, which must be connected.
     fn diff(&self, from: &str, to: &str) -> Result<String, Error>;
 
     /// A [`crate::ha::ConfigurationStatus`]: which revision each node of the pair has.
     fn agreement(&self) -> Result<String, Error>;
-    /// A unified diff from the document that is committed here to the one that is committed on the other node.
+    /// The diff from `running` to `peer`.
     fn peer_diff(&self) -> Result<String, Error>;
     /// The two nodes have diverged and a person has chosen: `ours`, the revision of this node, or `theirs`. Returns the
     /// number of the revision that is committed here afterwards. What gives way stays in the history of its node.

@@ -11,8 +11,8 @@ use rempart_bus::documents::{CommitReport, CommitRequest, Diagnosis, Fault, Peer
 use rempart_bus::ha::ConfigurationStatus;
 use rempart_config::model::TCP;
 use rempart_pair::agreement::{
-    Action, Agreement, Bundle, Done, HOLD, Outcome, Output, PeerState, Position, Refusal, Relation, Request, Response,
-    Resume, RevisionId, State, Token, Trial, Wish, compare,
+    Action, Agreement, Bundle, Done, HOLD, Outcome, Output, PeerState, Position, Refusal, Relation, Request,
+    Response, Resume, RevisionId, State, Token, Trial, Wish, compare,
 };
 use rempart_plan::eval::{Evaluator, Packet, Verdict};
 use rempart_plan::ha::HaPlan;
@@ -33,6 +33,8 @@ const MAX_CONFIRM_S: u32 = 86_400;
 const MAX_WORDS: usize = 1_000;
 /// Requests of the other node that wait for an answer: it has one under way, and may have sent it again.
 const MAX_ANSWERS: usize = 16;
+/// How long the other node may take to hand over a document for a diff.
+const DIFF: std::time::Duration = std::time::Duration::from_secs(30);
 /// Longest text about a fault that travels to the other node, in characters.
 const MAX_REASON: usize = 4_000;
 
@@ -74,6 +76,8 @@ pub struct Accord {
     retreating: bool,
     /// The plan of the elector, as it was last told, with its revision.
     plan: (String, u32),
+    /// The number that the other node's head has here, which takes reading the history to find.
+    known: std::cell::Cell<Option<(RevisionId, RevisionId, Option<u32>)>>,
     /// Joined by a person on this node: what is committed here gives way to what the other node has.
     joined: bool,
 }
@@ -100,6 +104,7 @@ impl Accord {
             failure: None,
             retreating: false,
             plan: (String::new(), 0),
+            known: std::cell::Cell::new(None),
             joined: false,
         }
     }
@@ -236,7 +241,8 @@ impl Control {
 
     /// The other node's name, for a person.
     pub(crate) fn other_node(&self) -> String {
-        let other = self.running.as_ref().and_then(|r| r.model.nodes.iter().find(|n| n.as_str() != self.node));
+        let other =
+            self.running.as_ref().and_then(|r| r.model.nodes.iter().find(|n| n.as_str() != self.node));
         other.map_or_else(|| "the other node".into(), ToString::to_string)
     }
 
@@ -245,10 +251,14 @@ impl Control {
         let now = Instant::now();
         match news {
             PeerNews::Link { paired, connected } => {
-                info!(paired, connected, "the other node");
+                if connected != self.accord.machine.linked() {
+                    info!(connected, "the other node");
+                }
                 self.accord.machine.handle_link(now, paired, connected);
             }
-            PeerNews::Answer(token, Some(response)) => self.accord.machine.handle_answer(now, token, *response),
+            PeerNews::Answer(token, Some(response)) => {
+                self.accord.machine.handle_answer(now, token, *response)
+            }
             PeerNews::Answer(token, None) => self.accord.machine.handle_lost(now, token),
         }
     }
@@ -332,7 +342,9 @@ impl Control {
                 let held = self.hold(bundle).await;
                 Done::Checked(held.map(|held| self.accord.held = Some(held)))
             }
-            Action::Apply { id, trial } => Done::Applied(self.apply(id, trial).await.map_err(|e| self.note(e))),
+            Action::Apply { id, trial } => {
+                Done::Applied(self.apply(id, trial).await.map_err(|e| self.note(e)))
+            }
             Action::Keep(id) => Done::Kept(self.keep(id).await.map_err(|e| self.note(e))),
             Action::Back => {
                 if let Err(error) = self.go_back().await {
@@ -382,6 +394,10 @@ impl Control {
             let text = rempart_config::render(&reading.diagnostics, "rempart.toml", &bundle.document, false);
             return Err(Refusal::Invalid(text.chars().take(MAX_REASON).collect()));
         };
+        let words = |text: &str| text.chars().count() <= MAX_WORDS;
+        if !words(&bundle.record.author) || !words(&bundle.record.comment) || !words(&bundle.record.time) {
+            return Err(Refusal::Damaged);
+        }
         let numbers = numbers::parse(&bundle.ids).ok_or(Refusal::Damaged)?;
         let ids = numbers::adopt(&self.ids, &numbers);
         let ready = self.prepare(model, ids).await.map_err(|e| Refusal::Invalid(plain(&e)))?;
@@ -471,7 +487,9 @@ impl Control {
         let known = self.store.find(id).ok().flatten();
         let revision = match known {
             Some(revision) => revision,
-            None => self.store.add(&document, &about, &lineage).map_err(|e| Refusal::Failed(e.to_string()))?,
+            None => {
+                self.store.add(&document, &about, &lineage).map_err(|e| Refusal::Failed(e.to_string()))?
+            }
         };
         info!(revision, author = about.author, over, "taking the other node's revision");
         if let Err(error) = self.put_in_force(revision, document, ready, Journalling::Required).await {
@@ -569,10 +587,14 @@ impl Control {
                         };
                         drop(reply.send(json(&report)));
                     }
-                    (Waiting::Confirm(reply) | Waiting::Resolve(reply), false) | (Waiting::Revert(reply), true) => {
+                    (Waiting::Confirm(reply) | Waiting::Resolve(reply), false)
+                    | (Waiting::Revert(reply), true) => {
                         drop(reply.send(current.ok_or_else(nothing_pending)));
                     }
-                    (waiting @ (Waiting::Confirm(_) | Waiting::Resolve(_) | Waiting::Commit { .. }), true) => {
+                    (
+                        waiting @ (Waiting::Confirm(_) | Waiting::Resolve(_) | Waiting::Commit { .. }),
+                        true,
+                    ) => {
                         answer(waiting, Err(Error::NotFound(format!("{other} has taken it back already"))));
                     }
                     (waiting @ Waiting::Revert(_), false) => {
@@ -613,8 +635,9 @@ impl Control {
         let own = machine.position();
         let state = machine.state();
         let other = machine.peer();
-        let other_number = other.and_then(|p| self.store.find(p.head?).ok().flatten());
-        let other_number = other_number.or_else(|| other.map(|p| p.number).filter(|n| *n > 0));
+        let known =
+            own.head.zip(other.and_then(|p| p.head)).and_then(|(own, theirs)| self.known_as(own, theirs));
+        let other_number = known.or_else(|| other.map(|p| p.number).filter(|n| *n > 0));
         let obstacle = match &state {
             State::Behind(Some(refusal)) => Some(reason(refusal, &self.other_node())),
             State::Behind(None)
@@ -632,6 +655,18 @@ impl Control {
             id: own.head.map(|id| id.to_string()),
             other_id: other.and_then(|p| p.head).map(|id| id.to_string()),
             obstacle,
+        }
+    }
+
+    /// The number that a revision of the other node has here, where it is kept here. It changes only with a head.
+    fn known_as(&self, own: RevisionId, theirs: RevisionId) -> Option<u32> {
+        match self.accord.known.get() {
+            Some((of, about, number)) if (of, about) == (own, theirs) => number,
+            Some(_) | None => {
+                let number = self.store.find(theirs).ok().flatten();
+                self.accord.known.set(Some((own, theirs, number)));
+                number
+            }
         }
     }
 
@@ -661,9 +696,14 @@ impl Control {
             ),
             State::Behind(Some(refusal)) => (
                 "peer-refused",
-                format!("{}; revision {own} stays in force here, and it is tried again", reason(&refusal, &other)),
+                format!(
+                    "{}; revision {own} stays in force here, and it is tried again",
+                    reason(&refusal, &other)
+                ),
             ),
-            State::Behind(None) | State::Alone | State::Unknown | State::Same | State::Delivering => return None,
+            State::Behind(None) | State::Alone | State::Unknown | State::Same | State::Delivering => {
+                return None;
+            }
         };
         Some(Fault { code: code.into(), message })
     }
@@ -691,26 +731,26 @@ impl Control {
         self.accord.peer.tell(Told { plan, revision, agreement });
     }
 
-    /// How the other node's committed document differs from ours. The other node is asked in a task of its own.
-    pub(crate) fn peer_diff(&self, reply: Reply<String>) {
-        let current = self.store.current().ok().flatten();
-        let ours = current.and_then(|c| self.store.document(c).ok()).unwrap_or_default();
+    /// A unified diff of which one side, or both, is what is committed on the other node. That one is asked in a task of
+    /// its own. A side of this node is given by its name and its document.
+    pub(crate) fn peer_diff(&self, sides: [(String, Option<String>); 2], reply: Reply<String>) {
         let other = self.other_node();
         let head = self.accord.machine.peer().and_then(|p| p.head);
         let (Some(head), Some(connection)) = (head, self.accord.peer.connection()) else {
             return drop(reply.send(Err(Error::NotFound(format!("nothing is known of {other}'s revision")))));
         };
-        let (here, there) = (self.node.clone(), other);
         tokio::spawn(async move {
             let body = serde_json::to_vec(&Request::Fetch(head)).unwrap_or_default();
-            let limit = std::time::Duration::from_secs(30);
-            let answer = tokio::time::timeout(limit, peer::exchange(&connection, &body)).await.ok().flatten();
+            let answer = tokio::time::timeout(DIFF, peer::exchange(&connection, &body)).await.ok().flatten();
             let diff = match answer {
                 Some(Response::Bundle(bundle)) => {
-                    let diff = similar::TextDiff::from_lines(ours.as_str(), bundle.document.as_str());
-                    Ok(diff.unified_diff().context_radius(3).header(&here, &there).to_string())
+                    let [(from, old), (to, new)] = &sides;
+                    let old = old.as_ref().unwrap_or(&bundle.document);
+                    let new = new.as_ref().unwrap_or(&bundle.document);
+                    let diff = similar::TextDiff::from_lines(old.as_str(), new.as_str());
+                    Ok(diff.unified_diff().context_radius(3).header(from, to).to_string())
                 }
-                Some(_) | None => Err(Error::Failed(format!("{there} does not answer"))),
+                Some(_) | None => Err(Error::Failed(format!("{other} does not answer"))),
             };
             let _ = reply.send(diff);
         });
@@ -798,7 +838,9 @@ fn reason(refusal: &Refusal, other: &str) -> String {
         Refusal::Unknown => format!("{other} does not hand its revision over"),
         Refusal::Invalid(why) => format!("the document of {other} or for it is not valid there:\n{why}"),
         Refusal::Grammar(known) => {
-            format!("the document is written in a newer grammar than one of the nodes knows ({known}): update that node")
+            format!(
+                "the document is written in a newer grammar than one of the nodes knows ({known}): update that node"
+            )
         }
         Refusal::Failed(why) => format!("the other node could not bring it into force: {why}"),
         Refusal::Damaged => format!("what {other} sent is not what it says it is"),
@@ -824,7 +866,9 @@ fn answer(waiting: Waiting, result: Result<u32, Error>) {
     match waiting {
         // A caller that has gone away is not an error.
         Waiting::Commit { reply, .. } => drop(reply.send(result.and_then(|r| json(&r)))),
-        Waiting::Confirm(reply) | Waiting::Revert(reply) | Waiting::Resolve(reply) => drop(reply.send(result)),
+        Waiting::Confirm(reply) | Waiting::Revert(reply) | Waiting::Resolve(reply) => {
+            drop(reply.send(result))
+        }
     }
 }
 

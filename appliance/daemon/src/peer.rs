@@ -113,7 +113,9 @@ pub async fn exchange(connection: &zbus::Connection, body: &[u8]) -> Option<Resp
             return None;
         }
     };
-    serde_json::from_slice(&answer).inspect_err(|error| warn!(%error, "the other node's answer cannot be read")).ok()
+    serde_json::from_slice(&answer)
+        .inspect_err(|error| warn!(%error, "the other node's answer cannot be read"))
+        .ok()
 }
 
 async fn proxy(connection: &zbus::Connection) -> zbus::Result<Ha1Proxy<'static>> {

@@ -24,11 +24,14 @@ use crate::control::{Control, failed, json, local_time};
 use crate::engine::{Subject, is_killed};
 use crate::judge::Judge;
 use crate::log::timestamp;
-use crate::service::Command;
+use crate::service::{Command, Reply};
 use crate::store;
 
 /// Most connections that one answer lists.
 const MAX_CONNECTIONS: u32 = 100_000;
+
+/// The side of a diff that is on the other node.
+const PEER: &str = "peer";
 
 /// Traffic of the devices, and how fast it grows.
 #[derive(Debug, Default)]
@@ -85,7 +88,8 @@ impl Control {
             Command::Revert(reply) => self.revert(reply),
             Command::Rollback(revision, request, reply) => match self.store.document(revision) {
                 Ok(document) => {
-                    let request = rempart_bus::documents::CommitRequest { document: Some(document), ..request };
+                    let request =
+                        rempart_bus::documents::CommitRequest { document: Some(document), ..request };
                     self.commit(request, Some(revision), reply).await;
                 }
                 Err(error) => drop(reply.send(Err(not_found(error)))),
@@ -96,9 +100,9 @@ impl Control {
             Command::Show(revision, reply) => {
                 drop(reply.send(self.store.document(revision).map_err(not_found)));
             }
-            Command::Diff(from, to, reply) => drop(reply.send(self.diff(&from, &to))),
+            Command::Diff(from, to, reply) => self.answer_diff(&from, &to, reply),
             Command::Agreement(reply) => drop(reply.send(json(&self.agreement()))),
-            Command::PeerDiff(reply) => self.peer_diff(reply),
+            Command::PeerDiff(reply) => self.answer_diff("running", PEER, reply),
             Command::Resolve(choice, reply) => self.resolve(&choice, reply),
             Command::HaPlan(reply) => drop(reply.send(self.ha_plan())),
             Command::PeerRequest(topic, body, reply) => self.peer_request(&topic, &body, reply),
@@ -269,22 +273,35 @@ impl Control {
         Ok(explained(explanation, model, &ids))
     }
 
-    fn diff(&self, from: &str, to: &str) -> Result<String, Error> {
-        let side = |name: &str| match name {
+    fn answer_diff(&self, from: &str, to: &str, reply: Reply<String>) {
+        let sides = [from, to].map(|name| match name {
+            PEER => Ok((self.other_node(), None)),
+            name => self.side(name).map(|document| (name.to_owned(), Some(document))),
+        });
+        match sides {
+            [Ok((_, Some(old))), Ok((_, Some(new)))] => {
+                let diff = similar::TextDiff::from_lines(old.as_str(), new.as_str());
+                drop(reply.send(Ok(diff.unified_diff().context_radius(3).header(from, to).to_string())));
+            }
+            [Ok(old), Ok(new)] => self.peer_diff([old, new], reply),
+            [Err(error), _] | [_, Err(error)] => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// A side of a diff that is here.
+    fn side(&self, name: &str) -> Result<String, Error> {
+        match name {
             "running" => Ok(self.running.as_ref().map(|r| r.document.clone()).unwrap_or_default()),
             "candidate" => self.candidate().map_err(failed),
             number => {
                 let revision = number.parse().map_err(|_| {
                     Error::NotFound(format!(
-                        "`{number}` is neither a revision number, `running` nor `candidate`"
+                        "`{number}` is neither a revision number, `running`, `candidate` nor `{PEER}`"
                     ))
                 })?;
                 self.store.document(revision).map_err(not_found)
             }
-        };
-        let (old, new) = (side(from)?, side(to)?);
-        let diff = similar::TextDiff::from_lines(old.as_str(), new.as_str());
-        Ok(diff.unified_diff().context_radius(3).header(from, to).to_string())
+        }
     }
 }
 

@@ -297,7 +297,8 @@ impl Store {
     /// What a revision that follows `parent` will follow.
     pub fn ancestors_of(&self, parent: Option<RevisionId>) -> Vec<RevisionId> {
         let Some(parent) = parent else { return Vec::new() };
-        let before = self.find(parent).ok().flatten().and_then(|n| self.ancestors(n).ok()).unwrap_or_default();
+        let before =
+            self.find(parent).ok().flatten().and_then(|n| self.ancestors(n).ok()).unwrap_or_default();
         std::iter::once(parent).chain(before).take(MAX_ANCESTORS).collect()
     }
 

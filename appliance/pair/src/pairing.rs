@@ -41,7 +41,7 @@ pub use code::{Code, InvalidCode};
 pub use exchange::{MAX_RECORD, OpenError, Sealed, Seed};
 pub use join::Join;
 pub use machine::{Agreed, Failure, Output, Person};
-pub use message::{HEADER, MAX_BODY, MAX_NAME, Malformed, Reason, body_length, check};
+pub use message::{HEADER, MAX_BODY, MAX_NAME, Malformed, Reason, body_length, check, check_inner};
 pub use offer::Offer;
 
 /// Version of the messages here; another one is refused with [`Reason::Version`].

@@ -86,6 +86,8 @@ pub const ANSWER_SPACING: Duration = Duration::from_millis(1);
 /// A peer that was silent is back once it echoes a round of ours that is at most so many intervals old: far more than
 /// any cable between the two needs.
 const FRESH_INTERVALS: u32 = 10;
+/// Our own sleep is told no more often than this: a machine without real-time priority would speak of nothing else.
+const STALL_SPACING: Duration = Duration::from_secs(10);
 /// Waking late by less than this is not worth a correction.
 const PUNCTUAL: Duration = Duration::from_millis(1);
 /// How often in a row our own lateness excuses the peer's silence. A machine that is always late must still take over
@@ -142,6 +144,7 @@ pub struct Node {
     /// Something was heard meanwhile.
     unheeded: bool,
     excuses: u8,
+    stall_told: Option<Instant>,
     /// Up to here our lateness has been accounted for.
     accounted: Instant,
     tokens: u64,
@@ -191,6 +194,7 @@ impl Node {
             waking: false,
             unheeded: false,
             excuses: 0,
+            stall_told: None,
             accounted: now,
             tokens: 0,
             outputs: VecDeque::with_capacity(MAX_OUTPUTS),

@@ -7,6 +7,7 @@
 //! | [`sysctl`] | kernel settings below `/proc/sys` |
 //! | [`nft`] | the program `nft`: applying a script, reading counters and names of objects |
 //! | [`conntrack`] | the connection table, over ctnetlink: list, create, mark, delete |
+//! | [`flowsync`] | the connection table as it is replicated: events, incremental dumps, writing without waiting |
 //! | [`nflog`] | packets that the ruleset logs |
 //! | [`dhcp`] | a DHCPv4 client: leases of an interface |
 //! | [`tun`] | TUN devices |
@@ -20,7 +21,8 @@
 //! thread that opens them.
 //!
 //! `unsafe` appears in `fd` (registering a descriptor with Tokio), `packet` (address and filter of a packet
-//! socket), `advert` (options of one), `realtime` (scheduling) and `tun` (one ioctl).
+//! socket), `advert` (options of one), `flowsync::socket` (reading many datagrams at once, one option), `realtime`
+//! (scheduling) and `tun` (one ioctl).
 
 pub mod advert;
 pub mod conntrack;

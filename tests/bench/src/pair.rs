@@ -106,14 +106,7 @@ fn outages(report: &mut Report, case: &Case, runs: usize, folder: &Path) -> Resu
         }
         for run in 0..runs {
             let outage = measure(&mut pair, case.fault, case.after)?;
-            eprintln!(
-                "  {product:?} {run}: lost up {} replies {} echo {}, {} connections survived, longest pause {} ms",
-                outage.up,
-                outage.replies,
-                outage.echo,
-                outage.survived(),
-                outage.longest_pause_ms()
-            );
+            eprintln!("  {product:?} {run}: {outage:?}");
             outages.push(outage);
         }
     }

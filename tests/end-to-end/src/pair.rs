@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rempart_bus::ha::HaStatus;
 use rempart_lab::traffic::{Outage, Streams};
-use rempart_lab::{Host, Lab, Node, Topology, Watched, output_within};
+use rempart_lab::{Host, Lab, Node, Quiet, Topology, Watched, output_within, wait_until};
 use serde::de::DeserializeOwned;
 
 use crate::stage::said;
@@ -22,6 +22,8 @@ pub const VIRTUAL_WAN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 100);
 
 /// How long a verb may take.
 const VERB: Duration = Duration::from_secs(120);
+/// How long a move of the role may take to be seen on both nodes.
+const ROLES: Duration = Duration::from_secs(2);
 /// How long everything flows before a fault.
 const BEFORE: Duration = Duration::from_millis(500);
 
@@ -106,14 +108,21 @@ impl PairStage {
         self.nodes[node].ha_status().expect("the elector answers")
     }
 
-    /// The node that is active. Panics unless it is exactly one.
+    /// The node that is active. Panics unless it is exactly one, or soon will be: the two are asked one after the other, and the
+    /// role may move in between.
     pub fn active(&self) -> usize {
-        let roles = [0, 1].map(|n| self.nodes[n].ha_status().map_or_else(|e| format!("{e:#}"), |s| s.role));
-        match [roles[0] == "active", roles[1] == "active"] {
-            [true, false] => 0,
-            [false, true] => 1,
-            [true, true] | [false, false] => panic!("not one active node: {roles:?}"),
-        }
+        let mut roles = [String::new(), String::new()];
+        let mut one = None;
+        wait_until(ROLES, || {
+            roles = [0, 1].map(|n| self.nodes[n].ha_status().map_or_else(|e| format!("{e:#}"), |s| s.role));
+            one = match [0, 1].map(|n| roles[n] == "active") {
+                [true, false] => Some(0),
+                [false, true] => Some(1),
+                [true, true] | [false, false] => None,
+            };
+            one.is_some()
+        });
+        one.unwrap_or_else(|| panic!("not one active node: {roles:?}"))
     }
 
     /// Waits until a node has a role.
@@ -136,6 +145,7 @@ impl PairStage {
     /// Does something while everything flows through the pair, and goes on for `after` of it; says what it cost, and who
     /// held the virtual address of the LAN meanwhile.
     pub fn during<T>(&mut self, after: Duration, fault: impl FnOnce(&mut Self) -> T) -> (Outage, Watched, T) {
+        let _quiet = Quiet::begin().expect("quiet");
         let streams = Streams::start(&self.lab, VIRTUAL_LAN.into(), VIRTUAL_WAN.into()).expect("streams");
         let watch = self.lab.watch(VIRTUAL_LAN).expect("a watch");
         thread::sleep(BEFORE);

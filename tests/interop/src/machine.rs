@@ -56,6 +56,32 @@ impl Machine {
         &self.folder
     }
 
+    /// The address of its bus.
+    pub fn bus(&self) -> String {
+        format!("unix:path={}", self.folder.join("bus").display())
+    }
+
+    /// Starts a bus.
+    pub fn start_bus(&self) -> Running {
+        let address = format!("--address={}", self.bus());
+        let bus =
+            self.start("dbus-daemon", "dbus-daemon", &["--session", "--nofork", "--nopidfile", &address]);
+        until("a bus", GRACE, || self.folder.join("bus").exists());
+        bus
+    }
+
+    /// Calls a method of the elector on its bus; arguments as dbus-send(1) has them. Gives what was answered.
+    pub fn call(&self, method: &str, arguments: &[&str]) -> String {
+        let member = format!("org.rempart.Ha1.{method}");
+        let bus = format!("--bus={}", self.bus());
+        let mut command = self.command("dbus-send");
+        command.args([&bus, "--print-reply=literal", "--dest=org.rempart.Ha1", "/org/rempart/Ha1", &member]);
+        let output = command.args(arguments).output().expect("dbus-send");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{method}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
     /// Runs a shell command; it must succeed. Gives what it wrote.
     pub fn sh(&self, command: &str) -> String {
         let output = self.try_sh(command);
@@ -88,8 +114,8 @@ impl Machine {
         let mut command = self.command(program);
         command.args(arguments).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a log")).stderr(log).env("REMPART_LOG", "debug");
-        // No bus of this machine is to be found.
-        command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
+        // There is none, unless a test starts one.
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", self.bus());
         let child = command.spawn().expect("a program");
         Running { name: format!("{} {name}", self.name), child, log: path }
     }

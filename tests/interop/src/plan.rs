@@ -28,8 +28,8 @@ pub fn plan(index: u8, routers: Vec<RouterPlan>) -> HaPlan {
         routers,
         monitors: Vec::new(),
         failback: Failback::Stay,
-        // Four times the default: other tests load the machine, and what is tested here is not how fast a death is noticed.
-        heartbeat_ms: 40,
+        // Ten times the default: other tests load the machine, and what is tested here is not how fast a death is noticed.
+        heartbeat_ms: 100,
     }
 }
 

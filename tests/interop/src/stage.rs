@@ -70,9 +70,19 @@ impl Stage {
 
     /// Starts `rempart-ha` on `machine` with this plan, its virtual links made as the control daemon makes them.
     pub fn elector(&self, machine: &Machine, plan: &HaPlan) -> Running {
-        plan.routers.iter().for_each(|router| make_link(machine, router));
+        Self::make_links(machine, plan);
+        self.elector_without_links(machine, plan)
+    }
+
+    /// Starts `rempart-ha` on `machine` with this plan.
+    pub fn elector_without_links(&self, machine: &Machine, plan: &HaPlan) -> Running {
         store(machine, plan);
         self.elector_again(machine, plan)
+    }
+
+    /// Makes the virtual links of a plan as the control daemon does.
+    pub fn make_links(machine: &Machine, plan: &HaPlan) {
+        plan.routers.iter().for_each(|router| make_link(machine, router));
     }
 
     /// Starts `rempart-ha` with what is there.

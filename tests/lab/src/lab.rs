@@ -8,7 +8,7 @@ use std::{env, fs, thread};
 use anyhow::{Context, Result, bail};
 
 use crate::process::{Process, tail};
-use crate::record::{self, Cable, HostRecord, Record};
+use crate::record::{self, Cable, HostRecord, Quiet, Record};
 use crate::spec::HostSpec;
 use crate::{Host, Node, Topology, faults, namespace, requirements, servers};
 
@@ -92,6 +92,7 @@ impl LabBuilder {
         let mut record = Record::claim(self.name.as_deref())?;
         record.document = self.document;
         let mut lab = Lab { record, hosts: Vec::new(), servers: Vec::new(), owned: true };
+        let _disturbing = Quiet::disturb()?;
         lab.build(&self.hosts).with_context(|| format!("the lab {} could not be brought up", lab.name()))?;
         Ok(lab)
     }

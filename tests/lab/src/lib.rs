@@ -51,7 +51,7 @@ pub use host::{Host, HttpReply};
 pub use lab::{Lab, LabBuilder};
 pub use node::Node;
 pub use process::{Process, output_within, wait_until};
-pub use record::{Record, remove_abandoned};
+pub use record::{Quiet, Record, remove_abandoned};
 pub use requirements::{missing_programs, obstacle, program};
 pub use spec::{DhcpService, DnsService, HostSpec, LegSpec, Server};
 pub use topology::Topology;

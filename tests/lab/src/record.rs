@@ -1,7 +1,7 @@
 //! What is written down about a standing lab: one file per lab in `/run/rempart-lab`, so that another process
 //! can enter it, and remove it when its owner was killed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +62,36 @@ pub struct Cable {
     pub segment: String,
     /// The port's device in the `switch` namespace.
     pub port: String,
+}
+
+/// While labs come and go the kernel's lock on network configuration (RTNL) is held for tens of milliseconds at a time, by which
+/// every measurement on the machine would be off. Who builds or removes a lab holds this lock with others of the kind; who measures
+/// holds it alone.
+#[derive(Debug)]
+pub struct Quiet {
+    // Closing the file ends the lock.
+    _file: File,
+}
+
+impl Quiet {
+    /// Waits until nobody builds, removes or measures, and keeps everybody from it for as long as this value lives.
+    pub fn begin() -> Result<Self> {
+        let file = Self::open()?;
+        file.lock()?;
+        Ok(Self { _file: file })
+    }
+
+    /// Waits until nobody measures.
+    pub(crate) fn disturb() -> Result<Self> {
+        let file = Self::open()?;
+        file.lock_shared()?;
+        Ok(Self { _file: file })
+    }
+
+    fn open() -> Result<File> {
+        fs::create_dir_all(FOLDER).with_context(|| format!("cannot make {FOLDER}"))?;
+        Ok(File::options().create(true).append(true).open(Path::new(FOLDER).join("quiet.lock"))?)
+    }
 }
 
 impl Owner {
@@ -151,6 +181,7 @@ impl Record {
     /// Removes the lab: its processes, its namespaces, its run folder, its record. Parts that are gone already
     /// are no error. On an error the record stays, so that it can be tried again.
     pub fn remove(&self) -> Result<()> {
+        let _disturbing = Quiet::disturb()?;
         namespace::remove(&namespace::with_prefix(&format!("{}-", self.prefix)))?;
         absent_is_fine(fs::remove_dir_all(self.run_dir()))?;
         absent_is_fine(fs::remove_file(file_of(&self.name)))?;

@@ -3,6 +3,7 @@
 //! A *schedule* is everything that happens to the pair in a few seconds: how the network is, what breaks when, when
 //! which process sleeps or dies, what operators do. It is made from one number, its seed. A run has nothing but
 //! virtual time, so a seed that finds something finds it again: `REMPART_SEED=<seed> cargo test -p rempart-sim`.
+//! `REMPART_FULL=1` runs many more, `REMPART_FIRST=<seed>` others.
 //!
 //! ```text
 //!   schedule ──▶ world: one queue of events in order of time ──▶ site (node, endpoint, disk, kernel) ×2

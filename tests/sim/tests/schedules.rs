@@ -18,6 +18,11 @@ fn given_seed() -> Option<u64> {
     std::env::var("REMPART_SEED").ok()?.parse().ok()
 }
 
+/// Where to begin, so that several machines, or one on several days, can look at different ones.
+fn first_seed() -> u64 {
+    std::env::var("REMPART_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0)
+}
+
 fn is_full() -> bool {
     std::env::var_os("REMPART_FULL").is_some()
 }
@@ -63,7 +68,7 @@ fn whatever_happens_there_is_one_active_node() {
         println!("{:?}", run(seed, Bug::None, true).unwrap_or_else(|violation| panic!("{violation}")));
         return;
     }
-    let (first, count) = if is_full() { (0, FULL) } else { (0, SHARE) };
+    let (first, count) = (first_seed(), if is_full() { FULL } else { SHARE });
     let began = Instant::now();
     let (found, [runs, events, moves, rivalries]) = search(first, count, Bug::None);
     println!(

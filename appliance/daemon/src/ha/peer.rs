@@ -30,6 +30,8 @@ const ANSWER: Duration = Duration::from_secs(100);
 const CONTROL: Duration = Duration::from_secs(95);
 /// How long it may take to say which revisions the nodes have, for a person who waits for the status.
 const REFRESH: Duration = Duration::from_millis(250);
+/// What the two control daemons may ask each other.
+const AGREEMENT: &str = "agreement";
 /// Requests of the other node that wait for our control daemon.
 const INBOUND: usize = 4;
 
@@ -206,8 +208,13 @@ async fn relay(mut requests: mpsc::Receiver<Inbound>, bus: watch::Receiver<Optio
     }
 }
 
-/// Asks our control daemon in the other node's name; `None` where it does not answer.
+/// Asks our control daemon in the other node's name; `None` where it does not answer, or where this is nothing that the
+/// other node may ask.
 pub async fn ask_control(bus: &Option<zbus::Connection>, topic: &str, body: &[u8]) -> Option<Vec<u8>> {
+    if topic != AGREEMENT {
+        debug!(topic, "the other node asks for what it may not");
+        return None;
+    }
     let control = control(bus).await?;
     match timeout(CONTROL, control.peer_request(topic, body)).await {
         Ok(Ok(answer)) => Some(answer),

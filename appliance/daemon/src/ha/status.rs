@@ -87,12 +87,10 @@ pub fn of(shared: &Shared, snapshot: &Snapshot) -> HaStatus {
     if shared.control_absent.load(std::sync::atomic::Ordering::Relaxed) {
         found.push(("daemon-down".into(), Daemon::Control.name().into()));
     }
-    let hindered = snapshot.routers.iter().filter_map(|r| Some((r, r.obstacle.as_ref()?)));
-    found.extend(
-        hindered
-            .filter(|(_, (code, _, _))| *code != "link-down")
-            .map(|(router, (code, why, _))| ((*code).to_owned(), format!("{}: {why}", router.interface))),
-    );
+    for router in &snapshot.routers {
+        let ailment = router.obstacle.map(|code| (code.to_owned(), router.interface.clone()));
+        found.extend(ailment.filter(|ailment| !found.contains(ailment)));
+    }
     let mut history = shared.history.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     HaStatus {
         version: 1,

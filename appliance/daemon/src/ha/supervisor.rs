@@ -3,13 +3,18 @@
 //! It holds no socket and parses nothing that comes from a network, so nothing that kills the worker kills it. A worker
 //! that dies is started again at once; the kernel forwards meanwhile, and the new worker finds the virtual links up. One
 //! that dies again and again must not keep the addresses from the other node: then the links go down.
+//!
+//! **The lifeline.** A process is dead for its parent (SIGCHLD) only once all its files are closed, and closing a packet
+//! socket waits until no processor can still be using it: tens of milliseconds, in which the other node would take over.
+//! So the worker holds one end of a pipe by the highest number among its files, which the kernel closes first.
 
 use std::collections::VecDeque;
 use std::io;
+use std::iter;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -57,17 +62,19 @@ pub fn run(node: &str, state: &Path) -> anyhow::Result<()> {
                 links_down(&files);
                 return Ok(());
             }
-            Ended::Died(status) => match deaths.count(Instant::now()) {
+            Ended::Died => match deaths.count(Instant::now()) {
                 // First of all: each millisecond brings the other node nearer to thinking us dead.
                 None => {
-                    worker = start(node, state).context("cannot start the worker")?;
+                    let next = start(node, state).context("cannot start the worker")?;
+                    let status = reap(std::mem::replace(&mut worker, next))?;
                     error!(%status, "the elector has died; it has been started again");
                 }
                 Some(pause) => {
+                    let status = reap(worker)?;
                     links_down(&files);
                     let pause_s = pause.as_secs();
                     error!(%status, pause_s, "the elector dies again and again; the virtual addresses are given up");
-                    if asked_within(&signals, pause)? {
+                    if wait_until(&signals, None, pause)? {
                         return Ok(());
                     }
                     worker = start(node, state).context("cannot start the worker")?;
@@ -79,7 +86,7 @@ pub fn run(node: &str, state: &Path) -> anyhow::Result<()> {
 
 enum Ended {
     Asked,
-    Died(ExitStatus),
+    Died,
 }
 
 fn start(node: &str, state: &Path) -> io::Result<Child> {
@@ -88,19 +95,30 @@ fn start(node: &str, state: &Path) -> io::Result<Child> {
         .arg0("rempart-ha")
         .args(["--node", node, "--worker", &std::process::id().to_string(), "--state"])
         .arg(state)
+        .stdin(Stdio::piped())
         .spawn()
 }
 
 /// Waits until the worker dies or we are asked to end.
 fn watch(signals: &SignalFd, worker: &mut Child) -> anyhow::Result<Ended> {
     loop {
-        if let Some(status) = worker.try_wait()? {
-            return Ok(Ended::Died(status));
+        let mut ready = Vec::new();
+        let lifeline = worker.stdin.as_ref().map(|pipe| pipe.as_fd());
+        realtime::wait(iter::once(signals.as_fd()).chain(lifeline), None, &mut ready)?;
+        if ready.get(1) == Some(&true) || worker.try_wait()?.is_some() {
+            return Ok(Ended::Died);
         }
-        if asked(signals, None)? {
+        if was_asked(signals)? {
             return Ok(Ended::Asked);
         }
     }
+}
+
+/// Waits until a dying worker is gone.
+fn reap(mut worker: Child) -> io::Result<ExitStatus> {
+    // Whatever has let go of the lifeline is to be gone. One that is dead already takes no harm.
+    worker.kill()?;
+    worker.wait()
 }
 
 /// The worker hands over and ends, or is ended.
@@ -109,46 +127,42 @@ fn leave(signals: &SignalFd, worker: &mut Child) {
     if let Ok(id) = i32::try_from(worker.id()) {
         let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
     }
-    let end = Instant::now() + LEAVING;
-    loop {
-        match worker.try_wait() {
-            Ok(Some(_)) | Err(_) => return,
-            Ok(None) => {}
-        }
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            error!("the elector does not end; it is killed");
-            let _ = worker.kill();
-            let _ = worker.wait();
-            return;
-        }
-        // A second request changes nothing.
-        let _ = asked(signals, Some(left));
+    // What we are asked meanwhile changes nothing.
+    if !matches!(wait_until(signals, Some(worker), LEAVING), Ok(true)) {
+        error!("the elector does not end; it is killed");
+        let _ = worker.kill();
+        let _ = worker.wait();
     }
 }
 
-/// Waits for a signal, `timeout` at most; `true` if it asks us to end.
-fn asked(signals: &SignalFd, timeout: Option<Duration>) -> anyhow::Result<bool> {
-    let mut ready = Vec::new();
-    realtime::wait([signals.as_fd()], timeout, &mut ready)?;
+/// Waits until we are asked to end, or with `worker` until it has ended; `patience` at most. Gives whether it was so.
+fn wait_until(
+    signals: &SignalFd,
+    mut worker: Option<&mut Child>,
+    patience: Duration,
+) -> anyhow::Result<bool> {
+    let end = Instant::now() + patience;
+    loop {
+        let asked = was_asked(signals)?;
+        let done = match &mut worker {
+            Some(worker) => worker.try_wait()?.is_some(),
+            None => asked,
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        if done || left.is_zero() {
+            return Ok(done);
+        }
+        realtime::wait([signals.as_fd()], Some(left), &mut Vec::new())?;
+    }
+}
+
+/// Takes in the signals that have come; `true` if one of them asks us to end.
+fn was_asked(signals: &SignalFd) -> io::Result<bool> {
     let mut asked = false;
     while let Some(signal) = signals.read_signal()? {
         asked |= i32::try_from(signal.ssi_signo) != Ok(Signal::SIGCHLD as i32);
     }
     Ok(asked)
-}
-
-fn asked_within(signals: &SignalFd, pause: Duration) -> anyhow::Result<bool> {
-    let end = Instant::now() + pause;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        if asked(signals, Some(left))? {
-            return Ok(true);
-        }
-    }
 }
 
 /// Takes the virtual addresses from this node, whoever had brought them up.

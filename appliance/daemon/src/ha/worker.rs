@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::SigSet;
 use rempart_bus::{CONTROL_NAME, HA_NAME, HA_PATH};
 use rempart_pair::role::{Daemon, Notice, PathState};
@@ -26,6 +27,11 @@ use crate::secrets::Secrets;
 use crate::service::Service;
 use crate::status::History;
 
+/// Above every other file that we open: the journal has a few sockets a path, the peer channel fewer.
+const LIFELINE: i32 = 1000;
+/// The main thread is to be run soon, though after the elector: when the process dies, all threads have to be run once
+/// more before it is gone.
+const NICE: i32 = -10;
 /// News that wait to be logged. The elector makes a few dozen at a take-over.
 const NEWS: usize = 1024;
 /// Between two attempts to reach the bus.
@@ -61,6 +67,8 @@ pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
     // The supervisor reads its signals from a descriptor and keeps them blocked; a child inherits that.
     SigSet::empty().thread_set_mask()?;
     realtime::end_with(parent).context("the supervisor is gone")?;
+    // The supervisor's lifeline, to be the first of our files that is closed when we die. Never used again.
+    let _ = fcntl(std::io::stdin(), FcntlArg::F_DUPFD_CLOEXEC(LIFELINE));
     if let Err(error) = realtime::lock_memory() {
         warn!(%error, "memory cannot be locked: take-overs may come late on a busy machine");
     }
@@ -87,6 +95,9 @@ pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
     // From the supervisor this thread has a priority that is for the elector alone.
     if let Err(error) = realtime::run_in_turn() {
         warn!(%error, "the main thread keeps its real-time priority");
+    }
+    if let Err(error) = realtime::set_nice(NICE) {
+        warn!(%error, "the main thread has the priority of any program");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let wanted = watch::Sender::new(wanted);

@@ -185,12 +185,10 @@ pub fn wait_equal(nodes: &[Node; 2]) {
             return;
         }
         if begin.elapsed() > PATIENCE {
-            let missing: Vec<_> = nodes[0].records().into_iter().filter(|r| !b.contains(&encoded(r))).collect();
+            let missing: Vec<_> =
+                nodes[0].records().into_iter().filter(|r| !b.contains(&encoded(r))).collect();
             let extra: Vec<_> = nodes[1].records().into_iter().filter(|r| !a.contains(&encoded(r))).collect();
-            panic!(
-                "missing {missing:#?}\nextra {extra:#?}\n{:#?}",
-                nodes.each_ref().map(Node::snapshot)
-            );
+            panic!("missing {missing:#?}\nextra {extra:#?}\n{:#?}", nodes.each_ref().map(Node::snapshot));
         }
         std::thread::sleep(Duration::from_millis(10));
     }

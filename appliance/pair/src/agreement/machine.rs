@@ -76,6 +76,7 @@ pub enum Done {
 
 /// What a person wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of them at a time")]
 pub enum Wish {
     /// Commit this, which is valid here.
     Commit {
@@ -388,6 +389,12 @@ impl Agreement {
     }
 
     #[cfg(test)]
+    pub(super) fn task_name(&self) -> String {
+        let whole = format!("{:?}", self.task);
+        whole.split('(').next().unwrap_or_default().to_owned()
+    }
+
+    #[cfg(test)]
     pub(super) fn out_is_empty(&self) -> bool {
         self.out.is_empty()
     }
@@ -401,7 +408,9 @@ impl Agreement {
     /// Positions are exchanged when nothing else is asked, and by a node that holds something for the other,
     /// which wants to know how that ends.
     fn may_exchange(&self) -> bool {
-        self.linked && self.asking.is_none() && matches!(self.task, Task::Idle | Task::Prepared(..) | Task::PeerTrial(..))
+        self.linked
+            && self.asking.is_none()
+            && matches!(self.task, Task::Idle | Task::Prepared(..) | Task::PeerTrial(..))
     }
 
     /// The time of the task is over.

@@ -18,6 +18,7 @@ pub struct Join {
     out: VecDeque<Output>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one of them at a time")]
 pub(super) enum Joining {
     /// Our element is sent.
     Greeting(Exchange),

@@ -91,6 +91,7 @@ pub enum Failure {
 
 /// What the driver is to do.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are two or three of them at a time")]
 pub enum Output {
     /// Send this on the connection.
     Send(Vec<u8>),

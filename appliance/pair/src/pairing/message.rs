@@ -124,6 +124,11 @@ pub fn check(bytes: &[u8]) -> Result<bool, Malformed> {
     Message::decode(bytes).map(|m| m.encode() == bytes)
 }
 
+/// The same for what is inside a sealed message.
+pub fn check_inner(bytes: &[u8]) -> Result<bool, Malformed> {
+    Inner::decode(bytes).map(|i| i.encode()[..] == *bytes)
+}
+
 impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let (kind, body): (u8, &[u8]) = match self {

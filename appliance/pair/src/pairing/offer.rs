@@ -28,6 +28,7 @@ pub struct Offer {
     out: VecDeque<Output>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one of them at a time")]
 pub(super) enum Offering {
     /// No connection.
     Waiting,
@@ -62,10 +63,29 @@ impl std::fmt::Debug for Offering {
 impl Offer {
     /// Offers to pair with the node called `expected`. `place` is that of this node among the two, 0 or 1; `secret` is
     /// fresh from the random source.
-    pub fn new(now: Instant, code: Code, own: Person, expected: String, place: u8, secret: Zeroizing<[u8; 32]>) -> Self {
+    pub fn new(
+        now: Instant,
+        code: Code,
+        own: Person,
+        expected: String,
+        place: u8,
+        secret: Zeroizing<[u8; 32]>,
+    ) -> Self {
         let (state, out) = (Offering::Waiting, VecDeque::new());
         let expires = now + OFFER;
-        Self { code, own, expected, place, secret, expires, wrong: 0, connections: 0, deadline: None, state, out }
+        Self {
+            code,
+            own,
+            expected,
+            place,
+            secret,
+            expires,
+            wrong: 0,
+            connections: 0,
+            deadline: None,
+            state,
+            out,
+        }
     }
 
     /// When the offer ends by itself.
@@ -181,11 +201,21 @@ impl Offer {
                             self.refuse_sealed(sealed, Reason::Name);
                             self.fail(Failure::Name { expected: self.expected.clone(), found: node })
                         } else {
-                            let grant =
-                                Grant { expected: self.expected.clone(), place: 1 - self.place.min(1), secret: self.secret.clone() };
+                            let grant = Grant {
+                                expected: self.expected.clone(),
+                                place: 1 - self.place.min(1),
+                                secret: self.secret.clone(),
+                            };
                             self.send_sealed(&mut sealed, &introduction(&self.own, Some(grant)));
                             let peer = Person { node, product, key };
-                            Offering::Granted(sealed, Box::new(Agreed { peer, place: self.place.min(1), secret: self.secret.clone() }))
+                            Offering::Granted(
+                                sealed,
+                                Box::new(Agreed {
+                                    peer,
+                                    place: self.place.min(1),
+                                    secret: self.secret.clone(),
+                                }),
+                            )
                         }
                     }
                     Some(Inner::Introduction(_) | Inner::Stored | Inner::Refuse(_)) | None => {

@@ -375,7 +375,8 @@ fn offer_table() -> String {
             let now = Instant::now();
             let mut offer = offer(now);
             let (own, mut peer) = sealed();
-            let agreed = || Box::new(Agreed { peer: person("rte02", 2), place: 0, secret: Zeroizing::new(SECRET) });
+            let agreed =
+                || Box::new(Agreed { peer: person("rte02", 2), place: 0, secret: Zeroizing::new(SECRET) });
             let (own_keys, peer_keys) = keys();
             let at = match state {
                 "Waiting" => Offering::Waiting,
@@ -408,7 +409,8 @@ fn join_table() -> String {
             let mut join = join(now, &Code::new(CODE));
             join.poll_output();
             let (mut peer, own) = sealed();
-            let agreed = || Box::new(Agreed { peer: person("rte01", 1), place: 1, secret: Zeroizing::new(SECRET) });
+            let agreed =
+                || Box::new(Agreed { peer: person("rte01", 1), place: 1, secret: Zeroizing::new(SECRET) });
             let (peer_keys, own_keys) = keys();
             let code = Code::new(CODE);
             match state {
@@ -454,9 +456,13 @@ fn every_state_meets_every_event() {
 
 fn inner() -> impl Strategy<Value = Inner> {
     let text = "[!-~]{1,32}";
-    let grant = proptest::option::of((text, 0..=1_u8, any::<[u8; 32]>()).prop_map(
-        |(expected, place, secret)| Grant { expected, place, secret: Zeroizing::new(secret) },
-    ));
+    let grant = proptest::option::of(
+        (text, 0..=1_u8, any::<[u8; 32]>()).prop_map(|(expected, place, secret)| Grant {
+            expected,
+            place,
+            secret: Zeroizing::new(secret),
+        }),
+    );
     let introduction = (any::<u16>(), text, text, proptest::collection::vec(any::<u8>(), 1..=200), grant)
         .prop_map(|(protocol, product, node, key, grant)| {
             Inner::Introduction(Introduction { protocol, product, node, key, grant })

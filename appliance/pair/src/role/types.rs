@@ -336,7 +336,7 @@ pub enum Notice {
         /// What went wrong.
         failure: Failure,
     },
-    /// This program was not run for so long. It does not count against the peer.
+    /// This program was not run for so long. It does not count against the peer. Told once in ten seconds at most.
     Stalled {
         /// Time by which it woke late.
         late: Duration,

@@ -7,7 +7,8 @@ use super::path;
 use super::timer::Timer;
 use super::types::{Notice, Output, Role};
 use super::{
-    ANSWER_SPACING, FRESH_INTERVALS, LISTEN, LISTEN_MAX, MAX_EXCUSES, Node, PUNCTUAL, Peer, UNDECIDED_LIMIT,
+    ANSWER_SPACING, FRESH_INTERVALS, LISTEN, LISTEN_MAX, MAX_EXCUSES, Node, PUNCTUAL, Peer, STALL_SPACING,
+    UNDECIDED_LIMIT,
 };
 use crate::heartbeat::Heartbeat;
 use crate::keys::Authenticated;
@@ -29,7 +30,10 @@ impl Node {
         self.accounted = now;
         let asleep = late > self.config.interval;
         if asleep {
-            self.push(Output::Notice(Notice::Stalled { late }));
+            if self.stall_told.is_none_or(|told| now.saturating_duration_since(told) >= STALL_SPACING) {
+                self.stall_told = Some(now);
+                self.push(Output::Notice(Notice::Stalled { late }));
+            }
             self.waking = true;
             self.ask_drain();
         }

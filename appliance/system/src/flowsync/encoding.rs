@@ -30,7 +30,7 @@ use super::record::{
 use crate::conntrack::codec::invert;
 use crate::conntrack::{Layer4, Status, Tcp, TcpState, Tuple};
 
-/// Longest encoded record or identity, in bytes. The longest that there is has about 300.
+/// Longest encoded record or identity, in bytes. The longest connection has 212.
 pub const MAX_ENCODED: usize = 512;
 
 const RECORD_FLOW: u8 = 0x11;

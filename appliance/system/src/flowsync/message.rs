@@ -398,7 +398,10 @@ fn put_content(message: &mut Message, flow: &Flow, timeout_s: u32, expected: boo
         ProtocolState::Tcp(tcp) => {
             let mut tcp = canonical(tcp);
             if tcp.state == TcpState::SynSent && tcp.flags[0] & TCP_WINDOW_SCALE != 0 {
-                // The kernel takes a window scale only when both sides have one. The answer will set the flag right.
+                // The kernel takes a window scale only when both sides have one; the answer will set the flag right.
+                // (It takes an answer without a repeated SYN for invalid in half of the cases, as it knows no sequence
+                // number; the client repeats its SYN after a second. Only `BE_LIBERAL` would save that second, at the price
+                // of the window checks for as long as the connection lives.)
                 tcp.flags[1] |= TCP_WINDOW_SCALE;
             }
             put_tcp(message, &tcp);

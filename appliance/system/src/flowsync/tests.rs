@@ -329,6 +329,28 @@ fn the_encoding_is_stable() {
     assert_eq!(fingerprint(&encoded(&record), &HASH), 10_591_811_192_598_058_100);
 }
 
+/// A record is small enough for arrays of them, and a longest one for a datagram of the journal.
+#[test]
+fn sizes() {
+    assert!(size_of::<Record>() <= 360, "{}", size_of::<Record>());
+    let address = IpAddr::from([0xff; 16]);
+    let layer4 = Layer4::Ports { source: 1, destination: 2 };
+    let tuple = Tuple { source: address, destination: address, layer4 };
+    let longest = Flow {
+        reply: tuple,
+        zone: Zone { id: 1, scope: ZoneScope::Both },
+        mark: 1,
+        labels: [1; 16],
+        helper: Name::new(&[b'x'; Name::MAX]),
+        adjustments: Some([SequenceAdjustment::default(); 2]),
+        synproxy: Some(Synproxy { sequence: 1, timestamp: 1, offset: 1 }),
+        master: Some((6, tuple)),
+        original: Tuple { layer4: Layer4::Ports { source: 3, destination: 4 }, ..tuple },
+        ..flow_in(ProtocolState::Sctp(Sctp { state: 1, tags: [1; 2] }))
+    };
+    assert_eq!(encoded(&Record::Flow(longest)).len(), 212);
+}
+
 /// What a filter, a timer and the urgency of a change are decided by.
 #[test]
 fn closing_states() {

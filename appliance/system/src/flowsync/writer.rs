@@ -403,9 +403,7 @@ impl Writer {
         for _ in 0..MAX_ATTEMPTS {
             match self.try_create(flow, timeout_s, parts)? {
                 None => {
-                    self.tally.created += 1;
-                    self.tally.without_helper += u64::from(flow.helper.is_some() && !parts.helper);
-                    self.tally.without_master += u64::from(flow.master.is_some() && !parts.master);
+                    self.made(flow, parts);
                     return Ok(());
                 }
                 Some(Errno::EEXIST) => return self.make_way(flow, timeout_s),
@@ -466,18 +464,22 @@ impl Writer {
             }
             match self.try_create(flow, timeout_s, parts)? {
                 None => {
-                    self.tally.created += 1;
-                    self.tally.without_helper += u64::from(flow.helper.is_some() && !parts.helper);
-                    self.tally.without_master += u64::from(flow.master.is_some() && !parts.master);
+                    self.made(flow, parts);
                     return Ok(());
                 }
-                Some(Errno::ENOENT) if parts.master => parts.master = false,
-                Some(Errno::EOPNOTSUPP) if parts.helper => parts.helper = false,
+                Some(Errno::ENOENT) if flow.master.is_some() && parts.master => parts.master = false,
+                Some(Errno::EOPNOTSUPP) if flow.helper.is_some() && parts.helper => parts.helper = false,
                 Some(errno) => last = errno,
             }
         }
         self.refuse(&Request::Create { flow: *flow, timeout_s }, last);
         Ok(())
+    }
+
+    fn made(&mut self, flow: &Flow, parts: Parts) {
+        self.tally.created += 1;
+        self.tally.without_helper += u64::from(flow.helper.is_some() && !parts.helper);
+        self.tally.without_master += u64::from(flow.master.is_some() && !parts.master);
     }
 
     fn try_create(&mut self, flow: &Flow, timeout_s: u32, parts: Parts) -> io::Result<Option<Errno>> {

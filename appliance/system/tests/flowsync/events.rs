@@ -125,6 +125,23 @@ fn partial_events_are_completed() {
     });
 }
 
+/// A writer opened where nobody ever listened; what it writes will give events once somebody does. The setting is looked at,
+/// because another listener anywhere on this machine would hide that it is missing.
+#[test]
+fn what_a_standby_writes_can_be_heard_later() {
+    in_namespace(|| async {
+        track(false);
+        let setting = "cat /proc/sys/net/netfilter/nf_conntrack_events";
+        let mut writer = writer();
+        assert_eq!(sh(setting).trim(), "1");
+        put(&mut writer, tcp(1), Expect::New);
+        let mut events = Events::open(1 << 20).expect("events");
+        sh("conntrack -F");
+        let told = drain(&mut events);
+        assert!(matches!(told[..], [Told::Gone(identity)] if identity == tcp(1).identity()), "{told:?}");
+    });
+}
+
 /// A change of a connection that another announced in; out: the other is still named, although the kernel does not.
 #[test]
 fn a_child_keeps_its_master() {

@@ -8,7 +8,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rempart_system::flowsync::{
@@ -22,7 +21,7 @@ const HASH: HashKey = HashKey([7; 16]);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Pair {
-    pub client: Arc<Neighbour>,
+    pub client: Neighbour,
     pub server: Neighbour,
     pub first: Neighbour,
     pub second: Neighbour,
@@ -77,7 +76,6 @@ impl Pair {
         }
         let events = first.enter(|| Events::open(8 << 20)).expect("events");
         let writer = second.enter(Writer::open).expect("a writer");
-        let client = Arc::new(client);
         Self { client, server, first, second, events, writer, known: vec![], put: vec![], gone: vec![] }
     }
 

@@ -1,8 +1,7 @@
 //! Real packets: what was written into another router's kernel is translated and goes on there.
 
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rempart_system::conntrack::{Status, TcpState};
@@ -78,45 +77,6 @@ fn tcp_without_translation() {
 fn tcp_over_ipv6_through_source_nat() {
     in_namespace(|| async {
         tcp_goes_on("[fd00:2::2]:7000", "[fd00:2::2]:7000", "fd00:2::1", Status::SOURCE_NAT, false);
-    });
-}
-
-/// A connection of which the first router saw the SYN only: the answer comes through the second one, which must know the
-/// window scale that the client offered.
-#[test]
-fn tcp_between_syn_and_answer() {
-    in_namespace(|| async {
-        let mut pair = Pair::new();
-        let address = at("192.0.2.2:7000");
-        let listener = pair.server.enter(|| TcpListener::bind(address)).expect("a listener");
-        let mute = |at: &Neighbour, what: &str| {
-            let chain = "type filter hook output priority 0";
-            at.sh(&format!("nft \"add table ip mute; add chain ip mute out {{ {chain}; }}; add rule ip mute out {what} drop\""));
-        };
-        mute(&pair.server, "ip protocol tcp");
-        let (mut client, mut server) = std::thread::scope(|scope| {
-            let client = Arc::clone(&pair.client);
-            let patience = Duration::from_secs(20);
-            let connecting =
-                scope.spawn(move || client.enter(|| TcpStream::connect_timeout(&address, patience)));
-            let begin = Instant::now();
-            while pair.put.is_empty() {
-                assert!(begin.elapsed() < Duration::from_secs(5), "no SYN");
-                std::thread::sleep(Duration::from_millis(10));
-                pair.replicate();
-            }
-            // Not even as a repeated SYN.
-            mute(&pair.client, "tcp flags syn");
-            pair.take_over();
-            pair.server.sh("nft delete table ip mute");
-            let client = connecting.join().expect("joined").expect("connected");
-            (client, listener.accept().expect("accepted").0)
-        });
-        assert!(matches!(&pair.put[..], [Record::Flow(syn)] if !syn.has_reply()), "{:?}", pair.put);
-        let much = vec![0x5a; 2 << 20];
-        say(&mut client, &mut server, &much);
-        say(&mut server, &mut client, &much);
-        pair.assert_all_valid();
     });
 }
 

@@ -39,7 +39,7 @@ fn two_boxes_are_paired_by_a_code() {
     for node in 0..2 {
         let status = stage.status(node);
         assert!(status.paired && status.ailments.is_empty(), "{status:#?}");
-        assert_eq!(status.paths.len(), 7, "sync, and three segments in two families: {:#?}", status.paths);
+        assert_eq!(status.paths.len(), 4, "sync and three segments: {:#?}", status.paths);
         assert!(status.paths[0].sync && status.paths.iter().all(|p| p.state == "up"), "{:#?}", status.paths);
     }
 }
@@ -83,8 +83,8 @@ fn the_active_node_alone_answers() {
             listeners.push(heard);
         }
         let link_local = "fe80::200:5eff:fe00:20a%eth0";
+        client.ip("neigh flush all\n").unwrap();
         for address in ["192.168.10.254", "fd00:10::fe", link_local] {
-            client.ip("neigh flush all\n").unwrap();
             client.must(&["ping", "-n", "-c", "3", "-i", "0.05", "-W", "2", address]).expect("an echo");
         }
         let neighbours = client.must(&["ip", "neigh"]).unwrap();
@@ -108,7 +108,8 @@ fn the_active_node_alone_answers() {
 fn a_power_cut_is_hardly_noticed() {
     skip_unless_root!();
     let mut stage = PairStage::up(&pair());
-    for dead in [0, 1] {
+    for _ in 0..2 {
+        let dead = stage.active();
         let (outage, watched, ()) = stage.during(Duration::from_secs(2), |stage| {
             stage.lab.power_off(stage.nodes[dead].name()).expect("a power cut");
         });
@@ -117,7 +118,7 @@ fn a_power_cut_is_hardly_noticed() {
         // The target is 28 and 45; this is a debug build on a machine that does other things.
         assert!(outage.lost() > 0 && outage.lost() <= 60 && outage.echo <= 60, "{outage:?}");
         assert!(outage.all_survived() && outage.duplicates == 0, "{outage:?}");
-        assert_eq!(watched.doubled(), Duration::ZERO, "{watched:?}");
+        assert_eq!(watched.holders.last().map(|(who, _)| who.len()), Some(1), "{watched:?}");
         stage.power_on(dead);
         assert_eq!(stage.active(), 1 - dead, "nothing goes back by itself");
     }

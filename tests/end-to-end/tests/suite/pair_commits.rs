@@ -67,10 +67,10 @@ fn a_commit_that_one_node_cannot_take_is_taken_by_none() {
 fn a_trial_ends_on_both_nodes() {
     skip_unless_root!();
     let stage = PairStage::up(&pair());
-    let output = stage.try_commit(0, &variant(7204), &["--confirm", "3s"]);
+    let output = stage.try_commit(0, &variant(7204), &["--confirm", "10s"]);
     assert!(output.status.success(), "{output:?}");
     assert!(in_force(&stage, 0, 7204) && in_force(&stage, 1, 7204));
-    assert!(wait_until(SOON, || !in_force(&stage, 0, 7204) && !in_force(&stage, 1, 7204)));
+    assert!(wait_until(SOON * 2, || !in_force(&stage, 0, 7204) && !in_force(&stage, 1, 7204)));
     assert!((0..2).all(|n| stage.running(n) == pair().text()));
 }
 

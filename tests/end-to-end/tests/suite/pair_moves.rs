@@ -22,7 +22,9 @@ fn a_planned_move_loses_nothing() {
     };
     stage.host("rte01").add_states(&states).expect("connections");
     assert!(wait_until(SOON, || stage.host("rte02").tracked().is_ok_and(|n| n >= 20_000)));
-    for (from, to) in [(0, 1), (1, 0)] {
+    for _ in 0..2 {
+        let from = stage.active();
+        let to = 1 - from;
         let (outage, watched, ()) = stage.during(Duration::from_millis(700), |stage| {
             stage.nodes[from].switch().expect("a switch");
             assert_eq!(stage.active(), to, "done when it says so");
@@ -32,18 +34,19 @@ fn a_planned_move_loses_nothing() {
         assert_eq!(stage.status(to).why, "command");
         stage.settle();
     }
+    let (from, to) = (stage.active(), 1 - stage.active());
     let (outage, watched, ()) = stage.during(Duration::from_millis(700), |stage| {
-        stage.nodes[0].maintenance(true).expect("maintenance");
-        stage.wait_for_role(1, "active");
+        stage.nodes[from].maintenance(true).expect("maintenance");
+        stage.wait_for_role(to, "active");
     });
     assert_eq!((outage.up, outage.replies, outage.echo), (0, 0, 0), "{watched:?} {outage:?}");
-    assert!(stage.status(0).maintenance && stage.status(1).other.is_some_and(|o| o.maintenance));
+    assert!(stage.status(from).maintenance && stage.status(to).other.is_some_and(|o| o.maintenance));
     let (outage, watched, ()) = stage.during(Duration::from_millis(700), |stage| {
-        stage.nodes[0].maintenance(false).expect("maintenance");
+        stage.nodes[from].maintenance(false).expect("maintenance");
     });
     assert!(watched.is_steady() && outage.lost() == 0, "{watched:?} {outage:?}");
     stage.settle();
-    assert_eq!(stage.active(), 1, "nothing goes back by itself");
+    assert_eq!(stage.active(), to, "nothing goes back by itself");
 }
 
 /// In: connections that stay open while the role moves many times in a row, by power cut and by order in turn: 6 times, 50 in the full

@@ -3,6 +3,7 @@
 //! Most of the time is spent waiting for timers of a second, so many tests run at once whatever the number of processors.
 
 mod carp;
+mod configure;
 mod decode;
 mod pair;
 mod vrrp2;
@@ -41,6 +42,7 @@ fn main() {
             ours_below_ucarp,
             another_password,
         },
+        configure::{a_change_disturbs_nothing_else},
         decode::{
             vrrp3_over_ipv4,
             vrrp3_over_ipv4_as_rfc_9568_has_it,
@@ -57,6 +59,7 @@ fn main() {
             adverts_alone_decide_nothing,
             a_power_cut_is_noticed,
             a_healed_split_leaves_one,
+            a_silent_gateway_moves_the_role,
         },
         vrrp2::{
             plain,
@@ -64,6 +67,7 @@ fn main() {
             with_different_passwords,
         },
         vrrp3::{
+            a_virtual_link_comes_and_goes,
             ours_above_keepalived_over_ipv4,
             ours_below_keepalived_over_ipv4,
             ours_does_not_preempt_unless_told,

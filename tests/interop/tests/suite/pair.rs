@@ -16,7 +16,8 @@ fn routers(priority: u8) -> Vec<RouterPlan> {
 }
 
 fn plan_of(index: u8) -> HaPlan {
-    let monitor = MonitorPlan { interface: "lan".into(), device: "eth0".into(), gateway: None };
+    let gateway = Some("192.0.2.9".parse().expect("an address"));
+    let monitor = MonitorPlan { interface: "lan".into(), device: "eth0".into(), gateway };
     HaPlan { monitors: vec![monitor], ..plan(index, routers(if index == 0 { 200 } else { 100 })) }
 }
 
@@ -207,4 +208,18 @@ pub fn a_healed_split_leaves_one() {
     std::thread::sleep(Duration::from_millis(300));
     assert!(carries(&stage.ours) != carries(&stage.theirs));
     assert!(stage.client.reaches(V4) && stage.client.reaches(V6));
+}
+
+/// In: the gateway does not answer the active node any more, but the other one. Out: the role moves; the gateway answers
+/// again, and the role stays.
+pub fn a_silent_gateway_moves_the_role() {
+    let pair = Pair::new();
+    let switch = &pair.stage.switch;
+    switch.sh("nft add table bridge t; nft add chain bridge t c '{ type filter hook forward priority 0; }'
+        nft add rule bridge t c iifname client oifname ours arp operation reply drop");
+    until("the other one is active", SOON, || carries(&pair.stage.theirs) && !carries(&pair.stage.ours));
+    switch.sh("nft delete table bridge t");
+    until("the gateway answers", SOON, || pair.ours.log().contains("answers=true"));
+    std::thread::sleep(Duration::from_secs(1));
+    pair.settled(false);
 }

@@ -139,3 +139,29 @@ pub fn unicast_peers() {
     until("theirs takes it", SOON, || Stage::holds(&stage.theirs, V4) && !Stage::holds(&stage.ours, V4));
     assert!(!peer.log().contains("checksum"), "{}", peer.log());
 }
+
+/// In: no virtual link, then one; it is removed under an active router, and comes again; somebody sets it down; somebody sets up
+/// that of a backup. Out: the router takes part exactly while there is one, and its state is put into force again.
+pub fn a_virtual_link_comes_and_goes() {
+    let stage = Stage::new();
+    let plan = plan(0, vec![v4(200)]);
+    let ours = stage.elector_without_links(&stage.ours, &plan);
+    until("it says what is missing", SOON, || ours.log().contains("the virtual link does not exist yet"));
+    for round in 0..2 {
+        Stage::make_links(&stage.ours, &plan);
+        until(&format!("active, round {round}"), SOON, || {
+            Stage::holds(&stage.ours, V4) && stage.found_at(V4) == V4_MAC
+        });
+        stage.ours.sh("ip link set vr10 down");
+        until("up again", SOON, || Stage::holds(&stage.ours, V4) && stage.client.reaches(V4));
+        if round == 0 {
+            stage.ours.sh("ip link del vr10");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+    let _peer = keepalived(&stage.theirs, &Keepalived { priority: 250, ..Keepalived::default() });
+    until("theirs takes it", SOON, || Stage::holds(&stage.theirs, V4) && !Stage::holds(&stage.ours, V4));
+    stage.ours.sh("ip address add 192.0.2.1/32 dev vr10; ip link set vr10 up");
+    until("down again", SOON, || stage.ours.sh("ip -o address show dev vr10").trim().is_empty());
+    assert!(stage.ours.sh("ip -o link show vr10 up").trim().is_empty());
+}

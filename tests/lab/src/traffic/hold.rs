@@ -65,6 +65,8 @@ pub fn send(to: SocketAddr, every: Duration) -> Result<()> {
 pub(super) fn connect(to: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&to, CONNECT_TIMEOUT)?;
     stream.set_nodelay(true)?;
+    // One that hangs takes no more once its buffers are full.
+    stream.set_write_timeout(Some(SETTLE))?;
     Ok(stream)
 }
 

@@ -9,12 +9,13 @@
 //! | TCP | `cli-lan` ⇄ `inet`, translated | |
 //! | TCP | `cli-wan` → `srv-ebrigade`, published | |
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Crowd, CrowdReport, Direction, Flood, Ping, Replies, Stream, StreamReport};
+use super::{Crowd, CrowdReport, Direction, Flood, Gap, Ping, Replies, Stream, StreamReport};
 use crate::process::Process;
 use crate::{Lab, Transport};
 
@@ -32,6 +33,8 @@ pub const PUBLISHED: u16 = 7000;
 pub const RATE: u32 = 1000;
 /// Connections of each crowd.
 pub const CONNECTIONS: usize = 20;
+/// All connections: of both crowds, and the two streams.
+pub const ALL: usize = 2 * CONNECTIONS + 2;
 const LINE_EVERY: Duration = Duration::from_millis(20);
 
 /// The streams at work.
@@ -45,8 +48,8 @@ pub struct Streams {
     _servers: [Process; 2],
 }
 
-/// What a fault cost.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What a fault cost. Its `Debug` is a line for a person.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Outage {
     /// Packets of 1 ms lost upwards.
     pub up: u64,
@@ -56,6 +59,8 @@ pub struct Outage {
     pub echo: u64,
     /// Packets that arrived twice, of both streams: two routers at work.
     pub duplicates: u64,
+    /// The longest gap of both streams, as the number of its first packet and its length.
+    pub gaps: [Option<Gap>; 2],
     /// The streams by TCP, upwards and downwards.
     pub tcp: [StreamReport; 2],
     /// The translated and the published connections.
@@ -98,9 +103,25 @@ impl Streams {
             replies: replies.lost,
             echo: echo.lost(),
             duplicates: up.duplicates + replies.duplicates,
+            gaps: [&up, &replies].map(|r| r.gaps.iter().copied().max_by_key(|g| g.length)),
             tcp: [tcp_up.stop()?, tcp_down.stop()?],
             crowds: [inside.stop()?, outside.stop()?],
         })
+    }
+}
+
+impl fmt::Debug for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gap = |g: &Option<Gap>| g.map_or(String::new(), |g| format!(" (longest: {} from {})", g.length, g.first));
+        write!(f, "lost up {}{}, replies {}{}", self.up, gap(&self.gaps[0]), self.replies, gap(&self.gaps[1]))?;
+        write!(f, ", echo {}, {} twice; TCP survived {} of {}", self.echo, self.duplicates, self.survived(), ALL)?;
+        write!(f, ", longest pause {} ms", self.longest_pause_ms())?;
+        let crowds = self.crowds.iter().flat_map(|c| &c.connections).map(|c| (c.sent, c.echoed, &c.broken));
+        let streams = self.tcp.iter().map(|t| (t.sent, t.received, &t.broken));
+        for (sent, back, broken) in streams.chain(crowds).filter(|(sent, back, b)| sent != back || b.is_some()) {
+            write!(f, "; {back} of {sent} came: {}", broken.as_deref().unwrap_or("it hangs"))?;
+        }
+        Ok(())
     }
 }
 
@@ -110,7 +131,7 @@ impl Outage {
         self.up.max(self.replies)
     }
 
-    /// Connections that survived, of twice [`CONNECTIONS`] and the two streams.
+    /// Connections that survived, of [`ALL`].
     pub fn survived(&self) -> usize {
         let streams = self.tcp.iter().filter(|t| t.is_whole()).count();
         streams + self.crowds.iter().map(CrowdReport::survived).sum::<usize>()
@@ -118,7 +139,7 @@ impl Outage {
 
     /// Whether every connection survived.
     pub fn all_survived(&self) -> bool {
-        self.survived() == 2 * CONNECTIONS + self.tcp.len()
+        self.survived() == ALL
     }
 
     /// The longest silence on any TCP connection, in milliseconds.

@@ -139,6 +139,8 @@ fn run(stream: &TcpStream, sends: bool, stop: &AtomicBool) -> Result<()> {
 }
 
 fn send(mut stream: &TcpStream, stop: &AtomicBool) -> Sent {
+    // One that hangs takes no more once its buffers are full.
+    let _ = stream.set_write_timeout(Some(SETTLE));
     let start = Instant::now();
     let mut sent = Sent { sent: 0, broken: None };
     let mut block = [0; BLOCK];

@@ -202,6 +202,6 @@ pub struct RouterPicture {
     pub active_router: Option<std::net::IpAddr>,
     /// Its counters.
     pub statistics: Statistics,
-    /// Why it does not take part: short name, text, since when.
-    pub obstacle: Option<(&'static str, String, Instant)>,
+    /// Why it does not take part, as a stable short name.
+    pub obstacle: Option<&'static str>,
 }

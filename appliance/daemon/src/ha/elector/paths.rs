@@ -91,6 +91,8 @@ fn open(plan: &PathPlan, index: u32) -> io::Result<Open> {
     socket.set_nonblocking(true)?;
     socket.bind_device(Some(plan.device.as_bytes()))?;
     socket.set_priority(PRIORITY)?;
+    // A worker that has just died may not have been cleared away yet; of two sockets the newer one is served.
+    socket.set_reuse_address(true)?;
     // The address may come later than the program.
     match local {
         SocketAddr::V4(_) => {

@@ -24,6 +24,9 @@ use vrrp_rs::{
 
 use crate::secrets::Secrets;
 
+#[cfg(test)]
+mod tests;
+
 /// Why a virtual router does not take part. It is tried again whenever a link changes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Obstacle {
@@ -99,8 +102,8 @@ pub struct Router {
     pub family: Family,
     /// Its machine, once it could be made.
     pub machine: Option<Machine>,
-    /// Why it does not take part, and since when.
-    pub obstacle: Option<(Obstacle, Instant)>,
+    /// Why it does not take part.
+    pub obstacle: Option<Obstacle>,
     /// Frames that tell the neighbours where its addresses are.
     pub announcement: Vec<Vec<u8>>,
     dialect: Dialect,
@@ -206,10 +209,8 @@ impl Router {
                 if started { Adapted::Started } else { Adapted::Same }
             }
             Err(obstacle) => {
-                let news = self.obstacle.as_ref().map(|(known, _)| known) != Some(&obstacle);
-                if news {
-                    self.obstacle = Some((obstacle, now));
-                }
+                let news = self.obstacle.as_ref() != Some(&obstacle);
+                self.obstacle = Some(obstacle);
                 if let Some(machine) = &mut self.machine {
                     machine.elector.shutdown(now);
                 }

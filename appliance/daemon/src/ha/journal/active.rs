@@ -133,7 +133,8 @@ impl Active {
         filter: &Filter,
         tell: &mut dyn FnMut(Output),
     ) -> io::Result<()> {
-        if let Some(events) = self.events.as_mut().filter(|events| events.due().is_some_and(|due| due <= now)) {
+        if let Some(events) = self.events.as_mut().filter(|events| events.due().is_some_and(|due| due <= now))
+        {
             let (sender, hash, scratch) = (&mut self.sender, &self.hash, &mut self.scratch);
             let overrun = &mut self.overrun;
             events.look_again(&mut |event| note(now, sender, hash, filter, scratch, overrun, event))?;

@@ -301,7 +301,9 @@ impl Driver {
             Role::Active(active) => {
                 (Direction::Sending, active.sender.status(now), Default::default(), active.unread)
             }
-            Role::Standby(standby) => (Direction::Receiving, standby.receiver.status(now), standby.tally(), 0),
+            Role::Standby(standby) => {
+                (Direction::Receiving, standby.receiver.status(now), standby.tally(), 0)
+            }
         };
         let snapshot = Snapshot {
             direction,

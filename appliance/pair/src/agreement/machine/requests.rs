@@ -51,6 +51,11 @@ impl Agreement {
                 self.task = Task::Preparing(commit);
                 self.refuse(token, Refusal::Busy);
             }
+            task @ Task::Preparing(_) if bundle.record.parent != self.own.head => {
+                self.task = task;
+                let position = self.position();
+                self.refuse(token, Refusal::Elsewhere(position));
+            }
             Task::Preparing(_) => {
                 self.waiting = false;
                 self.out.push_back(Output::Finish(Outcome::Overtaken));

@@ -6,8 +6,8 @@ use super::super::PREPARE;
 use super::super::lineage::{Relation, compare};
 use super::super::message::{Refusal, Request, Response};
 use super::{
-    Agreement, Bundle, Commit, Done, HOLD, Outcome, Output, PeerState, RETRY, RevisionId, SETTLE,
-    Task, Token, WATCH, Wish, held,
+    Agreement, Bundle, Commit, Done, HOLD, Outcome, Output, PeerState, RETRY, RevisionId, SETTLE, Task,
+    Token, WATCH, Wish, held,
 };
 
 impl Agreement {

@@ -175,7 +175,9 @@ impl World {
             let event = self.events.first_key_value().map(|((at, _), _)| *at);
             let timers = self.nodes.iter().filter_map(|n| n.machine.as_ref()?.poll_timeout());
             let timer = timers.min().map(|t| t.duration_since(self.base));
-            let Some(next) = [event, timer].into_iter().flatten().min().filter(|n| *n <= until) else { break };
+            let Some(next) = [event, timer].into_iter().flatten().min().filter(|n| *n <= until) else {
+                break;
+            };
             self.now = self.now.max(next);
             if event == Some(next) {
                 let (_, event) = self.events.pop_first().expect("is there");
@@ -276,7 +278,7 @@ impl World {
             }
             50..75 => Wish::Confirm,
             75..95 => Wish::Revert,
-            _ => Wish::Resolve { ours: what % 2 == 0 },
+            _ => Wish::Resolve { ours: what.is_multiple_of(2) },
         };
         self.note(format!("node {node} wishes {}", short(&wish)));
         self.nodes[node].wish = Some((wish.clone(), self.now));

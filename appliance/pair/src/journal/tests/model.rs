@@ -40,7 +40,9 @@ pub fn key(number: u64) -> Key {
 
 pub fn fingerprint() -> Fingerprint {
     Fingerprint::new(|bytes| {
-        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
+        bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
     })
 }
 
@@ -124,7 +126,8 @@ impl Pair {
     pub fn new(seed: u64, active: Kernel, standby: Kernel) -> Self {
         let now = Instant::now();
         let mut random = Random(seed);
-        let sender = Sender::new(now, SenderConfig { incarnation: random.next(), fingerprint: fingerprint() });
+        let sender =
+            Sender::new(now, SenderConfig { incarnation: random.next(), fingerprint: fingerprint() });
         let config = ReceiverConfig { incarnation: random.next(), fingerprint: fingerprint() };
         Self {
             now,

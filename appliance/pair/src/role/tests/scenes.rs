@@ -130,13 +130,20 @@ fn own_sleep_is_not_the_peers_silence() {
 fn a_slow_machine_takes_over_too() {
     let mut solo = Solo::standby();
     let began = solo.now;
+    let mut told = 0;
     while solo.node.role() != Some(Role::Active) {
         let due = solo.node.poll_timeout().unwrap();
         solo.now = solo.now.max(due) + 15 * MS;
         solo.node.handle_timeout(solo.now);
         solo.settle();
         assert!(solo.now < began + 1_000 * MS);
+        told += solo
+            .take()
+            .iter()
+            .filter(|output| matches!(output, Output::Notice(Notice::Stalled { .. })))
+            .count();
     }
+    assert_eq!(told, 1, "said once, not each time");
 }
 
 /// In: an active node that slept while the other took over. Out: it reads before it speaks, and never says that it is
@@ -151,6 +158,7 @@ fn who_wakes_listens_first() {
     solo.now += 200 * MS;
     solo.node.handle_timeout(solo.now);
     solo.settle();
+    assert!(solo.outputs.iter().any(|output| matches!(output, Output::Notice(Notice::Stalled { .. }))));
     assert!(solo.sent.iter().all(|(_, heartbeat)| heartbeat.role == Role::Standby));
     assert!(!solo.sent.is_empty());
     assert!(solo.take().contains(&Output::BecomeStandby { why: Why::Outranked }));

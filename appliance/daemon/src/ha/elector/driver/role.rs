@@ -1,0 +1,261 @@
+//! What the machines want: the role put into force, adverts and announcements sent.
+
+use std::time::Instant;
+
+use rempart_pair::heartbeat::{Heartbeat, Intention};
+use rempart_pair::role::{Notice, Output, PathState, Purpose, Why};
+use vrrp_rs::elector::State;
+
+use super::{DRAIN, Driver};
+use crate::elector::news::Happening;
+use crate::elector::router::{Router, Standing};
+use crate::journal;
+
+impl Driver {
+    /// Does what the machines want until none wants anything.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let busy = self.settle_node();
+            if !self.settle_routers() && !busy {
+                return;
+            }
+        }
+    }
+
+    /// Does what the node wants; `false` if it wanted nothing.
+    pub(super) fn settle_node(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(output) = self.node.poll_output() {
+            busy = true;
+            self.act(output);
+        }
+        busy
+    }
+
+    pub(super) fn act(&mut self, output: Output) {
+        match output {
+            Output::HoldElectors { held } => self.hold(held),
+            Output::BecomeActive { why, epoch } => self.take_over(why, epoch),
+            Output::BecomeStandby { why } => self.stand_down(why),
+            Output::Announce => self.announce_all(),
+            Output::Drain => {
+                for place in 0..self.ways.len() {
+                    self.hear_way(place, DRAIN);
+                }
+                self.node.handle_drained(Instant::now());
+            }
+            Output::FlushJournal { token } => {
+                if !self.tell_journal(journal::Command::Flush(token)) {
+                    // Nobody keeps a journal: there is nothing to wait for.
+                    self.node.handle_flushed(Instant::now(), token);
+                }
+            }
+            Output::Persist(record) => self.recorder.record(record),
+            Output::Send { path, heartbeat } => self.send(path, &heartbeat),
+            Output::Notice(notice) => self.notice(notice),
+            Output::Finished => self.finished = self.leaving,
+        }
+    }
+
+    pub(super) fn hold(&mut self, held: bool) {
+        let now = Instant::now();
+        self.held = held;
+        if !held {
+            self.active = false;
+            self.granting = false;
+        }
+        for router in &mut self.routers {
+            router.set_standing(now, if held { Standing::Standby } else { Standing::Free });
+        }
+    }
+
+    /// One request to the kernel for all links and addresses; adverts and announcements only when that is done.
+    pub(super) fn take_over(&mut self, why: Why, epoch: u64) {
+        let decided = Instant::now();
+        let batch = std::mem::take(&mut self.all_up);
+        self.perform(&batch);
+        self.all_up = batch;
+        let took = decided.elapsed();
+        (self.active, self.granting) = (true, false);
+        self.took_over = Some(decided);
+        for router in &mut self.routers {
+            if let Some(machine) = router.machine.as_mut().filter(|m| m.elector.state() == State::Backup) {
+                machine.is_up = true;
+                machine.elector.claim(decided);
+            }
+        }
+        self.settle_routers();
+        self.tell_journal(journal::Command::Role { active: true });
+        self.answer_switch(Ok(()));
+        self.tell(Happening::Active { why, epoch, took });
+    }
+
+    /// Nothing more is sent in the virtual routers' name: the other node has it, and a farewell from their Ethernet address
+    /// would lead the switches back here.
+    pub(super) fn stand_down(&mut self, why: Why) {
+        let now = Instant::now();
+        (self.active, self.granting) = (false, false);
+        if self.routers.iter().any(Router::is_up) {
+            self.releaser.release(self.all_down.clone());
+        }
+        for router in &mut self.routers {
+            if let Some(machine) = &mut router.machine {
+                machine.is_up = false;
+                machine.elector.resign(now);
+            }
+        }
+        if self.peer_alive {
+            self.hush_routers();
+        }
+        self.settle_routers();
+        self.tell_journal(journal::Command::Role { active: false });
+        self.tell(Happening::Standby { why });
+    }
+
+    pub(super) fn send(&mut self, path: usize, heartbeat: &Heartbeat) {
+        self.granting = self.active && matches!(heartbeat.intention, Intention::Grant { .. });
+        let (Some(endpoint), Some(way)) = (&mut self.endpoint, self.ways.get_mut(path)) else { return };
+        // A session's counter is never used up; a heartbeat that could not be sealed is one not sent.
+        if endpoint.seal(&heartbeat.encode(), &mut self.datagram).is_ok() {
+            way.send(&self.datagram);
+        }
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice) {
+        let mut name = None;
+        match notice {
+            Notice::Path { path, state } => {
+                name = self.ways.get(path).map(|way| format!("{} {}", way.plan.interface, state.name()));
+                self.tell_journal(journal::Command::Path { path, up: state == PathState::Up });
+            }
+            Notice::PeerLost => self.peer_alive = false,
+            Notice::PeerBack => self.peer_alive = true,
+            Notice::HandOverDone { purpose } => match purpose {
+                Purpose::Command | Purpose::Maintenance => self.answer_switch(Ok(())),
+                Purpose::Shutdown | Purpose::FailBack | Purpose::Unwell | Purpose::Election => {}
+            },
+            Notice::HandOverFailed { purpose, failure } => match purpose {
+                Purpose::Command | Purpose::Maintenance => self.answer_switch(Err(failure)),
+                Purpose::Shutdown | Purpose::FailBack | Purpose::Unwell | Purpose::Election => {}
+            },
+            Notice::PeerRestarted
+            | Notice::TwoActives { .. }
+            | Notice::Damped { .. }
+            | Notice::HandOverBegun { .. }
+            | Notice::Stalled { .. } => {}
+        }
+        self.tell(Happening::Node(notice, name));
+    }
+
+    /// Does what the virtual routers want; `false` if none wanted anything.
+    pub(super) fn settle_routers(&mut self) -> bool {
+        let mut busy = false;
+        for place in 0..self.routers.len() {
+            while let Some(output) = self.routers[place].poll_output() {
+                busy = true;
+                self.act_for(place, output);
+            }
+        }
+        busy
+    }
+
+    pub(super) fn act_for(&mut self, place: usize, output: vrrp_rs::Output) {
+        let now = Instant::now();
+        let router = &mut self.routers[place];
+        match output {
+            vrrp_rs::Output::Transmit(packet) => {
+                let (mac, dialect) = (router.mac(), router.dialect());
+                let silent = self.held && self.granting;
+                let parent = &router.plan.parent;
+                if let (Some(segment), false) =
+                    (self.segments.iter_mut().find(|segment| segment.device == *parent), silent)
+                {
+                    segment.advertise(mac, dialect, &packet);
+                }
+            }
+            vrrp_rs::Output::Announce(_) => self.announce(place),
+            vrrp_rs::Output::Role(change) => {
+                let happening = Happening::Router {
+                    interface: router.plan.interface.clone(),
+                    vrid: router.plan.vrid,
+                    state: change.to,
+                    cause: change.cause,
+                };
+                self.put_into_force(place);
+                self.tell(happening);
+            }
+            vrrp_rs::Output::Drain => {
+                let parent = router.plan.parent.clone();
+                if let Some(segment) = self.segments.iter().position(|segment| segment.device == parent) {
+                    self.hear_segment(segment, DRAIN);
+                }
+                if let Some(machine) = &mut self.routers[place].machine {
+                    machine.elector.handle_drained(now);
+                }
+            }
+            // Some other router had this address, and is silent now.
+            vrrp_rs::Output::Overdue => {
+                if let (Some(machine), true) = (&mut router.machine, self.held && self.active) {
+                    machine.elector.claim(now);
+                }
+            }
+        }
+    }
+
+    /// Brings the virtual link of one router to where its state wants it: the state now, for one that goes on after a
+    /// restart has been a backup for no time at all.
+    pub(super) fn put_into_force(&mut self, place: usize) {
+        let Some(machine) = &mut self.routers[place].machine else { return };
+        let wanted = match machine.elector.state() {
+            State::Active => true,
+            State::Initialize | State::Backup => false,
+        };
+        if machine.is_up == wanted {
+            return;
+        }
+        machine.is_up = wanted;
+        if wanted {
+            let batch = machine.up.clone();
+            self.perform(&batch);
+        } else {
+            self.releaser.release(machine.down.clone());
+        }
+    }
+
+    /// Drops what the virtual routers would still say.
+    pub(super) fn hush_routers(&mut self) {
+        for place in 0..self.routers.len() {
+            while let Some(output) = self.routers[place].poll_output() {
+                match output {
+                    vrrp_rs::Output::Transmit(_) => {}
+                    vrrp_rs::Output::Role(_)
+                    | vrrp_rs::Output::Announce(_)
+                    | vrrp_rs::Output::Drain
+                    | vrrp_rs::Output::Overdue => self.act_for(place, output),
+                }
+            }
+        }
+    }
+
+    /// Of all routers; those that a rival had while the other node was out of hearing are taken back.
+    pub(super) fn announce_all(&mut self) {
+        let now = Instant::now();
+        for place in 0..self.routers.len() {
+            match (self.routers[place].state(), &mut self.routers[place].machine) {
+                (State::Active, _) => self.announce(place),
+                (State::Backup, Some(machine)) if self.held && self.active => machine.elector.claim(now),
+                (State::Backup | State::Initialize, _) => {}
+            }
+        }
+    }
+
+    pub(super) fn announce(&mut self, place: usize) {
+        let router = &self.routers[place];
+        if self.held && self.granting {
+            return;
+        }
+        if let Some(segment) = self.segments.iter_mut().find(|segment| segment.device == router.plan.parent) {
+            segment.send(&router.announcement);
+        }
+    }
+}
