@@ -79,14 +79,12 @@ fn other(lang: Lang, tz: &TimeZone, s: &HaStatus) -> Option<Fact> {
 }
 
 fn ailment(lang: Lang, tz: &TimeZone, node: &str, a: &Ailment) -> String {
-    tr!(
-        lang,
-        "ha-ailment",
-        node = node,
-        what = tr!(lang, words::ailment(&a.code)),
-        about = a.about.as_str(),
-        since = date_time(tz, &a.since)
-    )
+    let (what, about) = (tr!(lang, words::ailment(&a.code)), a.about.as_str());
+    // A heartbeat says what is amiss with the other node, not since when.
+    if a.since.is_empty() {
+        return tr!(lang, "ha-ailment-undated", node = node, what = what, about = about);
+    }
+    tr!(lang, "ha-ailment", node = node, what = what, about = about, since = date_time(tz, &a.since))
 }
 
 fn configuration(lang: Lang, s: &HaStatus) -> Fact {

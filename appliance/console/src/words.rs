@@ -2,8 +2,10 @@
 //!
 //! The glyphs are those of the console font; the tone is never the only sign.
 
-use rempart_bus::documents::{FlowStatus, InterfaceStatus};
+use jiff::tz::TimeZone;
+use rempart_bus::documents::{FlowStatus, InterfaceStatus, Revision};
 
+use crate::format::date_minute;
 use crate::lang::Lang;
 use crate::{id, tr};
 
@@ -99,13 +101,18 @@ pub fn configuration(state: &str) -> Sign {
 pub fn why(why: &str) -> &'static str {
     match why {
         "start" => id!("why-start"),
+        "resumed" => id!("why-resumed"),
+        "elected" => id!("why-elected"),
         "peer-silent" => id!("why-peer-silent"),
         "peer-yielded" => id!("why-peer-yielded"),
         "peer-unwell" => id!("why-peer-unwell"),
+        "unwell" => id!("why-unwell"),
         "command" => id!("why-command"),
         "outranked" => id!("why-outranked"),
         "fail-back" => id!("why-fail-back"),
         "maintenance" => id!("why-maintenance"),
+        "shutdown" => id!("why-shutdown"),
+        "isolated" => id!("why-isolated"),
         _ => id!("unknown"),
     }
 }
@@ -132,6 +139,16 @@ pub fn event(code: &str) -> &'static str {
         "path-up" => id!("event-path-up"),
         "peer-lost" => id!("event-peer-lost"),
         "peer-back" => id!("event-peer-back"),
+        "peer-restarted" => id!("event-peer-restarted"),
+        "handed-over" => id!("event-handed-over"),
+        "hand-over-failed" => id!("event-hand-over-failed"),
+        "router-active" => id!("event-router-active"),
+        "router-backup" => id!("event-router-backup"),
+        "router-hindered" => id!("event-router-hindered"),
+        "gateway-silent" => id!("event-gateway-silent"),
+        "gateway-back" => id!("event-gateway-back"),
+        "kernel-refused" => id!("event-kernel-refused"),
+        "no-priority" => id!("event-no-priority"),
         "two-actives" => id!("event-two-actives"),
         "damped" => id!("event-damped"),
         "paired" => id!("event-paired"),
@@ -140,6 +157,44 @@ pub fn event(code: &str) -> &'static str {
         "stalled" => id!("event-stalled"),
         _ => id!("unknown"),
     }
+}
+
+/// What an event is about, where that is a word of ours: a path's state, a reason. Anything else is a name and stays.
+pub fn about(lang: Lang, code: &str, about: &str) -> String {
+    match (code, about.rsplit_once(' ')) {
+        ("role-active" | "role-standby", _) => tr!(lang, why(about)),
+        // Back is back.
+        ("path-up", Some((path, _))) => path.to_owned(),
+        ("path-down", Some((path, state))) => {
+            tr!(lang, "event-path-state", path = path, state = tr!(lang, self::path(state).word))
+        }
+        ("two-actives", _) if about == "stays" => tr!(lang, "event-stays"),
+        ("two-actives", _) if about == "steps-down" => tr!(lang, "event-steps-down"),
+        // What was wanted stands at the change of role beside it.
+        ("handed-over", _) => String::new(),
+        (_, _) => about.to_owned(),
+    }
+}
+
+/// A revision's comment, and what it repeats.
+pub fn comment(lang: Lang, r: &Revision) -> String {
+    match r.rollback_of {
+        Some(n) => {
+            let text = tr!(lang, "history-rollback", of = n.to_string(), comment = r.comment.as_str());
+            text.trim_end().to_owned()
+        }
+        None => r.comment.clone(),
+    }
+}
+
+/// The revision in force, in a line.
+pub fn in_force(lang: Lang, tz: &TimeZone, r: &Revision) -> String {
+    let (revision, author, time) = (r.number.to_string(), r.author.as_str(), date_minute(tz, &r.time));
+    let comment = comment(lang, r);
+    if comment.is_empty() {
+        return tr!(lang, "status-revision-bare", revision = revision, author = author, time = time);
+    }
+    tr!(lang, "status-revision", revision = revision, author = author, time = time, comment = comment)
 }
 
 /// An interface.

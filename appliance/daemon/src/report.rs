@@ -14,6 +14,7 @@ use rempart_config::model::{Action, Device, Flow, NodeIndex};
 use rempart_config::space::Family;
 use rempart_plan::eval::{Evaluator, Packet, Verdict};
 use rempart_plan::explain::{protocol_name, question_service};
+use rempart_plan::net::LinkKind;
 use rempart_plan::nft::TABLE;
 use rempart_plan::{Plan, Role, World, facts, print};
 use rempart_system::conntrack::{self, Layer4, Status as TrackStatus, TcpState};
@@ -140,7 +141,7 @@ impl Control {
         Ok(Status {
             version: 1,
             node: self.node.clone(),
-            role: "active".into(),
+            role: self.role().into(),
             product_version: env!("CARGO_PKG_VERSION").into(),
             time: timestamp(SystemTime::now()),
             uptime_s: uptime_s(),
@@ -155,6 +156,19 @@ impl Control {
             flows_inactive: self.facts.inactive.len() as u32,
             faults,
         })
+    }
+
+    /// Who holds the virtual addresses is told by the kernel: the elector sets their links up and down.
+    fn role(&self) -> &'static str {
+        let Some(running) = &self.running else { return "none" };
+        let links = running.plan.network.links.iter();
+        let mut own = links.filter(|(_, link)| matches!(link.kind, LinkKind::MacVlan { .. })).map(|(d, _)| d);
+        let statistics = self.rates.last.as_ref().map(|(_, s)| s);
+        let is_up = |device| statistics.and_then(|s| s.get(device)).is_some_and(|s| s.carrier);
+        match running.model.interfaces.values().all(|i| i.virtuals.is_empty()) || own.any(is_up) {
+            true => "active",
+            false => "standby",
+        }
     }
 
     fn interfaces(&self, model: &Model, node: NodeIndex, plan: &Plan) -> Vec<InterfaceStatus> {

@@ -60,7 +60,9 @@ pub const MAX_PLAINTEXT: usize = 1_400 - crate::keys::OVERHEAD;
 
 /// Sums up the bytes of an entry without what differs by nature between two kernels. Both nodes must use the same.
 #[derive(Clone)]
-pub struct Fingerprint(Arc<dyn Fn(&[u8]) -> u64 + Send + Sync>);
+pub struct Fingerprint(Arc<Hash>);
+
+type Hash = dyn Fn(&[u8]) -> u64 + Send + Sync;
 
 impl Fingerprint {
     /// From a function.

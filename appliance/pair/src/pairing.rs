@@ -26,7 +26,7 @@
 //! whose authors go on maintaining it (`cpace` has rested since its first version, 0.5 of `spake2` is a preview), and
 //! writing one ourselves on a bare curve is what a house rule forbids. It has had no audit of its own; what it must give
 //! here is small: one key, once, that nobody without the code has while the offer lasts. The crate does no key
-//! confirmation, so that is ours.
+//! confirmation, so that is ours. Nor does it overwrite its copy of the code, which is worth nothing once the offer is over.
 
 mod code;
 mod exchange;

@@ -461,6 +461,8 @@ const NODE_SYSCTLS: &[(&str, &str, Need)] = &[
     // Bytes and packets of each connection, and since when: what the console shows of it.
     ("net/netfilter/nf_conntrack_acct", "1", Need::IfPresent),
     ("net/netfilter/nf_conntrack_timestamp", "1", Need::IfPresent),
+    // The connections that were there before rempart-ha listened give events too.
+    ("net/netfilter/nf_conntrack_events", "1", Need::IfPresent),
 ];
 
 /// Settings of every device of ours, and of `all` and `default`.

@@ -75,7 +75,12 @@ const CASES: [Case; 5] = [
 ];
 
 /// Measures everything whose name is wanted.
-pub fn run(report: &mut Report, quick: bool, folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<(), Failure> {
+pub fn run(
+    report: &mut Report,
+    quick: bool,
+    folder: &Path,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<(), Failure> {
     let effort = match quick {
         true => Effort { runs: 3, hogs: Duration::from_secs(30) },
         false => Effort { runs: 10, hogs: Duration::from_secs(600) },

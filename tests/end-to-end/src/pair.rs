@@ -40,11 +40,11 @@ pub struct PairStage {
 }
 
 impl PairStage {
-    /// The standard network around the two nodes of a document: paired, in step, the first one active.
+    /// The standard network around the two nodes of a document: paired and in step. The first one is active, unless the machine was
+    /// so busy that it had to give the role away.
     pub fn up(document: &Document) -> Self {
         let stage = Self::single(document);
         stage.lab.pair(&stage.nodes[0], &stage.nodes[1]).expect("a pair");
-        assert_eq!(stage.active(), 0);
         stage
     }
 

@@ -15,10 +15,8 @@ use clap::{Args, Parser, Subcommand};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::SetArg;
 use nix::unistd::Pid;
-use rempart_lab::traffic::{
-    States, crowd, dhcp, echo, flood, hold, ping, probe, replies, states, stream,
-};
-use rempart_lab::{Lab, Node, Record, Server, Topology, Transport, obstacle};
+use rempart_lab::traffic::{States, crowd, dhcp, echo, flood, hold, ping, probe, replies, states, stream};
+use rempart_lab::{Lab, Node, Record, Server, Topology, Transport, obstacle, program};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Where `lab ssh` and `lab download` go: the standard network's desk, and its server beyond the provider.
@@ -285,7 +283,15 @@ pub(crate) fn run() -> Result<ExitCode> {
             let (from, server) = (find(&lab, "srv-voip")?.host("srv-voip"), find(&lab, "srv-ebrigade")?);
             let server = server.host("srv-ebrigade");
             let mut ssh = from.command("ssh");
-            ssh.args(["-q", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
+            ssh.args([
+                "-q",
+                "-F",
+                "none",
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+            ]);
             ssh.args(["-o", "IdentitiesOnly=yes", "-i"]).arg(server.run_dir().join(Server::SSH_KEY));
             ssh.arg(format!("root@{DESK}")).args(command);
             in_foreground(ssh, &Signals::take()?).map(code_of)
@@ -432,6 +438,13 @@ fn exec(name: &str, host: &str, words: &[String]) -> Result<ExitCode> {
     let node = lab.node(host.name());
     let mut command = if host.is_router() { node.command(&words[0]) } else { host.command(&words[0]) };
     command.args(&words[1..]);
+    if host.is_router()
+        && let Some(folder) = program("rempart").ok().as_deref().and_then(Path::parent)
+    {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(all)?);
+    }
     in_foreground(command, &Signals::take()?).map(code_of)
 }
 

@@ -130,10 +130,8 @@ pub(crate) fn signal(name: &str, signal: Signal) -> Result<usize> {
     let own = std::process::id() as i32;
     let mut reached = BTreeSet::new();
     for _ in 0..LOOKS {
-        let news: Vec<i32> = processes(&[inode])
-            .into_iter()
-            .filter(|pid| *pid != own && !reached.contains(pid))
-            .collect();
+        let news: Vec<i32> =
+            processes(&[inode]).into_iter().filter(|pid| *pid != own && !reached.contains(pid)).collect();
         if news.is_empty() {
             break;
         }

@@ -150,7 +150,9 @@ impl Node {
     /// the first time.
     pub fn boot(&mut self) -> Result<()> {
         // Dropped one after the other, each would wait for an end that has come already.
-        for process in [&mut self.elector, &mut self.daemon, &mut self.bus].into_iter().filter_map(Option::as_mut) {
+        for process in
+            [&mut self.elector, &mut self.daemon, &mut self.bus].into_iter().filter_map(Option::as_mut)
+        {
             process.kill();
         }
         (self.elector, self.daemon, self.bus) = (None, None, None);

@@ -13,19 +13,8 @@ use crate::process::output_within;
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The system programs that a lab runs. Which package each comes from is `tests/setup/packages`' business.
-const PROGRAMS: [&str; 11] = [
-    "ip",
-    "nft",
-    "sh",
-    "curl",
-    "dnsmasq",
-    "nginx",
-    "vsftpd",
-    "openssl",
-    "sshd",
-    "ssh-keygen",
-    "dbus-daemon",
-];
+const PROGRAMS: [&str; 11] =
+    ["ip", "nft", "sh", "curl", "dnsmasq", "nginx", "vsftpd", "openssl", "sshd", "ssh-keygen", "dbus-daemon"];
 
 /// Where administrators' programs are when the caller's `PATH` leaves them out, as a plain `su` does.
 const SYSTEM_PATHS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];

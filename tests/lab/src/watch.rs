@@ -76,7 +76,8 @@ impl Lab {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("watch".into()).spawn(move || watch(&routers, address, &flag))?;
+        let thread =
+            thread::Builder::new().name("watch".into()).spawn(move || watch(&routers, address, &flag))?;
         Ok(Watch { stop, thread: Some(thread) })
     }
 }
@@ -87,7 +88,8 @@ fn watch(routers: &[(String, i32)], address: Ipv4Addr, stop: &AtomicBool) -> Wat
     let mut before: Option<Vec<String>> = None;
     loop {
         let over = stop.load(Ordering::Relaxed) || watched.holders.len() >= MAX_CHANGES;
-        let now: Vec<_> = routers.iter().filter(|(_, pid)| holds(*pid, address)).map(|(n, _)| n.clone()).collect();
+        let now: Vec<_> =
+            routers.iter().filter(|(_, pid)| holds(*pid, address)).map(|(n, _)| n.clone()).collect();
         let at = Instant::now();
         if let Some(who) = before.take_if(|who| over || *who != now) {
             watched.holders.push((who, at - since));

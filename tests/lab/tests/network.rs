@@ -75,11 +75,23 @@ fn ssh_reaches_the_desk() {
     let lab = plain_lab();
     let key = lab.host("srv-ebrigade").run_dir().join(rempart_lab::Server::SSH_KEY);
     let mut ssh = lab.host("srv-voip").command("ssh");
-    ssh.args(["-q", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i"]);
+    ssh.args([
+        "-q",
+        "-F",
+        "none",
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-i",
+    ]);
     ssh.arg(key).args(["root@192.168.20.11", "echo $SSH_CONNECTION"]);
     let output = rempart_lab::output_within(ssh, Duration::from_secs(20)).unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.starts_with("192.168.10.13 ") && said.trim_end().ends_with("192.168.20.11 22"), "{output:?}");
+    assert!(
+        said.starts_with("192.168.10.13 ") && said.trim_end().ends_with("192.168.20.11 22"),
+        "{output:?}"
+    );
 }
 
 /// In: a DISCOVER from the router's bare leg. Out: an offer of the provider's range; none on the LAN.

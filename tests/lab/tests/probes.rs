@@ -36,9 +36,8 @@ fn the_streams_tell_an_outage() {
     assert!(wait_until(SHORT, || inside.http_get("http://[2001:db8:198::1]/", SHORT).is_ok()));
     let up = inside.flood(inet, server(9000), 1000).urgent().start().unwrap();
     let replies = inside.replies(inet, server(9001), 1000).unwrap();
-    let pings = ["198.51.100.1", "2001:db8:198::1"].map(|target| {
-        inside.ping(target.parse().unwrap(), Duration::from_millis(2)).unwrap()
-    });
+    let pings = ["198.51.100.1", "2001:db8:198::1"]
+        .map(|target| inside.ping(target.parse().unwrap(), Duration::from_millis(2)).unwrap());
     let streams = [Direction::Up, Direction::Down]
         .map(|d| inside.stream(inet, server(9002 + u16::from(d == Direction::Down)), d).unwrap());
     let crowd = inside.crowd(server(9004), 20, Duration::from_millis(20)).unwrap();
@@ -122,7 +121,8 @@ fn connections_are_written() {
     states.skip = 10_000;
     router.add_states(&states).unwrap();
     assert!((20_000..20_100).contains(&router.tracked().unwrap()));
-    let one = router.must(&["conntrack", "-L", "-p", "tcp", "--orig-port-src", "10007", "--mark", "7"]).unwrap();
+    let one =
+        router.must(&["conntrack", "-L", "-p", "tcp", "--orig-port-src", "10007", "--mark", "7"]).unwrap();
     assert!(one.contains("ESTABLISHED src=192.168.10.200 dst=198.18.0.1 sport=10007 dport=443"), "{one}");
     assert!(one.contains("src=198.18.0.1 dst=203.0.113.10 sport=443 dport=10007 [ASSURED] mark=7"), "{one}");
     assert!(router.add_states(&states).is_err(), "they are there already");

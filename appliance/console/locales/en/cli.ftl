@@ -40,6 +40,7 @@ head-ports = PORTS
 
 status-head = { $node }  { $role }  up { $uptime }  Rempart { $version }
 status-revision = Revision { $revision } by { $author }, { $time }: { $comment }
+status-revision-bare = Revision { $revision } by { $author }, { $time }
 status-no-revision = Nothing was ever committed: everything is refused.
 status-pending = Revision { $revision } by { $author } is on trial: { $left } left. “rempart confirm” keeps it, “rempart revert” goes back.
 status-candidate = The candidate differs from the running document: see “rempart diff”.
@@ -113,11 +114,15 @@ ha-other-never = { $node }  ✗ never heard yet
 ha-unpaired = ! The nodes are not paired: nothing is copied and they only hear each other’s adverts. See “rempart pair”.
 ha-maintenance = ! { $node } is out of service: “rempart ha maintenance off” there brings it back.
 ha-ailment = ✗ { $node }: { $what } ({ $about }) since { $since }
+ha-ailment-undated = ✗ { $node }: { $what } ({ $about })
 ha-damped = ! The role moved too often: it stays until { $until }.
 ha-failback = The preferred node takes the role back at { $at }.
 ha-configuration = Configuration: { $state }
 ha-configuration-both = Configuration: { $state } (here { $own }, there { $other })
-ha-journal = Connections: { $state }, { $entries } entries, { $backlog } waiting, { $lag } behind
+ha-journal = { $entries ->
+    [one] Connections: { $state }, { $entries } entry, { $backlog } waiting, { $lag } behind
+   *[other] Connections: { $state }, { $entries } entries, { $backlog } waiting, { $lag } behind
+}
 ha-journal-troubles = overruns: { $overruns }, repairs: { $repairs }, sent again: { $resent }, refused: { $refused }
 switch-done = The other node is active.
 maintenance-on = This node is out of service.

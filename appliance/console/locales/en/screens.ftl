@@ -171,7 +171,7 @@ explain-near-line = { $label } (line { $line }): { $why }
 
 help-text =
     Everywhere
-      1 2 3 4 5, Tab   the screens, by their number or one after the other
+      1 to 6, Tab      the screens, by their number or one after the other
       e                what becomes of a packet, filled in from where the cursor is
       y, r             keep the commit on trial, go back from it
       L, F2            français
@@ -197,6 +197,10 @@ help-text =
       c, b             commit the candidate, roll back to this revision
       v                the document of this revision
 
+    Pair
+      s                hand the role to the other node; established connections lose nothing
+      m                take this node out of service, or back in
+
 tab-pair = 6 Pair
 keys-pair = s switch the role  m maintenance  ↑↓ scroll  ? help  L français  q quit
 keys-move = y do it  n leave it
@@ -205,11 +209,24 @@ pair-events = LAST EVENTS
 pair-event = { $time }  { $what } { $about }
 event-role-active = became active,
 event-role-standby = became standby,
-event-path-down = way lost
-event-path-up = way back
+event-path-down = path lost:
+event-path-up = path back:
+event-path-state = { $path } ({ $state })
 event-peer-lost = other node lost
 event-peer-back = other node back
-event-two-actives = both nodes were active
+event-peer-restarted = other node’s program started anew
+event-two-actives = both nodes were active:
+event-stays = this one stays so
+event-steps-down = this one steps down
+event-handed-over = role handed over in order
+event-hand-over-failed = the role could not be handed over:
+event-router-active = virtual addresses taken on
+event-router-backup = virtual addresses let go on
+event-router-hindered = virtual router cannot take part on
+event-gateway-silent = gateway silent on
+event-gateway-back = gateway back on
+event-kernel-refused = the kernel refused:
+event-no-priority = no real-time priority:
 event-damped = moves held back
 event-paired = paired
 event-unpaired = unpaired

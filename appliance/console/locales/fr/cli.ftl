@@ -40,6 +40,7 @@ head-ports = PORTS
 
 status-head = { $node }  { $role }  en marche depuis { $uptime }  Rempart { $version }
 status-revision = Révision { $revision } par { $author }, { $time } : { $comment }
+status-revision-bare = Révision { $revision } par { $author }, { $time }
 status-no-revision = Rien n’a encore été validé : tout est refusé.
 status-pending = La révision { $revision } ({ $author }) est à l’essai : reste { $left }. « rempart confirm » la garde, « rempart revert » revient en arrière.
 status-candidate = Le candidat diffère du document en vigueur : voyez « rempart diff ».
@@ -113,11 +114,15 @@ ha-other-never = { $node }  ✗ jamais entendu
 ha-unpaired = ! Les nœuds ne sont pas appairés : rien n’est copié et ils n’entendent que leurs annonces. Voyez « rempart pair ».
 ha-maintenance = ! { $node } est hors service : « rempart ha maintenance off » sur ce nœud le remet en service.
 ha-ailment = ✗ { $node } : { $what } ({ $about }) depuis { $since }
+ha-ailment-undated = ✗ { $node } : { $what } ({ $about })
 ha-damped = ! Le rôle s’est déplacé trop souvent : il reste jusqu’à { $until }.
 ha-failback = Le nœud préféré reprendra le rôle à { $at }.
 ha-configuration = Configuration : { $state }
 ha-configuration-both = Configuration : { $state } (ici { $own }, là-bas { $other })
-ha-journal = Connexions : { $state }, { $entries } entrées, { $backlog } en attente, { $lag } de retard
+ha-journal = { $entries ->
+    [one] Connexions : { $state }, { $entries } entrée, { $backlog } en attente, { $lag } de retard
+   *[other] Connexions : { $state }, { $entries } entrées, { $backlog } en attente, { $lag } de retard
+}
 ha-journal-troubles = débordements : { $overruns }, réparations : { $repairs }, renvois : { $resent }, refus : { $refused }
 switch-done = L’autre nœud est actif.
 maintenance-on = Ce nœud est hors service.

@@ -168,7 +168,7 @@ explain-near-line = { $label } (ligne { $line }) : { $why }
 
 help-text =
     Partout
-      1 2 3 4 5, Tab   les écrans, par leur numéro ou à la suite
+      1 à 6, Tab       les écrans, par leur numéro ou à la suite
       e                ce que devient un paquet, rempli selon le curseur
       y, r             garder la validation à l’essai, en revenir
       L, F2            English
@@ -194,6 +194,10 @@ help-text =
       c, b             valider le candidat, reprendre cette révision
       v                le document de cette révision
 
+    Paire
+      s                passer le rôle à l’autre nœud ; les connexions établies ne perdent rien
+      m                mettre ce nœud hors service, ou le remettre en service
+
 tab-pair = 6 Paire
 keys-pair = s passer le rôle  m maintenance  ↑↓ défiler  ? aide  L English  q quitter
 keys-move = o le faire  n laisser
@@ -202,11 +206,24 @@ pair-events = DERNIERS ÉVÉNEMENTS
 pair-event = { $time }  { $what } { $about }
 event-role-active = devenu actif,
 event-role-standby = mis en attente,
-event-path-down = voie perdue
-event-path-up = voie rétablie
+event-path-down = chemin perdu :
+event-path-up = chemin rétabli :
+event-path-state = { $path } ({ $state })
 event-peer-lost = autre nœud perdu
 event-peer-back = autre nœud de retour
-event-two-actives = les deux nœuds étaient actifs
+event-peer-restarted = le programme de l’autre nœud a redémarré
+event-two-actives = les deux nœuds étaient actifs :
+event-stays = celui-ci le reste
+event-steps-down = celui-ci se retire
+event-handed-over = rôle passé dans l’ordre
+event-hand-over-failed = le rôle n’a pas pu être passé :
+event-router-active = adresses virtuelles prises sur
+event-router-backup = adresses virtuelles quittées sur
+event-router-hindered = un routeur virtuel ne peut prendre part sur
+event-gateway-silent = passerelle muette sur
+event-gateway-back = passerelle de retour sur
+event-kernel-refused = le noyau a refusé :
+event-no-priority = pas de priorité temps réel :
 event-damped = déplacements retenus
 event-paired = appairé
 event-unpaired = dissocié

@@ -112,14 +112,7 @@ impl Console {
             version = s.product_version.as_str()
         ));
         match &s.revision {
-            Some(r) => line(tr!(
-                lang,
-                "status-revision",
-                revision = r.number.to_string(),
-                author = r.author.as_str(),
-                time = date_minute(&self.tz, &r.time),
-                comment = r.comment.as_str()
-            )),
+            Some(r) => line(words::in_force(lang, &self.tz, r)),
             None => line(tr!(lang, "status-no-revision")),
         }
         if let Some(p) = &s.pending {
@@ -371,19 +364,13 @@ impl Console {
             "head-digest" Left, "head-comment" Left);
         for r in revisions {
             let mark = if r.current { tr!(lang, "history-current") } else { String::new() };
-            let comment = match r.rollback_of {
-                Some(n) => {
-                    tr!(lang, "history-rollback", of = n.to_string(), comment = r.comment.as_str())
-                }
-                None => r.comment.clone(),
-            };
             table.row([
                 plain(r.number.to_string()),
                 (mark, Tone::Good),
                 plain(date_minute(&self.tz, &r.time)),
                 plain(&r.author),
                 dim(r.digest.get(..8).unwrap_or(&r.digest)),
-                plain(comment),
+                plain(words::comment(lang, r)),
             ]);
         }
         table.print(self.paint)

@@ -333,7 +333,9 @@ impl Runner {
         }
         let (Some(pair), Some(bound)) = (&self.pair, self.endpoints.get(&best.local)) else { return };
         let remote = SocketAddr::new(best.remote, ports::CHANNEL);
-        let Ok(connecting) = bound.endpoint.connect_with(pair.client.clone(), remote, pins::NAME) else { return };
+        let Ok(connecting) = bound.endpoint.connect_with(pair.client.clone(), remote, pins::NAME) else {
+            return;
+        };
         // Our half of the handshake is done before the other side has judged our key: only its answer to a first request
         // says that it takes us.
         let task = tokio::spawn(async move {
@@ -469,7 +471,8 @@ async fn answer(
     receive: quinn::RecvStream,
     inbound: mpsc::Sender<Inbound>,
 ) -> Result<(), ChannelError> {
-    let (topic, body) = timeout(ARRIVAL, frame::read(receive)).await.map_err(|_| ChannelError::Late(ARRIVAL))??;
+    let (topic, body) =
+        timeout(ARRIVAL, frame::read(receive)).await.map_err(|_| ChannelError::Late(ARRIVAL))??;
     if topic == HELLO {
         return frame::answer(send, Some(b"")).await;
     }

@@ -46,6 +46,9 @@ use rempart_system::realtime::Waker;
 /// Commands on their way. The elector has a role, a flush and the states of sixteen paths to tell at most.
 const COMMANDS: usize = 64;
 
+/// The kernel's queue of events: at 1 KiB an event, most of a second of 80,000 in a second.
+const EVENT_BYTES: usize = 64 << 20;
+
 /// What a journal is made with.
 pub struct Config {
     /// What the two nodes share.
@@ -178,11 +181,16 @@ struct Inbox {
 impl Journal {
     /// Starts the thread, in the network namespace of the caller. It does nothing until it is told a role.
     pub fn start(config: Config) -> io::Result<Self> {
+        Self::start_with(config, EVENT_BYTES)
+    }
+
+    /// The same with another queue of events in the kernel, in bytes.
+    pub fn start_with(config: Config, event_bytes: usize) -> io::Result<Self> {
         let (commands, orders) = sync_channel(COMMANDS);
         let waker = Waker::new()?;
         let snapshot = Arc::new(Mutex::new(Snapshot::default()));
         let inbox = Inbox { orders, waker: waker.clone(), snapshot: Arc::clone(&snapshot) };
-        let driver = driver::Driver::new(config, inbox)?;
+        let driver = driver::Driver::new(config, event_bytes, inbox)?;
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || driver.run())?;
         Ok(Self { handle: Handle { commands, waker, snapshot }, thread: Some(thread) })
     }

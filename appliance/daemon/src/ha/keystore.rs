@@ -49,7 +49,10 @@ pub struct PairKeys {
 
 impl fmt::Debug for PairKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PairKeys").field("peer", &self.peer).field("index", &self.index).finish_non_exhaustive()
+        f.debug_struct("PairKeys")
+            .field("peer", &self.peer)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,7 +88,8 @@ impl Keystore {
         let identity = match read(&folder.join("identity"))? {
             Some(pkcs8) => identity(&pkcs8)?,
             None => {
-                let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &SystemRandom::new());
+                let document =
+                    EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &SystemRandom::new());
                 let pkcs8 = document.map_err(|_| io::Error::other("the system gives no random bytes"))?;
                 write(&folder, "identity", pkcs8.as_ref())?;
                 identity(pkcs8.as_ref())?

@@ -11,16 +11,16 @@
 //! It needs neither the bus nor `rempartd` to do its work: what the document asked for last is on disk. Killed at any
 //! instant it leaves the kernel as it is, which goes on forwarding; started again it reads what the kernel holds and goes on.
 
+mod channel;
 #[path = "../disk.rs"]
 #[expect(dead_code, reason = "rempartd uses all of it")]
 mod disk;
-mod channel;
 mod elector;
 mod files;
 mod journal;
 mod keystore;
-mod peer;
 mod pairing;
+mod peer;
 mod secrets;
 mod service;
 mod status;

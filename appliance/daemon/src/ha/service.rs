@@ -108,7 +108,10 @@ impl Service {
 
     async fn unpair(&self) -> Result<(), Error> {
         self.shared.peer.pairing.cancel();
-        self.shared.keystore.unpair().map_err(|e| Error::Failed(format!("the keys cannot be removed: {e}")))?;
+        self.shared
+            .keystore
+            .unpair()
+            .map_err(|e| Error::Failed(format!("the keys cannot be removed: {e}")))?;
         info!("unpaired");
         Ok(())
     }
@@ -132,8 +135,8 @@ impl Service {
     async fn link_changed(emitter: &SignalEmitter<'_>, paired: bool, connected: bool) -> zbus::Result<()>;
 
     async fn agreement(&self, status: &str) -> Result<(), Error> {
-        let status: ConfigurationStatus =
-            serde_json::from_str(status).map_err(|e| Error::Failed(format!("the status cannot be read: {e}")))?;
+        let status: ConfigurationStatus = serde_json::from_str(status)
+            .map_err(|e| Error::Failed(format!("the status cannot be read: {e}")))?;
         let id = status.id.as_deref().and_then(|id| u64::from_str_radix(id.get(..16)?, 16).ok());
         let revision = status.own.unwrap_or(0);
         self.shared.peer.set_configuration(status);

@@ -208,8 +208,9 @@ fn start_journal(shared: &Shared, keys: PairKeys, plan: &HaPlan) -> Option<Journ
             journal::Report::Notice(notice) => return info!(?notice, "journal"),
             journal::Report::Trouble(trouble) => return warn!(trouble, "journal"),
         };
-        if elector.send(command).is_err() {
-            warn!("the elector's queue is full");
+        // An elector that has ended needs no news.
+        if elector.send(command) == Err(Undelivered::Full) {
+            warn!("the elector is too busy for news of the journal");
         }
     };
     let config = journal::Config {
@@ -223,8 +224,9 @@ fn start_journal(shared: &Shared, keys: PairKeys, plan: &HaPlan) -> Option<Journ
         error!(%error, "connections are not replicated");
     }
     // Without its connections a node is unfit to take over.
-    if shared.elector.send(Command::Daemon(Daemon::Journal, journal.is_ok())).is_err() {
-        warn!("the elector's queue is full");
+    let known = shared.elector.send(Command::Daemon(Daemon::Journal, journal.is_ok()));
+    if let Err(error) = known {
+        warn!(%error, "the state of the journal is not told");
     }
     journal.ok()
 }

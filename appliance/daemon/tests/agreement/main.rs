@@ -5,6 +5,7 @@ mod stage;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use rempart_end_to_end::SOON;
 use rempart_lab::{skip_unless_root, wait_until};
 
@@ -65,6 +66,7 @@ fn a_trial_ends_with_the_node_that_began_it() {
     two.commit(0, 7315, &["--confirm", "600s"]);
     two.stage.lab.power_off("rte01").expect("a power cut");
     assert!(two.in_force(1, 7315));
+    two.as_if_booted(0);
     two.stage.power_on(0);
     assert!(wait_until(SOON, || !two.in_force(1, 7315)), "the other node has no such trial any more");
     two.settle();
@@ -80,13 +82,17 @@ fn a_person_chooses_between_two_documents() {
     for (round, choice) in ["ours", "theirs"].iter().enumerate() {
         let ports = [7321 + 10 * round as u16, 7322 + 10 * round as u16];
         two.part();
-        for node in 0..2 {
-            let report = two.commit(node, ports[node], &[]);
+        for (node, port) in ports.into_iter().enumerate() {
+            let report = two.commit(node, port, &[]);
             assert_eq!(report.peer.map(|p| p.state).as_deref(), Some("away"));
         }
         two.stage.lab.heal().expect("healed");
         for node in 0..2 {
-            assert!(wait_until(SOON, || two.faults(node).contains(&"diverged".to_owned())), "{:?}", two.faults(node));
+            assert!(
+                wait_until(SOON, || two.faults(node).contains(&"diverged".to_owned())),
+                "{:?}",
+                two.faults(node)
+            );
         }
         let diff = two.verb(0, &["diff", "running", "peer"]);
         let [ours, theirs] = ports.map(|p| p.to_string());
@@ -116,16 +122,25 @@ fn a_person_chooses_between_two_documents() {
 fn daemons_die_in_the_middle_of_commits() {
     skip_unless_root!();
     let mut two = Two::up();
-    let rounds = if rempart_end_to_end::is_full() { 40 } else { 8 };
+    let rounds = if rempart_end_to_end::is_full() { 48 } else { 12 };
     for round in 0..rounds {
         let (node, port) = (round % 2, 7400 + round as u16);
         let commit = two.begin_commit(node, port);
         // From before it is read until after it is done.
         thread::sleep(Duration::from_millis(40 * (round as u64 * 7 % 16)));
         let victim = round / 2 % 2;
-        match round / 4 % 2 {
+        match round / 4 % 3 {
             0 => two.restart(victim),
-            _ => drop(two.stage.lab.kill9(two.stage.name(victim), "rempart-ha").expect("a kill")),
+            1 => {
+                let lab = &two.stage.lab;
+                lab.signal(two.stage.name(victim), "rempart-ha", Some("--worker"), Signal::SIGKILL)
+                    .expect("a kill");
+            }
+            _ => {
+                two.stage.lab.kill9(two.stage.name(victim), "rempart-ha").expect("a kill");
+                two.stage.nodes[victim].elector().expect("it was started").kill();
+                two.stage.nodes[victim].start_elector().expect("a start");
+            }
         }
         let done = commit.wait_with_output().expect("it ends");
         two.settle();

@@ -19,9 +19,19 @@ fn document(port: u16) -> Document {
 impl Two {
     /// Paired, and in step.
     pub fn up() -> Self {
-        let two = Self { stage: PairStage::up(&pair()) };
+        let two = Self::apart();
+        two.stage.lab.pair(&two.stage.nodes[0], &two.stage.nodes[1]).expect("a pair");
         two.settle();
         two
+    }
+
+    /// Makes the commit on trial of a node one of an earlier start of the machine, which namespaces cannot do by themselves.
+    pub fn as_if_booted(&self, node: usize) {
+        let file = self.stage.nodes[node].state_dir().join("pending.json");
+        let text = std::fs::read_to_string(&file).expect("a trial");
+        let mut note: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        note["boot_id"] = "another".into();
+        std::fs::write(file, note.to_string()).expect("a file");
     }
 
     /// The first one has the document, and the second nothing but its links.
@@ -85,7 +95,9 @@ impl Two {
     fn call(&self, node: usize, name: &str) -> Command {
         let node = &self.stage.nodes[node];
         let mut send = node.command("dbus-send");
-        send.arg(format!("--bus={}", node.bus_address())).arg("--print-reply=literal").arg("--reply-timeout=100000");
+        send.arg(format!("--bus={}", node.bus_address()))
+            .arg("--print-reply=literal")
+            .arg("--reply-timeout=100000");
         send.arg(format!("--dest={name}")).arg(format!("/{}", name.replace('.', "/")));
         send
     }
@@ -112,7 +124,8 @@ impl Two {
 
     /// Whether the document with this port is what the kernel of a node holds.
     pub fn in_force(&self, node: usize, port: u16) -> bool {
-        let rules = self.stage.host(self.stage.name(node)).must(&["nft", "list", "ruleset"]).expect("a listing");
+        let rules =
+            self.stage.host(self.stage.name(node)).must(&["nft", "list", "ruleset"]).expect("a listing");
         rules.contains(&port.to_string())
     }
 

@@ -26,12 +26,24 @@ pub struct Node {
     journal: Option<Journal>,
     pub reports: Receiver<Report>,
     sender: Sender<Report>,
+    /// What it shares with the other one.
+    pub secret: [u8; 32],
+    /// The kernel's queue of events, if not the usual one.
+    pub event_bytes: Option<usize>,
 }
 
 impl Node {
     fn new(index: usize) -> Self {
         let (sender, reports) = channel();
-        Self { place: Neighbour::new(), index, journal: None, reports, sender }
+        Self {
+            place: Neighbour::new(),
+            index,
+            journal: None,
+            reports,
+            sender,
+            secret: [7; 32],
+            event_bytes: None,
+        }
     }
 
     /// Starts its journal, which forgets nothing that the kernel holds.
@@ -44,12 +56,16 @@ impl Node {
         };
         let sender = self.sender.clone();
         let config = Config {
-            secret: PairSecret::new([7; 32].into()),
+            secret: PairSecret::new(self.secret.into()),
             index: NodeIndex::new(self.index as u8).unwrap(),
             surroundings: Surroundings { paths: vec![way], own: CABLE.map(IpAddr::from).to_vec() },
             report: Box::new(move |report| drop(sender.send(report))),
         };
-        self.journal = Some(self.place.enter(|| Journal::start(config)).unwrap());
+        let start = || match self.event_bytes {
+            None => Journal::start(config),
+            Some(bytes) => Journal::start_with(config, bytes),
+        };
+        self.journal = Some(self.place.enter(start).unwrap());
         self.tell(Command::Role { active });
     }
 
@@ -68,6 +84,15 @@ impl Node {
 
     pub fn snapshot(&self) -> Snapshot {
         self.handle().snapshot()
+    }
+
+    pub fn journal_is_live(&self) -> bool {
+        self.snapshot().status.phase == Phase::Live
+    }
+
+    /// Changes sent so far.
+    pub fn journal_position(&self) -> u64 {
+        self.snapshot().status.position
     }
 
     /// Puts records into its kernel.
@@ -110,7 +135,7 @@ impl Node {
     }
 
     pub fn records(&self) -> Vec<Record> {
-        let mut all = self.place.enter(|| [Table::Flows, Table::Expectations].map(dump)).concat();
+        let mut all = self.place.enter(everything);
         all.retain(|record| match record {
             Record::Flow(flow) => !flow.addresses().iter().any(|a| CABLE.map(IpAddr::from).contains(a)),
             Record::Expectation(_) => true,
@@ -129,6 +154,11 @@ pub fn encoded(record: &Record) -> Vec<u8> {
     record.encode(&mut bytes);
     bytes[1..5].fill(0);
     bytes
+}
+
+/// What the kernel of this namespace holds.
+pub fn everything() -> Vec<Record> {
+    [Table::Flows, Table::Expectations].map(dump).concat()
 }
 
 fn dump(table: Table) -> Vec<Record> {

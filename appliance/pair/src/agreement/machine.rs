@@ -161,7 +161,7 @@ pub enum State {
     Same,
     /// The other node lacks ours.
     Ahead,
-    /// It can be reached and is getting it.
+    /// It can be reached and is getting it, or a commit is under way.
     Delivering,
     /// We lack theirs; why the last attempt to take it failed.
     Behind(Option<Refusal>),
@@ -316,6 +316,8 @@ impl Agreement {
         }
         let Some(peer) = &self.peer else { return State::Unknown };
         match compare(&self.own, peer) {
+            // In the middle of a commit one may have in force what the other has not.
+            Relation::Same if self.linked && self.under_way() => State::Delivering,
             Relation::Same if self.linked => State::Same,
             // It was the same when last heard, and may not be any more.
             Relation::Same => State::Unknown,
@@ -323,6 +325,29 @@ impl Agreement {
             Relation::Deliver => State::Ahead,
             Relation::Fetch => State::Behind(self.retry.as_ref().map(|(_, _, why)| why.clone())),
             Relation::Diverged => State::Diverged,
+        }
+    }
+
+    /// Whether a commit is between its first step and its last. A trial that waits for a person is not: it is on both.
+    fn under_way(&self) -> bool {
+        match &self.task {
+            Task::Idle | Task::OwnTrial(_) | Task::PeerTrial(_, Some(_)) | Task::Forwarding(..) => false,
+            Task::Preparing(_)
+            | Task::PeerApplying(_)
+            | Task::Applying(_)
+            | Task::Keeping(_)
+            | Task::TellingKeep(_)
+            | Task::GoingBack(..)
+            | Task::TellingAbort(..)
+            | Task::Checking(..)
+            | Task::Prepared(..)
+            | Task::PeerWantsIt(..)
+            | Task::PeerTrial(_, None)
+            | Task::Accepting(..)
+            | Task::Withdrawing(..)
+            | Task::Fetching(..)
+            | Task::Adopting(..)
+            | Task::Overwriting => true,
         }
     }
 

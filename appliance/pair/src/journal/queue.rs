@@ -90,6 +90,12 @@ impl Queue {
         self.pending.len()
     }
 
+    /// Places in all lanes, stale ones too.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.now.len() + self.soon.len() + self.held.len()
+    }
+
     /// Entries for which there is room.
     pub(super) fn room(&self) -> usize {
         let by_bytes = MAX_PENDING_BYTES.saturating_sub(self.bytes) / super::MAX_ENTRY;

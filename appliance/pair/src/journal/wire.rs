@@ -309,7 +309,7 @@ impl Record<'_> {
     pub(super) const CLOSE_LENGTH: usize = 5;
 
     /// Its length on the wire, in bytes.
-    pub fn len(&self) -> usize {
+    pub fn wire_length(&self) -> usize {
         match self {
             Self::Put { bytes, .. } | Self::Remove { bytes, .. } => CHANGE_HEADER + bytes.len(),
             Self::Summary { .. } => 21,

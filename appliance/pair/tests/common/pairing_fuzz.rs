@@ -71,7 +71,10 @@ fn middle(script: &[u8]) {
             match output {
                 Output::Send(message) => cable.push((true, message)),
                 Output::Store(agreed) => {
-                    assert_eq!((agreed.peer.clone(), agreed.place, &agreed.secret[..]), (person("rte02"), 0, &SECRET[..]));
+                    assert_eq!(
+                        (agreed.peer.clone(), agreed.place, &agreed.secret[..]),
+                        (person("rte02"), 0, &SECRET[..])
+                    );
                     offer.stored(now, true);
                 }
                 Output::Paired(agreed, _) => assert_eq!(&agreed.secret[..], SECRET),
@@ -82,7 +85,10 @@ fn middle(script: &[u8]) {
             match output {
                 Output::Send(message) => cable.push((false, message)),
                 Output::Store(agreed) => {
-                    assert_eq!((agreed.peer.clone(), agreed.place, &agreed.secret[..]), (person("rte01"), 1, &SECRET[..]));
+                    assert_eq!(
+                        (agreed.peer.clone(), agreed.place, &agreed.secret[..]),
+                        (person("rte01"), 1, &SECRET[..])
+                    );
                     join.stored(now, true);
                 }
                 Output::Paired(agreed, _) => assert_eq!(&agreed.secret[..], SECRET),

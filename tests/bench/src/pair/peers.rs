@@ -118,7 +118,8 @@ impl Peer {
 
     /// What conntrackd did with a word of its own.
     pub fn control(&self, words: &[&str]) -> Result<String, Failure> {
-        let mut all = vec!["conntrackd".to_owned(), "-C".into(), self.path("conntrackd.conf").display().to_string()];
+        let mut all =
+            vec!["conntrackd".to_owned(), "-C".into(), self.path("conntrackd.conf").display().to_string()];
         all.extend(words.iter().map(|w| (*w).to_owned()));
         Ok(self.host.must(&all)?)
     }

@@ -203,7 +203,8 @@ impl Pair {
     pub fn take_overs(&self) -> Result<u64, Failure> {
         Ok(match &self.programs {
             Programs::Ours(nodes) => {
-                let epochs = nodes.iter().map(|n| Ok(n.ha_status()?.epoch)).collect::<Result<Vec<_>, Failure>>()?;
+                let epochs =
+                    nodes.iter().map(|n| Ok(n.ha_status()?.epoch)).collect::<Result<Vec<_>, Failure>>()?;
                 epochs.into_iter().max().unwrap_or(0)
             }
             Programs::Peers(peers) => peers.iter().map(|p| p.take_overs() as u64).sum(),
@@ -242,7 +243,10 @@ fn document() -> String {
              address = {{ rte01 = \"{net}{first}/{len}\", rte02 = \"{net}{second}/{len}\" }}"
         );
         if let Some((address, vrid)) = virtual_router {
-            let _ = writeln!(text, "zone = \"{name}\"\nvirtual = {{ address = \"{address}/24\", vrid = {vrid} }}");
+            let _ = writeln!(
+                text,
+                "zone = \"{name}\"\nvirtual = {{ address = \"{address}/24\", vrid = {vrid} }}"
+            );
         }
         if name == "wan" {
             text += "gateway = \"203.0.113.1\"\n";

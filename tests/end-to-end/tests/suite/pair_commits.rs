@@ -30,7 +30,8 @@ fn a_commit_is_on_both_nodes() {
     // The same flow has the same number on both, for it is in the marks of replicated connections.
     let ids = |n: usize| {
         let rules = stage.host(stage.name(n)).must(&["nft", "-s", "list", "counters"]).expect("a listing");
-        let mut names: Vec<_> = rules.lines().filter(|l| l.contains("counter f")).map(|l| l.trim().to_owned()).collect();
+        let mut names: Vec<_> =
+            rules.lines().filter(|l| l.contains("counter f")).map(|l| l.trim().to_owned()).collect();
         names.sort();
         names
     };
@@ -105,8 +106,12 @@ fn diverged_documents_are_reported() {
     }
     stage.lab.heal().expect("healed");
     for node in 0..2 {
-        let diverged = stage.nodes[node].wait_for_ha("diverged", SOON, |s| s.configuration.state == "diverged");
+        let diverged =
+            stage.nodes[node].wait_for_ha("diverged", SOON, |s| s.configuration.state == "diverged");
         diverged.expect("both say so");
     }
-    assert_eq!((stage.running(0), stage.running(1)), (variant(7206).text().into(), variant(7207).text().into()));
+    assert_eq!(
+        (stage.running(0), stage.running(1)),
+        (variant(7206).text().into(), variant(7207).text().into())
+    );
 }

@@ -20,8 +20,9 @@ fn a_planned_move_loses_nothing() {
         translated: VIRTUAL_WAN,
         mark: 0,
     };
-    stage.host("rte01").add_states(&states).expect("connections");
-    assert!(wait_until(SOON, || stage.host("rte02").tracked().is_ok_and(|n| n >= 20_000)));
+    let (active, standby) = (stage.active(), 1 - stage.active());
+    stage.nodes[active].host().add_states(&states).expect("connections");
+    assert!(wait_until(SOON, || stage.nodes[standby].host().tracked().is_ok_and(|n| n >= 20_000)));
     for _ in 0..2 {
         let from = stage.active();
         let to = 1 - from;
@@ -58,7 +59,8 @@ fn take_overs_in_a_row() {
     let inet = stage.host("inet").clone();
     let _echo = inet.echo(Transport::Tcp, "[::]:9004".parse().unwrap()).expect("an echo");
     let inside = stage.host("cli-lan").clone();
-    let crowd = inside.crowd("198.51.100.1:9004".parse().unwrap(), 10, Duration::from_millis(50)).expect("a crowd");
+    let crowd =
+        inside.crowd("198.51.100.1:9004".parse().unwrap(), 10, Duration::from_millis(50)).expect("a crowd");
     let moves = if is_full() { 50 } else { 6 };
     for n in 0..moves {
         let active = stage.active();
@@ -85,20 +87,32 @@ fn ftp_goes_on_through_a_take_over() {
     let stage = PairStage::up(&pair());
     let client = stage.host("cli-lan");
     let mut curl = client.command("curl");
-    curl.args(["-q", "-sS", "-v", "--noproxy", "*", "--disable-epsv", "--max-time", "60", "--limit-rate", "4M"]);
+    curl.args([
+        "-q",
+        "-sS",
+        "-v",
+        "--noproxy",
+        "*",
+        "--disable-epsv",
+        "--max-time",
+        "60",
+        "--limit-rate",
+        "4M",
+    ]);
     curl.args(["ftp://192.168.20.11/big.bin", "-o", "/dev/null", "ftp://192.168.20.11/hello.txt"]);
     let transfer = thread::spawn(move || output_within(curl, Duration::from_secs(90)));
+    let (active, standby) = (stage.active(), 1 - stage.active());
     let tracked = || {
-        let list = stage.host("rte02").must(&["conntrack", "-L", "-p", "tcp"]).unwrap_or_default();
+        let list = stage.nodes[standby].host().must(&["conntrack", "-L", "-p", "tcp"]).unwrap_or_default();
         list.lines().filter(|l| l.contains("src=192.168.10.21") && l.contains("dst=192.168.20.11")).count()
     };
     assert!(wait_until(SOON, || tracked() >= 2), "control and data are at the standby");
-    stage.lab.power_off("rte01").expect("a power cut");
+    stage.lab.power_off(stage.name(active)).expect("a power cut");
     let output = transfer.join().expect("no panic").expect("curl ends");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "srv-ebrigade\n", "{log}");
-    assert_eq!(stage.status(1).role, "active", "it happened in the middle");
+    assert_eq!(stage.status(standby).role, "active", "it happened in the middle");
 }
 
 /// In: faults that come and go faster than anybody could want the role to follow. Out: after a few moves it stays, and says so.
@@ -121,7 +135,11 @@ fn flapping_is_damped() {
             break;
         }
     }
-    assert!((0..2).any(|n| stage.status(n).damped_until.is_some()), "{moved} moves: {:#?}", stage.status(0).events);
+    assert!(
+        (0..2).any(|n| stage.status(n).damped_until.is_some()),
+        "{moved} moves: {:#?}",
+        stage.status(0).events
+    );
     assert!(moved < 12, "{moved} moves");
     // Held back or not: what cannot be put off is not. A dead node is replaced at once.
     let active = stage.active();

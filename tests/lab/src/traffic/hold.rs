@@ -15,6 +15,7 @@ use super::{Gauge, stop_flag};
 use crate::Host;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const LOOK_UP: Duration = Duration::from_millis(50);
 /// How long the last answers may take after the last line was sent.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -92,7 +93,11 @@ pub(super) fn hold(stream: &TcpStream, every: Duration, stop: &AtomicBool) -> Re
             }
             next_line += every;
         }
-        let wait = next_line.saturating_duration_since(Instant::now()).min(Duration::from_millis(50));
+        // With nothing more to send there is only the answer to wait for.
+        let wait = match stopped_at {
+            None => next_line.saturating_duration_since(Instant::now()).min(LOOK_UP),
+            Some(_) => LOOK_UP,
+        };
         match answers.recv_timeout(wait) {
             Ok(Ok(line)) if line.ends_with(&format!("\t{}", report.echoed)) => {
                 report.longest_pause_ms = report.longest_pause_ms.max(millis(last_answer));

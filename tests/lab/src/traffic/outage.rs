@@ -13,7 +13,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{Crowd, CrowdReport, Direction, Flood, Gap, Ping, Replies, Stream, StreamReport};
 use crate::process::Process;
@@ -92,7 +92,9 @@ impl Streams {
 
     /// Stops all of them and accounts for every packet.
     pub fn stop(self) -> Result<Outage> {
-        let (up, replies, echo) = (self.up.stop()?, self.replies.stop()?, self.echo.stop()?);
+        let up = self.up.stop().context("the stream up")?;
+        let replies = self.replies.stop().context("the stream of replies")?;
+        let echo = self.echo.stop().context("the echoes")?;
         let [tcp_up, tcp_down] = self.tcp;
         let [inside, outside] = self.crowds;
         if up.overrun + replies.overrun > 0 {
@@ -104,21 +106,42 @@ impl Streams {
             echo: echo.lost(),
             duplicates: up.duplicates + replies.duplicates,
             gaps: [&up, &replies].map(|r| r.gaps.iter().copied().max_by_key(|g| g.length)),
-            tcp: [tcp_up.stop()?, tcp_down.stop()?],
-            crowds: [inside.stop()?, outside.stop()?],
+            tcp: [tcp_up.stop().context("TCP up")?, tcp_down.stop().context("TCP down")?],
+            crowds: [
+                inside.stop().context("the translated connections")?,
+                outside.stop().context("the published connections")?,
+            ],
         })
     }
 }
 
 impl fmt::Debug for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gap = |g: &Option<Gap>| g.map_or(String::new(), |g| format!(" (longest: {} from {})", g.length, g.first));
-        write!(f, "lost up {}{}, replies {}{}", self.up, gap(&self.gaps[0]), self.replies, gap(&self.gaps[1]))?;
-        write!(f, ", echo {}, {} twice; TCP survived {} of {}", self.echo, self.duplicates, self.survived(), ALL)?;
+        let gap = |g: &Option<Gap>| {
+            g.map_or(String::new(), |g| format!(" (longest: {} from {})", g.length, g.first))
+        };
+        write!(
+            f,
+            "lost up {}{}, replies {}{}",
+            self.up,
+            gap(&self.gaps[0]),
+            self.replies,
+            gap(&self.gaps[1])
+        )?;
+        write!(
+            f,
+            ", echo {}, {} twice; TCP survived {} of {}",
+            self.echo,
+            self.duplicates,
+            self.survived(),
+            ALL
+        )?;
         write!(f, ", longest pause {} ms", self.longest_pause_ms())?;
         let crowds = self.crowds.iter().flat_map(|c| &c.connections).map(|c| (c.sent, c.echoed, &c.broken));
         let streams = self.tcp.iter().map(|t| (t.sent, t.received, &t.broken));
-        for (sent, back, broken) in streams.chain(crowds).filter(|(sent, back, b)| sent != back || b.is_some()) {
+        for (sent, back, broken) in
+            streams.chain(crowds).filter(|(sent, back, b)| sent != back || b.is_some())
+        {
             write!(f, "; {back} of {sent} came: {}", broken.as_deref().unwrap_or("it hangs"))?;
         }
         Ok(())

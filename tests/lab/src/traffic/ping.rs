@@ -124,7 +124,13 @@ fn request(kind: u8, identifier: u16, number: u64) -> [u8; 20] {
 }
 
 /// Which numbers were answered, and how many answers came again.
-fn receive(mut socket: Socket, from: IpAddr, kind: u8, identifier: u16, over: &AtomicBool) -> (Vec<bool>, u64) {
+fn receive(
+    mut socket: Socket,
+    from: IpAddr,
+    kind: u8,
+    identifier: u16,
+    over: &AtomicBool,
+) -> (Vec<bool>, u64) {
     let mut seen = Vec::new();
     let mut duplicates = 0;
     let mut packet = [0; 2048];
@@ -154,7 +160,8 @@ fn answer_in(packet: &[u8], from: IpAddr, kind: u8, identifier: u16) -> Option<u
         IpAddr::V6(_) => packet,
     };
     let ours = message.first() == Some(&kind) && message.get(4..6)? == identifier.to_be_bytes();
-    let number = message.get(HEADER_LEN..)?.strip_prefix(MAGIC)?.first_chunk().map(|n| u64::from_be_bytes(*n))?;
+    let number =
+        message.get(HEADER_LEN..)?.strip_prefix(MAGIC)?.first_chunk().map(|n| u64::from_be_bytes(*n))?;
     (ours && number < MAX_PACKETS).then_some(number as usize)
 }
 

@@ -20,6 +20,9 @@ const EVERY: Duration = Duration::from_millis(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the receiving end waits for what comes after the sending end was told to stop, and for anything at all.
 const SETTLE: Duration = Duration::from_secs(3);
+/// How long a connection may take nothing more until it counts as broken: two retransmissions more than the worst take-over
+/// that anybody should see.
+const HANGS: Duration = Duration::from_secs(8);
 const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// Which end sends.
@@ -140,7 +143,7 @@ fn run(stream: &TcpStream, sends: bool, stop: &AtomicBool) -> Result<()> {
 
 fn send(mut stream: &TcpStream, stop: &AtomicBool) -> Sent {
     // One that hangs takes no more once its buffers are full.
-    let _ = stream.set_write_timeout(Some(SETTLE));
+    let _ = stream.set_write_timeout(Some(HANGS));
     let start = Instant::now();
     let mut sent = Sent { sent: 0, broken: None };
     let mut block = [0; BLOCK];
@@ -185,7 +188,8 @@ fn receive(mut stream: &TcpStream, stop: &AtomicBool) -> Result<StreamReport> {
                 pending.drain(..whole);
             }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if stop.load(Ordering::Relaxed) && stopped.get_or_insert_with(Instant::now).elapsed() > SETTLE {
+                if stop.load(Ordering::Relaxed) && stopped.get_or_insert_with(Instant::now).elapsed() > SETTLE
+                {
                     report.longest_pause_ms = report.longest_pause_ms.max(last.elapsed().as_millis() as u64);
                     report.broken = Some("the end never came".into());
                     break;

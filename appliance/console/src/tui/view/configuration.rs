@@ -9,7 +9,7 @@ use crate::tr;
 use crate::tui::grid::{Cell, Column, Grid, page};
 use crate::tui::model::Model;
 use crate::tui::theme::Theme;
-use crate::words::Tone;
+use crate::words::{self, Tone};
 
 /// The lines of the screen.
 pub fn lines(m: &Model, theme: Theme, width: usize, height: usize) -> Vec<Line<'static>> {
@@ -45,15 +45,11 @@ fn row(m: &Model, r: &Revision) -> Vec<Cell> {
         (true, false) => (tr!(lang, "revision-current"), Tone::Good),
         (false, false) => (String::new(), Tone::Plain),
     };
-    let comment = match r.rollback_of {
-        Some(n) => tr!(lang, "history-rollback", of = n.to_string(), comment = r.comment.as_str()),
-        None => r.comment.clone(),
-    };
     vec![
         (r.number.to_string(), Tone::Accent),
         (state, tone),
         (date_minute(&m.tz, &r.time), Tone::Plain),
         (r.author.clone(), Tone::Plain),
-        (comment, Tone::Plain),
+        (words::comment(lang, r), Tone::Plain),
     ]
 }

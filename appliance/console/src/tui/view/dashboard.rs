@@ -4,7 +4,7 @@ use ratatui_core::text::{Line, Span};
 use rempart_bus::documents::{InterfaceStatus, Status};
 
 use super::toned;
-use crate::format::{bit_rate, date_minute, duration, wrap};
+use crate::format::{bit_rate, duration, wrap};
 use crate::tr;
 use crate::tui::grid::{Cell, Column, Grid};
 use crate::tui::model::{Link, Model, RATES_MAX, Rates};
@@ -37,14 +37,7 @@ fn facts(m: &Model, s: &Status, theme: Theme, width: usize) -> Vec<Line<'static>
     let lang = m.lang;
     let revision = match &s.revision {
         None => tr!(lang, "status-no-revision"),
-        Some(r) => tr!(
-            lang,
-            "status-revision",
-            revision = r.number.to_string(),
-            author = r.author.as_str(),
-            time = date_minute(&m.tz, &r.time),
-            comment = r.comment.as_str()
-        ),
+        Some(r) => words::in_force(lang, &m.tz, r),
     };
     let mut texts = vec![
         tr!(lang, "dashboard-up", uptime = duration(lang, s.uptime_s), version = s.product_version.as_str()),

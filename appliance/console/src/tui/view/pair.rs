@@ -111,13 +111,10 @@ fn events(m: &Model, s: &HaStatus, theme: Theme) -> Vec<Line<'static>> {
     let mut out = vec![Line::from(Span::styled(tr!(m.lang, "pair-events"), theme.heading()))];
     for event in s.events.iter().rev().take(EVENTS) {
         let what = tr!(m.lang, words::event(&event.code));
-        let about = match event.code.as_str() {
-            "role-active" | "role-standby" => tr!(m.lang, words::why(&event.about)),
-            _ => event.about.clone(),
-        };
+        let about = words::about(m.lang, &event.code, &event.about);
         let time = date_time(&m.tz, &event.time);
         let text = tr!(m.lang, "pair-event", time = time, what = what, about = about);
-        out.push(toned(text, Tone::Plain, theme));
+        out.push(toned(text.trim_end().to_owned(), Tone::Plain, theme));
     }
     out
 }

@@ -22,8 +22,8 @@ use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, ServerConfig,
-    SignatureScheme, version,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
+    ServerConfig, SignatureScheme, version,
 };
 
 use super::MAX_REQUESTS;
@@ -229,10 +229,13 @@ pub(super) fn test_client(
         .with_custom_certificate_verifier(pin);
     let own = CertifiedKey::new(vec![identity.public.clone().into()], Arc::clone(&identity.signer));
     let mut client = match key {
-        true => builder.with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::new(own)))),
+        true => {
+            builder.with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::new(own))))
+        }
         false => builder.with_no_client_auth(),
     };
     client.alpn_protocols = vec![PROTOCOL.to_vec()];
-    let client = QuicClientConfig::with_initial(Arc::new(client), initial().expect("a suite")).expect("initial");
+    let client =
+        QuicClientConfig::with_initial(Arc::new(client), initial().expect("a suite")).expect("initial");
     quinn::ClientConfig::new(Arc::new(client))
 }

@@ -52,7 +52,9 @@ fn node(name: &str, ways: Vec<Way>) -> Node {
 
 fn introduce(node: &Node, index: NodeIndex, peer: &[u8]) {
     let secret = PairSecret::new(Zeroizing::new([1; 32]));
-    node.store.pair(PairKeys { secret, index, peer: "peer".into(), peer_key: peer.to_vec() }).expect("is kept");
+    node.store
+        .pair(PairKeys { secret, index, peer: "peer".into(), peer_key: peer.to_vec() })
+        .expect("is kept");
 }
 
 fn pair(a: &Node, b: &Node) {
@@ -175,12 +177,14 @@ async fn only_our_suite_and_keys_are_spoken() {
     sleep(Duration::from_millis(200)).await;
     let remote: SocketAddr = ("127.76.0.2".parse::<IpAddr>().expect("an address"), ports::CHANNEL).into();
     let socket = || UdpSocket::bind("127.76.0.1:0").expect("binds");
-    let endpoint =
-        || Endpoint::new(EndpointConfig::default(), None, socket(), Arc::new(TokioRuntime)).expect("endpoint");
+    let endpoint = || {
+        Endpoint::new(EndpointConfig::default(), None, socket(), Arc::new(TokioRuntime)).expect("endpoint")
+    };
     let public = &b.store.identity().public;
 
     let (right, _) = pins::configurations(a.identity(), public, IDLE, KEEP_ALIVE).expect("configurations");
-    let connection = endpoint().connect_with(right, remote, pins::NAME).expect("begins").await.expect("connects");
+    let connection =
+        endpoint().connect_with(right, remote, pins::NAME).expect("begins").await.expect("connects");
     let data = connection.handshake_data().expect("is done");
     let data = data.downcast::<quinn::crypto::rustls::HandshakeData>().expect("of rustls");
     assert_eq!(data.protocol.as_deref(), Some(&b"rempart/1"[..]));
@@ -192,8 +196,12 @@ async fn only_our_suite_and_keys_are_spoken() {
         let client = pins::test_client(a.identity(), public, suite, true);
         assert!(endpoint().connect_with(client, remote, pins::NAME).expect("begins").await.is_err());
     }
-    let keyless =
-        pins::test_client(a.identity(), public, rustls::crypto::ring::cipher_suite::TLS13_AES_256_GCM_SHA384, false);
+    let keyless = pins::test_client(
+        a.identity(),
+        public,
+        rustls::crypto::ring::cipher_suite::TLS13_AES_256_GCM_SHA384,
+        false,
+    );
     // In TLS 1.3 the client is done before the server has judged it: it must then be thrown out.
     match endpoint().connect_with(keyless, remote, pins::NAME).expect("begins").await {
         Err(_) => {}

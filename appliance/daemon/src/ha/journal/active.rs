@@ -12,8 +12,6 @@ use super::pace::Pace;
 use super::settle::Settle;
 use super::walk::{Filter, Walk};
 
-/// The kernel's queue of events: half a second of 80,000 in a second.
-const EVENT_BYTES: usize = 64 << 20;
 /// Batches of 64 events that are read before anything else has its turn.
 const BATCHES: usize = 4;
 /// Entries of one step of a dump: about one read from the kernel.
@@ -25,9 +23,12 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Active {
     pub(super) sender: Sender,
     hash: HashKey,
+    event_bytes: usize,
     events: Option<Events>,
     retry_at: Instant,
     overrun: bool,
+    /// To be flushed once the events that had come by then are read.
+    flush: Option<u64>,
     /// The socket was not read empty the last time.
     more: bool,
     pace: Pace,
@@ -38,14 +39,15 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// `settle`: this node was standby, so what its kernel holds has timeouts of a standby.
-    pub(super) fn new(now: Instant, sender: Sender, hash: HashKey) -> Self {
+    pub(super) fn new(now: Instant, sender: Sender, hash: HashKey, event_bytes: usize) -> Self {
         Self {
             sender,
             hash,
+            event_bytes,
             events: None,
             retry_at: now,
             overrun: false,
+            flush: None,
             more: false,
             pace: Pace::default(),
             walk: None,
@@ -62,7 +64,7 @@ impl Active {
         }
         self.retry_at = now + RETRY;
         if self.events.is_none() {
-            self.events = Some(Events::open(EVENT_BYTES)?);
+            self.events = Some(Events::open(self.event_bytes)?);
         }
         let settle = Settle::start(now)?;
         if let Some(events) = &mut self.events {
@@ -78,6 +80,11 @@ impl Active {
         self.events.as_ref().filter(|_| self.pace.hold(now).is_none()).map(datagram::source)
     }
 
+    /// Everything that has happened in the kernel until now is to be in the other one.
+    pub(super) fn flush(&mut self, token: u64) {
+        self.flush = Some(token);
+    }
+
     /// Reads events; `send` is called after each batch so that none waits for the next.
     pub(super) fn read_events(
         &mut self,
@@ -85,7 +92,7 @@ impl Active {
         filter: &Filter,
         send: &mut dyn FnMut(&mut Sender),
     ) -> io::Result<()> {
-        if self.pace.hold(now).is_some() {
+        if self.pace.hold(now).is_some() && self.flush.is_none() {
             return Ok(());
         }
         let mut count = 0;
@@ -105,6 +112,9 @@ impl Active {
                         self.sender.handle_overrun(now);
                     }
                     self.more = false;
+                    if let Some(token) = self.flush.take() {
+                        self.sender.flush(now, token);
+                    }
                 }
                 Ok(Read::More) => self.more = true,
                 Err(error) => {

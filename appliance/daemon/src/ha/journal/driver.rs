@@ -45,6 +45,7 @@ pub(super) struct Driver {
     report: Box<dyn Fn(Report) + Send>,
     random: SystemRandom,
     hash: HashKey,
+    event_bytes: usize,
     line: Line,
     filter: Filter,
     role: Role,
@@ -56,7 +57,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(config: Config, inbox: Inbox) -> io::Result<Self> {
+    pub(super) fn new(config: Config, event_bytes: usize, inbox: Inbox) -> io::Result<Self> {
         let Config { secret, index, surroundings, report } = config;
         let now = Instant::now();
         let random = SystemRandom::new();
@@ -69,6 +70,7 @@ impl Driver {
             report,
             random,
             hash,
+            event_bytes,
             line: Line::new(now, endpoint, &surroundings.paths),
             filter: Filter::new(&surroundings.own),
             role: Role::None,
@@ -250,7 +252,7 @@ impl Driver {
                 }
             }
             Command::Flush(token) => match &mut self.role {
-                Role::Active(active) => active.sender.flush(now, token),
+                Role::Active(active) => active.flush(token),
                 Role::None | Role::Standby(_) => (self.report)(Report::Flushed { token, complete: false }),
             },
             Command::Surroundings(surroundings) => {
@@ -266,12 +268,12 @@ impl Driver {
             (same @ Role::Active(_), true) | (same @ Role::Standby(_), false) => same,
             (Role::None, true) => {
                 let sender = Sender::new(now, self.sender_config()?);
-                Role::Active(Box::new(Active::new(now, sender, self.hash)))
+                Role::Active(Box::new(Active::new(now, sender, self.hash, self.event_bytes)))
             }
             (Role::None, false) => Role::Standby(Box::new(Standby::new(now, self.receiver(now)?, self.hash))),
             (Role::Standby(standby), true) => {
                 let sender = Sender::from_receiver(now, self.sender_config()?, standby.receiver);
-                Role::Active(Box::new(Active::new(now, sender, self.hash)))
+                Role::Active(Box::new(Active::new(now, sender, self.hash, self.event_bytes)))
             }
             (Role::Active(active), false) => {
                 let receiver = Receiver::from_sender(now, self.receiver_config()?, active.sender);

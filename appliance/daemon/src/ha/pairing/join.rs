@@ -87,7 +87,8 @@ fn set_up(device: &str) -> Result<(), String> {
     let link = VirtualLink { index: link.index, addresses: Vec::new() };
     let batch = Batch::up(&[link]).map_err(|error| error.to_string())?;
     let mut refused = None;
-    let done = VirtualLinks::open().and_then(|mut links| links.perform(&batch, |_, errno| refused = Some(errno)));
+    let done =
+        VirtualLinks::open().and_then(|mut links| links.perform(&batch, |_, errno| refused = Some(errno)));
     done.map_err(failed)?;
     refused.map_or(Ok(()), |errno| Err(format!("{device} cannot be set up: {errno}")))
 }
@@ -135,13 +136,19 @@ async fn find(device: Option<&str>) -> Result<SocketAddrV6, String> {
         // The same node by two cables has two addresses: any of them will do, but nobody can tell it from two nodes.
         (Some(_), Some(_)) => {
             warn!("several nodes offer to pair");
-            Err("several nodes offer to pair, or one by several cables: name the device of the cable to it".into())
+            Err("several nodes offer to pair, or one by several cables: name the device of the cable to it"
+                .into())
         }
         (None, _) if asked == 0 => Err(match device {
             Some(device) => format!("{device} has no IPv6 link-local address: is its cable plugged in?"),
-            None => "no device has an IPv6 link-local address: name the one of the cable to the other node".into(),
+            None => {
+                "no device has an IPv6 link-local address: name the one of the cable to the other node".into()
+            }
         }),
-        (None, _) => Err("no node offers to pair here: show a code on the other one first, and look at the cable".into()),
+        (None, _) => {
+            Err("no node offers to pair here: show a code on the other one first, and look at the cable"
+                .into())
+        }
     }
 }
 

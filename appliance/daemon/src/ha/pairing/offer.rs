@@ -61,7 +61,12 @@ enum Turn {
 }
 
 /// Runs an offer to its end.
-pub async fn run(shared: Arc<Shared>, sockets: Sockets, mut machine: Offer, mut cancelled: watch::Receiver<bool>) {
+pub async fn run(
+    shared: Arc<Shared>,
+    sockets: Sockets,
+    mut machine: Offer,
+    mut cancelled: watch::Receiver<bool>,
+) {
     let mut connection: Option<Stream> = None;
     let mut datagram = [0; DATAGRAM + 1];
     let end = loop {

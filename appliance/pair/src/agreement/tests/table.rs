@@ -46,7 +46,12 @@ impl Stage {
         let root = bundle(&[], 1, "ann", "root");
         let base = [root.record.id()];
         let ours = bundle(&base, 2, "ann", "ours");
-        let mut s = Self { now, machine: Agreement::new(now, false, position(&base), None), ours, asked: Token(u64::MAX) };
+        let mut s = Self {
+            now,
+            machine: Agreement::new(now, false, position(&base), None),
+            ours,
+            asked: Token(u64::MAX),
+        };
         s.machine.handle_link(now, true, true);
         s.drain();
         s.answer(Response::Position(position(&base)));
@@ -59,8 +64,8 @@ impl Stage {
         let applied = || Done::Applied(Ok(()));
         match task {
             "Idle" => {}
-            "Preparing" | "PeerApplying" | "Applying" | "OwnTrial" | "Keeping" | "TellingKeep" | "GoingBack"
-            | "TellingAbort" => {
+            "Preparing" | "PeerApplying" | "Applying" | "OwnTrial" | "Keeping" | "TellingKeep"
+            | "GoingBack" | "TellingAbort" => {
                 s.machine.wish(now, commit);
                 if task != "Preparing" {
                     s.answer(Response::Prepared);
@@ -81,8 +86,8 @@ impl Stage {
                     s.done(Done::Back);
                 }
             }
-            "Checking" | "Prepared" | "Holding" | "PeerWantsIt" | "PeerTrial" | "Watching" | "Forwarding" | "Accepting"
-            | "Withdrawing" => {
+            "Checking" | "Prepared" | "Holding" | "PeerWantsIt" | "PeerTrial" | "Watching" | "Forwarding"
+            | "Accepting" | "Withdrawing" => {
                 s.machine.handle_request(now, Token(1), prepare);
                 if task != "Checking" {
                     s.done(Done::Checked(Ok(())));
@@ -175,22 +180,44 @@ fn events() -> Vec<Event> {
         })
     };
     add("asked Position, same", request(Box::new(move |s| Request::Position(position(&base(s))))));
-    add("asked Position, ahead", request(Box::new(move |s| {
-        Request::Position(position(&[bundle(&base(s), 2, "bob", "theirs").record.id(), base(s)[0]]))
-    })));
-    add("asked Prepare", request(Box::new(move |s| Request::Prepare { bundle: s.ours.clone(), confirm_s: None })));
-    add("asked Prepare, another", request(Box::new(move |s| {
-        Request::Prepare { bundle: bundle(&base(s), 2, "bob", "theirs"), confirm_s: None }
-    })));
-    add("asked Prepare, stray", request(Box::new(move |_| {
-        Request::Prepare { bundle: bundle(&[], 2, "bob", "stray"), confirm_s: None }
-    })));
-    add("asked Prepare, newer grammar", request(Box::new(move |s| {
-        Request::Prepare { bundle: Bundle { grammar: 2, ..s.ours.clone() }, confirm_s: None }
-    })));
-    add("asked Prepare, damaged", request(Box::new(move |s| {
-        Request::Prepare { bundle: Bundle { document: String::new(), ..s.ours.clone() }, confirm_s: None }
-    })));
+    add(
+        "asked Position, ahead",
+        request(Box::new(move |s| {
+            Request::Position(position(&[bundle(&base(s), 2, "bob", "theirs").record.id(), base(s)[0]]))
+        })),
+    );
+    add(
+        "asked Prepare",
+        request(Box::new(move |s| Request::Prepare { bundle: s.ours.clone(), confirm_s: None })),
+    );
+    add(
+        "asked Prepare, another",
+        request(Box::new(move |s| Request::Prepare {
+            bundle: bundle(&base(s), 2, "bob", "theirs"),
+            confirm_s: None,
+        })),
+    );
+    add(
+        "asked Prepare, stray",
+        request(Box::new(move |_| Request::Prepare {
+            bundle: bundle(&[], 2, "bob", "stray"),
+            confirm_s: None,
+        })),
+    );
+    add(
+        "asked Prepare, newer grammar",
+        request(Box::new(move |s| Request::Prepare {
+            bundle: Bundle { grammar: 2, ..s.ours.clone() },
+            confirm_s: None,
+        })),
+    );
+    add(
+        "asked Prepare, damaged",
+        request(Box::new(move |s| Request::Prepare {
+            bundle: Bundle { document: String::new(), ..s.ours.clone() },
+            confirm_s: None,
+        })),
+    );
     add("asked Apply", request(Box::new(move |s| Request::Apply(id(s)))));
     add("asked Keep", request(Box::new(move |s| Request::Keep(id(s)))));
     add("asked Keep, the head", request(Box::new(move |s| Request::Keep(base(s)[0]))));
@@ -199,39 +226,60 @@ fn events() -> Vec<Event> {
     add("asked Confirm", request(Box::new(move |s| Request::Confirm(id(s)))));
     add("asked Revert", request(Box::new(move |s| Request::Revert(id(s)))));
     add("asked Overwrite", request(Box::new(move |s| Request::Overwrite { over: base(s)[0], head: id(s) })));
-    add("asked Overwrite, stray", request(Box::new(move |s| Request::Overwrite { over: id(s), head: id(s) })));
+    add(
+        "asked Overwrite, stray",
+        request(Box::new(move |s| Request::Overwrite { over: id(s), head: id(s) })),
+    );
 
     add("told Position, same", respond(Box::new(move |s| Response::Position(position(&base(s))))));
-    add("told Position, proposing", respond(Box::new(move |s| {
-        Response::Position(Position { proposing: Some(id(s)), ..position(&base(s)) })
-    })));
-    add("told Position, has it", respond(Box::new(move |s| Response::Position(position(&[id(s), base(s)[0]])))));
+    add(
+        "told Position, proposing",
+        respond(Box::new(move |s| {
+            Response::Position(Position { proposing: Some(id(s)), ..position(&base(s)) })
+        })),
+    );
+    add(
+        "told Position, has it",
+        respond(Box::new(move |s| Response::Position(position(&[id(s), base(s)[0]])))),
+    );
     add("told Prepared", respond(Box::new(|_| Response::Prepared)));
     add("told Applied", respond(Box::new(|_| Response::Applied)));
     add("told Kept", respond(Box::new(|_| Response::Kept)));
     add("told Aborted", respond(Box::new(|_| Response::Aborted)));
     add("told Accepted", respond(Box::new(|_| Response::Accepted)));
-    add("told Bundle, theirs", respond(Box::new(move |s| Response::Bundle(bundle(&base(s), 2, "bob", "theirs")))));
+    add(
+        "told Bundle, theirs",
+        respond(Box::new(move |s| Response::Bundle(bundle(&base(s), 2, "bob", "theirs")))),
+    );
     add("told Bundle, chosen", respond(Box::new(|_| Response::Bundle(bundle(&[], 1, "eve", "elsewhere")))));
     add("told Refused Busy", respond(Box::new(|_| Response::Refused(Refusal::Busy))));
-    add("told Refused Elsewhere, behind", respond(Box::new(|_| {
-        Response::Refused(Refusal::Elsewhere(Position::default()))
-    })));
-    add("told Refused Elsewhere, ahead", respond(Box::new(move |s| {
-        Response::Refused(Refusal::Elsewhere(position(&[id(s), base(s)[0]])))
-    })));
+    add(
+        "told Refused Elsewhere, behind",
+        respond(Box::new(|_| Response::Refused(Refusal::Elsewhere(Position::default())))),
+    );
+    add(
+        "told Refused Elsewhere, ahead",
+        respond(Box::new(move |s| Response::Refused(Refusal::Elsewhere(position(&[id(s), base(s)[0]]))))),
+    );
     add("told Refused Unknown", respond(Box::new(|_| Response::Refused(Refusal::Unknown))));
     add("told Refused Invalid", respond(Box::new(|_| Response::Refused(Refusal::Invalid("no".into())))));
-    add("told what was not asked", Box::new(|s| s.machine.handle_answer(s.now, Token(u64::MAX), Response::Kept)));
+    add(
+        "told what was not asked",
+        Box::new(|s| s.machine.handle_answer(s.now, Token(u64::MAX), Response::Kept)),
+    );
     add("lost", Box::new(|s| s.machine.handle_lost(s.now, s.asked)));
     add("link down", Box::new(|s| s.machine.handle_link(s.now, true, false)));
     add("unpaired", Box::new(|s| s.machine.handle_link(s.now, false, false)));
     add("time, a second", Box::new(|s| s.machine.handle_timeout(s.now + Duration::from_secs(1))));
     add("time, an hour", Box::new(|s| s.machine.handle_timeout(s.now + Duration::from_secs(3600))));
 
-    add("wish Commit", wish(Box::new(move |s| {
-        Wish::Commit { bundle: bundle(&base(s), 2, "eve", "another"), confirm_s: None }
-    })));
+    add(
+        "wish Commit",
+        wish(Box::new(move |s| Wish::Commit {
+            bundle: bundle(&base(s), 2, "eve", "another"),
+            confirm_s: None,
+        })),
+    );
     add("wish Confirm", wish(Box::new(|_| Wish::Confirm)));
     add("wish Revert", wish(Box::new(|_| Wish::Revert)));
     add("wish Resolve", wish(Box::new(|_| Wish::Resolve { ours: false })));

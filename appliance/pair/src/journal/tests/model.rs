@@ -8,7 +8,9 @@ use super::super::{
 };
 
 /// Entries that a step of a dump reads.
-const STEP: usize = 16;
+const STEP: usize = 64;
+/// The same where dumps are to be slow beside what happens meanwhile.
+pub const SMALL_STEP: usize = 16;
 
 /// SplitMix64.
 pub struct Random(pub u64);
@@ -58,18 +60,19 @@ struct Walk {
     after: Option<Key>,
     ahead: Vec<(Key, Vec<u8>)>,
     ended: bool,
+    step: usize,
 }
 
 impl Walk {
-    fn new(kernel: &Kernel) -> Self {
-        let mut walk = Self { after: None, ahead: Vec::new(), ended: false };
+    fn new(kernel: &Kernel, step: usize) -> Self {
+        let mut walk = Self { after: None, ahead: Vec::new(), ended: false, step };
         walk.fill(kernel);
         walk
     }
 
     fn fill(&mut self, kernel: &Kernel) {
         let rest = kernel.iter().filter(|(key, _)| self.after.is_none_or(|after| **key > after));
-        self.ahead = rest.take(STEP).map(|(key, bytes)| (*key, bytes.clone())).collect();
+        self.ahead = rest.take(self.step).map(|(key, bytes)| (*key, bytes.clone())).collect();
         match self.ahead.last() {
             Some((key, _)) => self.after = Some(*key),
             None => self.ended = true,
@@ -98,7 +101,6 @@ pub struct Line {
 
 pub struct Pair {
     pub now: Instant,
-    pub start: Instant,
     pub random: Random,
     pub line: Line,
     pub sender: Sender,
@@ -107,6 +109,8 @@ pub struct Pair {
     pub standby: Kernel,
     /// The events between the active kernel and the sender, at most so many.
     pub socket: usize,
+    /// Entries that a step of a dump reads.
+    pub step: usize,
     events: VecDeque<Event>,
     overrun: bool,
     dump: Option<Walk>,
@@ -119,7 +123,8 @@ pub struct Pair {
     pub deaf: bool,
     pub notices: Vec<Notice>,
     pub flushed: Vec<(u64, bool)>,
-    pub datagrams: u64,
+    /// Everything that was sent to the receiver, if it is to be kept.
+    pub record: Option<Vec<Vec<u8>>>,
 }
 
 impl Pair {
@@ -131,7 +136,6 @@ impl Pair {
         let config = ReceiverConfig { incarnation: random.next(), fingerprint: fingerprint() };
         Self {
             now,
-            start: now,
             random,
             line: Line::default(),
             sender,
@@ -139,6 +143,7 @@ impl Pair {
             active,
             standby,
             socket: 10_000,
+            step: STEP,
             events: VecDeque::new(),
             overrun: false,
             dump: None,
@@ -151,7 +156,7 @@ impl Pair {
             deaf: false,
             notices: Vec::new(),
             flushed: Vec::new(),
-            datagrams: 0,
+            record: None,
         }
     }
 
@@ -238,7 +243,7 @@ impl Pair {
         if self.events.is_empty() && std::mem::take(&mut self.overrun) {
             self.sender.handle_overrun(self.now);
         }
-        if self.sender.room() >= STEP
+        if self.sender.room() >= self.step
             && let Some(walk) = &mut self.dump
         {
             match walk.step(&self.active) {
@@ -262,7 +267,7 @@ impl Pair {
             match output {
                 Output::Dump => {
                     assert!(self.dump.is_none(), "a dump was asked for while another goes on");
-                    self.dump = Some(Walk::new(&self.active));
+                    self.dump = Some(Walk::new(&self.active, self.step));
                 }
                 Output::Flushed { token, complete } => self.flushed.push((token, complete)),
                 Output::Notice(notice) => self.notices.push(notice),
@@ -270,9 +275,11 @@ impl Pair {
             }
         }
         while let Some(datagram) = self.sender.poll_transmit(self.now) {
-            self.datagrams += 1;
             assert!(datagram.len() <= super::super::MAX_PLAINTEXT);
             let datagram = datagram.to_vec();
+            if let Some(record) = &mut self.record {
+                record.push(datagram.clone());
+            }
             send(&mut self.to_receiver, &mut self.random, self.line, self.now, &mut self.order, datagram);
         }
     }
@@ -304,8 +311,8 @@ impl Pair {
         }
         while let Some(output) = self.receiver.poll_output() {
             match output {
-                Output::Load => self.load = Some(Walk::new(&self.standby)),
-                Output::Sweep => self.sweep = Some(Walk::new(&self.standby)),
+                Output::Load => self.load = Some(Walk::new(&self.standby, self.step)),
+                Output::Sweep => self.sweep = Some(Walk::new(&self.standby, self.step)),
                 Output::Notice(_) => {}
                 Output::Dump | Output::Flushed { .. } => panic!("not for a receiver: {output:?}"),
             }
@@ -316,22 +323,27 @@ impl Pair {
         }
     }
 
+    /// Gives the receiver a datagram that was sent before.
+    pub fn replay(&mut self, datagram: &[u8]) {
+        let standby = &mut self.standby;
+        self.receiver.handle_datagram(self.now, datagram, &mut |change| match change {
+            Change::Put { key, bytes, .. } => {
+                standby.insert(*key, bytes.to_vec());
+            }
+            Change::Remove { key, identity } => {
+                assert_eq!(identity, b"identity");
+                standby.remove(key);
+            }
+        });
+        self.receiver.handle_written();
+    }
+
     fn deliver(&mut self) {
         while !self.paused
             && let Some(first) = self.to_receiver.first_entry().filter(|first| first.key().0 <= self.now)
         {
             let datagram = first.remove();
-            let standby = &mut self.standby;
-            self.receiver.handle_datagram(self.now, &datagram, &mut |change| match change {
-                Change::Put { key, bytes, .. } => {
-                    standby.insert(*key, bytes.to_vec());
-                }
-                Change::Remove { key, identity } => {
-                    assert_eq!(identity, b"identity");
-                    standby.remove(key);
-                }
-            });
-            self.receiver.handle_written();
+            self.replay(&datagram);
         }
         while !self.deaf
             && let Some(first) = self.to_sender.first_entry().filter(|first| first.key().0 <= self.now)
@@ -348,8 +360,15 @@ impl Pair {
     /// Runs until both kernels are equal and nothing is under way; gives up after `limit`.
     pub fn settle(&mut self, limit: Duration) -> Result<Duration, String> {
         let begin = self.now;
-        while self.now.duration_since(begin) < limit {
+        for round in 0u32.. {
+            if self.now.duration_since(begin) >= limit {
+                break;
+            }
             self.step(Duration::from_micros(500));
+            // To compare large kernels takes longer than a step.
+            if !round.is_multiple_of(1 + self.active.len() as u32 / 1_000) {
+                continue;
+            }
             let quiet = self.events.is_empty() && !self.overrun && self.sender.status(self.now).backlog == 0;
             if quiet && self.active == self.standby {
                 return Ok(self.now.duration_since(begin));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::wire::{Message, Record, Report, Verdict};
 use super::super::{Key, MAX_ENTRY, Urgency};
-use super::model::{Kernel, Line, Pair, Random, key};
+use super::model::{Kernel, Line, Pair, Random, SMALL_STEP, key};
 
 const KEYS: u64 = 300;
 
@@ -57,6 +57,7 @@ proptest! {
     fn both_kernels_end_equal(seed in any::<u64>(), loss in 0u64..40, double in 0u64..20, delay in 0u64..5_000) {
         let mut random = Random(seed);
         let mut pair = Pair::new(seed, kernel(&mut random, 200), kernel(&mut random, 100));
+        pair.step = SMALL_STEP;
         pair.line = Line { loss_percent: loss, double_percent: double, delay_max_us: delay, cut: false };
         storm(&mut pair, 1_500);
         (pair.line, pair.paused, pair.deaf, pair.socket) = (Line::default(), false, false, 10_000);
@@ -74,6 +75,7 @@ proptest! {
     fn loss_and_overruns_are_repaired_soon(seed in any::<u64>(), loss in 0u64..30) {
         let mut random = Random(seed);
         let mut pair = Pair::new(seed, kernel(&mut random, 200), Kernel::new());
+        pair.step = SMALL_STEP;
         pair.line = Line { loss_percent: loss, double_percent: 5, delay_max_us: 1_000, cut: false };
         for _ in 0..1_500 {
             if pair.random.percent(1) {

@@ -175,7 +175,10 @@ fn outage(report: &mut Report, runs: usize) -> Result<(), Failure> {
             let begin = std::time::Instant::now();
             let there = stage.wait_for(110_000, Duration::from_secs(10));
             let took = begin.elapsed().as_secs_f64();
-            eprintln!("pair.outage.5s {run} {product:?}: {took:.3} s, {there} of 110000 there; {}", stage.words());
+            eprintln!(
+                "pair.outage.5s {run} {product:?}: {took:.3} s, {there} of 110000 there; {}",
+                stage.words()
+            );
             figures.add(product, took);
         }
     }

@@ -91,7 +91,10 @@ pub fn serve(index: usize) -> Result<(), Failure> {
             "ready" => println!("ready"),
             "live" => println!("{}", snapshot.status.phase == Phase::Live),
             "waiting" => {
-                println!("{}", snapshot.direction != Direction::Neither && snapshot.status.phase == Phase::Waiting);
+                println!(
+                    "{}",
+                    snapshot.direction != Direction::Neither && snapshot.status.phase == Phase::Waiting
+                );
             }
             "words" => println!("{:?} {:?}", snapshot.status, snapshot.tally),
             _ => println!("what?"),

@@ -116,7 +116,8 @@ impl Stage {
     /// Pulls the cable, or plugs it in.
     pub fn cut(&self, cut: bool) -> Result<(), Failure> {
         // A filter, so that neither side notices: what is worst.
-        let rule = "table netdev cut { chain in { type filter hook ingress device sync priority 0; drop; }; }";
+        let rule =
+            "table netdev cut { chain in { type filter hook ingress device sync priority 0; drop; }; }";
         for place in &self.places {
             match cut {
                 true => place.sh(&format!("nft '{rule}'"))?,
@@ -249,7 +250,8 @@ impl Conntrackd {
     }
 
     fn control(&self, words: &[&str]) -> Result<String, Failure> {
-        let output = Command::new("conntrackd").arg("-C").arg(self.folder.join("conf")).args(words).output()?;
+        let output =
+            Command::new("conntrackd").arg("-C").arg(self.folder.join("conf")).args(words).output()?;
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),

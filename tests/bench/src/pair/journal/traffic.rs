@@ -30,7 +30,8 @@ impl Traffic {
         let mut writer = Writer::open()?;
         let begin = Instant::now();
         for (number, start) in (self.first..self.first + self.count).step_by(bunch as usize).enumerate() {
-            let due = begin + Duration::from_secs_f64(number as f64 * f64::from(bunch) / f64::from(self.rate));
+            let due =
+                begin + Duration::from_secs_f64(number as f64 * f64::from(bunch) / f64::from(self.rate));
             if let Some(wait) = due.checked_duration_since(Instant::now()) {
                 std::thread::sleep(wait);
             }
@@ -59,7 +60,11 @@ fn nth(n: u32) -> Flow {
         zone: Zone::default(),
         status: Status(Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED),
         timeout_s: 43_200,
-        state: ProtocolState::Tcp(Tcp { state: TcpState::Established, window_scale: [7, 9], flags: [0x03, 0x03] }),
+        state: ProtocolState::Tcp(Tcp {
+            state: TcpState::Established,
+            window_scale: [7, 9],
+            flags: [0x03, 0x03],
+        }),
         mark: 0x42,
         labels: [0; 16],
         helper: None,
