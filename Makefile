@@ -26,7 +26,7 @@ LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down \
-  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download test test-full bench fuzz deny clean
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download test test-full test-pair bench fuzz deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
@@ -121,6 +121,12 @@ test: ## format, lints and all tests
 test-full: export REMPART_FULL = 1
 test-full: ## the same with the long property suites
 	@$(MAKE) --no-print-directory test
+
+test-pair: ## take-overs of every kind, measured: wants the machine for itself
+	$(NEEDS_ROOT)
+	@$(MAKE) --no-print-directory setup
+	$(CARGO) build --workspace --bins
+	$(CARGO) test -p rempart-end-to-end -- --include-ignored --test-threads=1 pair
 
 bench: ## the benchmarks
 	$(NEEDS_ROOT)
