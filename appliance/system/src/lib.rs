@@ -30,6 +30,7 @@ pub mod datagram;
 pub mod dhcp;
 mod fd;
 pub mod flowsync;
+pub mod grace;
 pub mod links;
 pub mod linkwatch;
 pub mod neighbour;

@@ -87,6 +87,11 @@ impl Batch {
         Self::of(addresses.iter().map(|net| Act::Remove(index, *net)).collect())
     }
 
+    /// Whether a link of it goes down.
+    pub fn takes_down(&self) -> bool {
+        self.acts.iter().any(|act| matches!(act, Act::Down(_)))
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.acts.is_empty()

@@ -14,9 +14,9 @@
 
 mod driver;
 pub mod gateway;
+mod hands;
 pub mod news;
 mod paths;
-mod release;
 mod router;
 mod segment;
 

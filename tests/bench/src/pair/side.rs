@@ -118,7 +118,12 @@ impl Pair {
             there
         }) {
             true => Ok(()),
-            false => Err(format!("{} of {wanted} connections at the standby", held()).into()),
+            false => {
+                let there = self.lab.host(ROUTERS[1 - standby]).tracked().unwrap_or(0);
+                let held = held();
+                Err(format!("{held} connections at the standby and {there} at the active, of {wanted}")
+                    .into())
+            }
         }
     }
 

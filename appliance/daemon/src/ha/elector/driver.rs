@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 use rempart_pair::NodeIndex;
 use rempart_pair::heartbeat::{self, LENGTH, MAX_LENGTH, ProductVersion};
 use rempart_pair::keys::{Endpoint, Kind, OVERHEAD, SessionId};
-use rempart_pair::role::{Config, FailBack, Node, Role, Start};
+use rempart_pair::role::{Config, FailBack, Node, Role, Start, Why};
 use rempart_plan::ha::{Failback, HaPlan};
 use rempart_system::linkwatch::LinkWatch;
 use rempart_system::realtime;
-use rempart_system::virtual_link::{Batch, VirtualLinks};
+use rempart_system::virtual_link::Batch;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::oneshot;
 use vrrp_rs::elector::State;
 use vrrp_rs::wire::{self, frame};
 
 use super::gateway::Monitors;
+use super::hands::{Hands, Refused, Ticket};
 use super::news::{Happening, News};
 use super::paths::Way;
-use super::release::{Refused, Releaser};
 use super::router::Router;
 use super::segment::{MAX_FRAME, Segment};
 use super::{Inbox, Recorder, Refusal, Surroundings};
@@ -52,8 +52,11 @@ pub struct Driver {
     journal: Option<journal::Handle>,
     recorder: Recorder,
     watch: LinkWatch,
-    hands: VirtualLinks,
-    releaser: Releaser,
+    hands: Hands,
+    /// The role is taken over, and the links are on their way up.
+    taking: Option<Taking>,
+    /// Links of single routers on their way up, by their devices' names.
+    raising: Vec<(Ticket, String)>,
     plan: Option<HaPlan>,
     secrets: Secrets,
     keys: Option<PairKeys>,
@@ -84,6 +87,14 @@ pub struct Driver {
     ready: Vec<bool>,
 }
 
+/// A take-over that waits for the links.
+struct Taking {
+    ticket: Ticket,
+    why: Why,
+    epoch: u64,
+    decided: Instant,
+}
+
 impl Driver {
     /// Opens everything in the network namespace of this thread. `unfit` is why it has no real-time priority, if so.
     pub fn new(inbox: Inbox, surroundings: Surroundings, unfit: Option<io::Error>) -> io::Result<Self> {
@@ -95,12 +106,13 @@ impl Driver {
         let paired = is_paired(plan.as_ref(), keys.as_ref());
         let start = Start { record, paired, active: was_active(plan.as_ref(), &watch) };
         let mut driver = Self {
+            hands: Hands::start(inbox.waker.clone(), teller(&news))?,
+            taking: None,
+            raising: Vec::new(),
             inbox,
-            releaser: Releaser::start(teller(&news))?,
             news,
             journal: None,
             recorder,
-            hands: VirtualLinks::open()?,
             watch,
             endpoint: endpoint(keys.as_ref())?,
             keys,
@@ -185,6 +197,7 @@ impl Driver {
         }
         if ready.first() == Some(&true) {
             self.inbox.waker.rest();
+            self.handle_done();
             while let Ok(command) = self.inbox.commands.try_recv() {
                 self.obey(command);
                 self.settle();
@@ -287,7 +300,7 @@ impl Driver {
             self.hush_routers();
         }
         self.settle_routers();
-        self.releaser.finish();
+        self.hands.finish();
         self.tell_journal(journal::Command::Role { active: false });
     }
 

@@ -142,7 +142,7 @@ impl Driver {
         match Router::new(wanted.clone()) {
             Ok(router) => {
                 if let Some(batch) = old.as_ref().and_then(|old| router.given_up(old)) {
-                    self.perform(&batch);
+                    self.hands.order(batch);
                 }
                 self.routers.push(router);
             }

@@ -8,10 +8,9 @@ use rempart_system::linkwatch::LinkWatch;
 use rempart_system::virtual_link::{Batch, VirtualLink};
 use vrrp_rs::elector::State;
 
-use super::{Driver, LINKS_GRACE, RETRY, is_paired, teller};
+use super::{Driver, LINKS_GRACE, RETRY, is_paired};
 use crate::elector::gateway::Borrowed;
 use crate::elector::news::Happening;
-use crate::elector::release;
 use crate::elector::router::{Adapted, Obstacle, Router, Standing};
 use crate::elector::segment::Segment;
 
@@ -115,7 +114,7 @@ impl Driver {
     /// Puts right what somebody else did to a virtual link.
     pub(super) fn agree(&mut self) {
         // What we have done ourselves must not surprise us, nor what is being done.
-        if self.releaser.is_busy() || self.watch.refresh().is_err() {
+        if self.hands.is_busy() || self.watch.refresh().is_err() {
             return;
         }
         for place in 0..self.routers.len() {
@@ -126,22 +125,9 @@ impl Driver {
             let clean = !link.up && link.addresses.is_empty();
             match (machine.is_up, complete, clean) {
                 (true, true, _) | (false, _, true) => {}
-                (true, false, _) => {
-                    let batch = machine.up.clone();
-                    self.perform(&batch);
-                    self.announce(place);
-                }
-                (false, _, false) => self.releaser.release(machine.down.clone()),
+                (true, false, _) => self.raise(place),
+                (false, _, false) => drop(self.hands.order(machine.down.clone())),
             }
-        }
-    }
-
-    /// Brings up, at once.
-    pub(super) fn perform(&mut self, batch: &Batch) {
-        if !batch.is_empty() {
-            self.releaser.finish();
-            let tell = teller(&self.news);
-            release::perform(&mut self.hands, batch, &tell);
         }
     }
 

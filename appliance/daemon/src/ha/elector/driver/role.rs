@@ -6,7 +6,7 @@ use rempart_pair::heartbeat::{Heartbeat, Intention};
 use rempart_pair::role::{Notice, Output, PathState, Purpose, Why};
 use vrrp_rs::elector::State;
 
-use super::{DRAIN, Driver};
+use super::{DRAIN, Driver, Taking};
 use crate::elector::news::Happening;
 use crate::elector::router::{Router, Standing};
 use crate::journal;
@@ -63,6 +63,7 @@ impl Driver {
         if !held {
             self.active = false;
             self.granting = false;
+            self.taking = None;
         }
         for router in &mut self.routers {
             router.set_standing(now, if held { Standing::Standby } else { Standing::Free });
@@ -72,15 +73,36 @@ impl Driver {
     /// One request to the kernel for all links and addresses; adverts and announcements only when that is done.
     pub(super) fn take_over(&mut self, why: Why, epoch: u64) {
         let decided = Instant::now();
-        let batch = std::mem::take(&mut self.all_up);
-        self.perform(&batch);
-        self.all_up = batch;
-        let took = decided.elapsed();
+        let ticket = self.hands.order(self.all_up.clone());
+        self.taking = Some(Taking { ticket, why, epoch, decided });
         (self.active, self.granting) = (true, false);
         self.took_over = Some(decided);
+    }
+
+    /// Goes on with what has waited for links.
+    pub(super) fn handle_done(&mut self) {
+        if let Some(taking) = self.taking.take_if(|taking| self.hands.is_done(taking.ticket)) {
+            self.took_over(&taking);
+        }
+        let hands = &self.hands;
+        for (_, device) in
+            self.raising.extract_if(.., |(ticket, _)| hands.is_done(*ticket)).collect::<Vec<_>>()
+        {
+            let place = self.routers.iter().position(|router| router.plan.device == device);
+            if let Some(place) = place.filter(|place| self.routers[*place].state() == State::Active) {
+                self.announce(place);
+            }
+        }
+    }
+
+    fn took_over(&mut self, taking: &Taking) {
+        let Taking { why, epoch, decided, .. } = *taking;
+        let took = decided.elapsed();
+        // Without a common request each router brings up its own.
+        let is_up = !self.all_up.is_empty();
         for router in &mut self.routers {
             if let Some(machine) = router.machine.as_mut().filter(|m| m.elector.state() == State::Backup) {
-                machine.is_up = true;
+                machine.is_up = is_up;
                 machine.elector.claim(decided);
             }
         }
@@ -95,8 +117,8 @@ impl Driver {
     pub(super) fn stand_down(&mut self, why: Why) {
         let now = Instant::now();
         (self.active, self.granting) = (false, false);
-        if self.routers.iter().any(Router::is_up) {
-            self.releaser.release(self.all_down.clone());
+        if self.taking.take().is_some() || self.routers.iter().any(Router::is_up) {
+            self.hands.order(self.all_down.clone());
         }
         for router in &mut self.routers {
             if let Some(machine) = &mut router.machine {
@@ -215,10 +237,17 @@ impl Driver {
         }
         machine.is_up = wanted;
         if wanted {
-            let batch = machine.up.clone();
-            self.perform(&batch);
+            self.raise(place);
         } else {
-            self.releaser.release(machine.down.clone());
+            self.hands.order(machine.down.clone());
+        }
+    }
+
+    /// Has the virtual link of one router brought up, and the neighbours told when it is.
+    pub(super) fn raise(&mut self, place: usize) {
+        let router = &self.routers[place];
+        if let Some(machine) = &router.machine {
+            self.raising.push((self.hands.order(machine.up.clone()), router.plan.device.clone()));
         }
     }
 
@@ -251,7 +280,8 @@ impl Driver {
 
     pub(super) fn announce(&mut self, place: usize) {
         let router = &self.routers[place];
-        if self.held && self.granting {
+        let is_coming = self.raising.iter().any(|(_, device)| *device == router.plan.device);
+        if self.held && self.granting || is_coming {
             return;
         }
         if let Some(segment) = self.segments.iter_mut().find(|segment| segment.device == router.plan.parent) {
