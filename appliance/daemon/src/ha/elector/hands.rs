@@ -12,8 +12,10 @@ use std::thread;
 
 use nix::errno::Errno;
 use rempart_system::grace::GracePeriods;
-use rempart_system::realtime::Waker;
+use rempart_system::realtime::{self, Waker};
 use rempart_system::virtual_link::{Act, Batch, VirtualLinks};
+
+use super::PRIORITY;
 
 /// Orders on their way: one for the whole node, or one for each router where they have roles of their own.
 const QUEUE: usize = 64;
@@ -38,8 +40,7 @@ struct Done {
 }
 
 impl Hands {
-    /// Starts the thread, in the network namespace of the caller. It inherits the caller's priority, and wakes it after
-    /// each order.
+    /// Starts the thread, in the network namespace of the caller, and after each order wakes it.
     pub fn start(waker: Waker, refused: Refused) -> io::Result<Self> {
         let (queue, batches) = sync_channel(QUEUE);
         let links = VirtualLinks::open()?;
@@ -49,7 +50,12 @@ impl Hands {
         });
         let done = Arc::new(Done { count: AtomicU64::new(0), changed: Default::default() });
         let shared = Arc::clone(&done);
-        let run = move || run(links, grace, &batches, &shared, &waker, &refused);
+        let run = move || {
+            // Waiting for the kernel's lock it may spin, and must not keep the elector from the processor then. Without
+            // real-time priority it has the elector's, like everything else.
+            let _ = realtime::run_first(PRIORITY - 1);
+            run(links, grace, &batches, &shared, &waker, &refused);
+        };
         thread::Builder::new().name("hands".into()).spawn(run)?;
         Ok(Self { queue, ordered: 0, done })
     }
