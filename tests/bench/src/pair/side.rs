@@ -106,24 +106,24 @@ impl Pair {
     /// Waits until a node holds all connections that were written.
     fn wait_for_standby(&self, standby: usize) -> Result<(), Failure> {
         let wanted = u64::from(self.written);
+        let tracked = |node: usize| self.lab.host(ROUTERS[node]).tracked();
         let held = || match &self.programs {
-            Programs::Ours(_) => self.lab.host(ROUTERS[standby]).tracked().unwrap_or(0),
-            Programs::Peers(peers) => peers[standby].holds().unwrap_or(0),
+            Programs::Ours(_) => Ok(tracked(standby)?),
+            Programs::Peers(peers) => peers[standby].holds(),
         };
-        match wait_until(REPLICATION, || {
-            let there = held() >= wanted;
-            if !there {
-                thread::sleep(Duration::from_millis(50));
+        let end = Instant::now() + REPLICATION;
+        loop {
+            let there = held()?;
+            if there >= wanted {
+                return Ok(());
             }
-            there
-        }) {
-            true => Ok(()),
-            false => {
-                let there = self.lab.host(ROUTERS[1 - standby]).tracked().unwrap_or(0);
-                let held = held();
-                Err(format!("{held} connections at the standby and {there} at the active, of {wanted}")
-                    .into())
+            if Instant::now() > end {
+                let active = tracked(1 - standby)?;
+                let text =
+                    format!("{there} connections at the standby and {active} at the active, of {wanted}");
+                return Err(text.into());
             }
+            thread::sleep(Duration::from_millis(50));
         }
     }
 
