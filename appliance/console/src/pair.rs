@@ -3,10 +3,14 @@
 use jiff::tz::TimeZone;
 use rempart_bus::ha::{Ailment, HaStatus};
 
+use crate::bus::Choice;
 use crate::format::{date_time, duration};
 use crate::lang::Lang;
 use crate::tr;
 use crate::words::{self, Sign, Tone};
+
+/// The state of two documents between which a person must choose.
+pub const DIVERGED: &str = "diverged";
 
 /// A line and its tone.
 pub type Fact = (Tone, String);
@@ -38,9 +42,24 @@ pub fn facts(lang: Lang, tz: &TimeZone, s: &HaStatus) -> Vec<Fact> {
     }
     if s.peer.is_some() {
         out.push(configuration(lang, s));
+        if s.configuration.state == DIVERGED {
+            out.push((Tone::Bad, tr!(lang, "ha-diverged")));
+        }
+        if let Some(obstacle) = &s.configuration.obstacle {
+            out.push((Tone::Bad, tr!(lang, "ha-obstacle", why = obstacle.as_str())));
+        }
         out.extend(journal(lang, s));
     }
     out
+}
+
+/// What a choice between two documents will change, and where; the diff follows.
+pub fn changes(lang: Lang, s: &HaStatus, choice: Choice) -> String {
+    let (own, other) = (s.node.as_str(), s.peer.as_deref().unwrap_or("?"));
+    match choice {
+        Choice::Mine => tr!(lang, "resolve-changes", winner = own, loser = other),
+        Choice::Theirs => tr!(lang, "resolve-changes", winner = other, loser = own),
+    }
 }
 
 /// Glyph and word.

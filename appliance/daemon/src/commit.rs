@@ -679,8 +679,8 @@ impl Control {
                 "diverged",
                 format!(
                     "this node and {other} have different revisions and neither follows the other: each keeps its own. \
-                     `rempart diff running peer` shows how they differ, `rempart resolve ours` or `rempart resolve theirs` \
-                     chooses"
+                     `rempart ha diff` shows how they differ, `rempart ha resolve mine` or `rempart ha resolve theirs` \
+                     chooses for both"
                 ),
             ),
             State::Ahead => (

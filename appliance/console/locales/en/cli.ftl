@@ -119,6 +119,8 @@ ha-damped = ! The role moved too often: it stays until { $until }.
 ha-failback = The preferred node takes the role back at { $at }.
 ha-configuration = Configuration: { $state }
 ha-configuration-both = Configuration: { $state } (here { $own }, there { $other })
+ha-diverged = ✗ Each node keeps its own: “rempart ha diff” shows how they differ, “rempart ha resolve mine” or “theirs” chooses for both.
+ha-obstacle = ✗ It cannot be taken here: { $why }
 ha-journal = { $entries ->
     [one] Connections: { $state }, { $entries } entry, { $backlog } waiting, { $lag } behind
    *[other] Connections: { $state }, { $entries } entries, { $backlog } waiting, { $lag } behind
@@ -134,3 +136,9 @@ pair-failed = the pairing failed: { $reason }
 pair-expired = nobody typed the code in time: begin again with “rempart pair”
 pair-cancelled = the offer has been ended
 unpair-done = The other node is forgotten. Unpair it there too, or replace it and pair anew.
+resolve-changes = { $loser } takes the document of { $winner }. This changes on { $loser }; what it has now stays in its history:
+resolve-ask = Do it? [y/N]
+resolve-yes = nobody is asked here: give --yes to “rempart ha resolve” to have it done
+resolve-nothing = the documents of the two nodes have not diverged: there is nothing to choose
+resolve-left = left as it was
+resolve-done = Both nodes have one document again: here it is revision { $revision }.

@@ -200,9 +200,12 @@ help-text =
     Pair
       s                hand the role to the other node; established connections lose nothing
       m                take this node out of service, or back in
+      d                how the documents of the two nodes differ
+      c                choose between two documents that have diverged
 
 tab-pair = 6 Pair
-keys-pair = s switch the role  m maintenance  ↑↓ scroll  ? help  L français  q quit
+keys-pair = s switch the role  m maintenance  d diff  c choose  ↑↓ scroll  ? help  q quit
+keys-choose = m mine  t theirs  y do it  n leave it  ↑↓ PgUp PgDn scroll
 keys-move = y do it  n leave it
 pair-asking = Asking rempart-ha…
 pair-events = LAST EVENTS
@@ -237,3 +240,9 @@ move-switch = The role goes to the other node, in order: the connections are cop
 move-maintenance-on = This node goes out of service: the other one takes the role, and this one does not take it back, whatever happens, until it is in service again.
 move-maintenance-off = This node comes back into service: it is standby, and takes the role when the other node cannot.
 move-question = Do it? y yes, n no
+title-nodes = FROM THE DOCUMENT OF THIS NODE TO THAT OF THE OTHER
+title-choose = CHOOSE A DOCUMENT FOR BOTH NODES
+choose-nothing = The documents of the two nodes have not diverged: there is nothing to choose.
+choose-help = Both nodes were changed while they could not reach each other, so that neither document follows from the other, and each node keeps its own. Nothing is merged: one of the two will be in force on both. The other one stays in the history of its node. What the choice changes is shown before it is done.
+choose-question = ! m: both take the document of this node   t: both take that of the other
+choose-sure = ! Exactly this will change at once: y does it, n leaves it

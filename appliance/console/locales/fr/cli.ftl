@@ -119,6 +119,8 @@ ha-damped = ! Le rôle s’est déplacé trop souvent : il reste jusqu’à { $
 ha-failback = Le nœud préféré reprendra le rôle à { $at }.
 ha-configuration = Configuration : { $state }
 ha-configuration-both = Configuration : { $state } (ici { $own }, là-bas { $other })
+ha-diverged = ✗ Chaque nœud garde le sien : « rempart ha diff » montre l’écart, « rempart ha resolve mine » ou « theirs » choisit pour les deux.
+ha-obstacle = ✗ Elle ne peut être prise ici : { $why }
 ha-journal = { $entries ->
     [one] Connexions : { $state }, { $entries } entrée, { $backlog } en attente, { $lag } de retard
    *[other] Connexions : { $state }, { $entries } entrées, { $backlog } en attente, { $lag } de retard
@@ -134,3 +136,9 @@ pair-failed = l’appairage a échoué : { $reason }
 pair-expired = personne n’a tapé le code à temps : recommencez avec « rempart pair »
 pair-cancelled = l’offre est terminée
 unpair-done = L’autre nœud est oublié. Dissociez-le aussi là-bas, ou remplacez-le et appairez de nouveau.
+resolve-changes = { $loser } prend le document de { $winner }. Voici ce qui change sur { $loser } ; ce qu’il a reste dans son historique :
+resolve-ask = Le faire ? [o/N]
+resolve-yes = personne à qui demander ici : « rempart ha resolve » le fait avec --yes
+resolve-nothing = les documents des deux nœuds n’ont pas divergé : il n’y a rien à choisir
+resolve-left = laissé tel quel
+resolve-done = Les deux nœuds ont de nouveau le même document : ici c’est la révision { $revision }.

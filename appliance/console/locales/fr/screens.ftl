@@ -197,9 +197,12 @@ help-text =
     Paire
       s                passer le rôle à l’autre nœud ; les connexions établies ne perdent rien
       m                mettre ce nœud hors service, ou le remettre en service
+      d                l’écart entre les documents des deux nœuds
+      c                choisir entre deux documents qui ont divergé
 
 tab-pair = 6 Paire
-keys-pair = s passer le rôle  m maintenance  ↑↓ défiler  ? aide  L English  q quitter
+keys-pair = s passer le rôle  m maintenance  d écart  c choisir  ↑↓  ? aide  q quitter
+keys-choose = m le mien  t l’autre  y (ou o) le faire  n laisser  ↑↓ Pg↑ Pg↓ défiler
 keys-move = o le faire  n laisser
 pair-asking = Interrogation de rempart-ha…
 pair-events = DERNIERS ÉVÉNEMENTS
@@ -234,3 +237,9 @@ move-switch = Le rôle passe à l’autre nœud, dans l’ordre : les connexion
 move-maintenance-on = Ce nœud passe hors service : l’autre prend le rôle, et celui-ci ne le reprend pas, quoi qu’il arrive, avant d’être remis en service.
 move-maintenance-off = Ce nœud revient en service : il est en attente, et prend le rôle quand l’autre nœud ne le peut plus.
 move-question = Le faire ? o oui, n non
+title-nodes = DU DOCUMENT DE CE NŒUD À CELUI DE L’AUTRE
+title-choose = CHOISIR UN DOCUMENT POUR LES DEUX NŒUDS
+choose-nothing = Les documents des deux nœuds n’ont pas divergé : il n’y a rien à choisir.
+choose-help = Les deux nœuds ont été modifiés sans pouvoir se joindre : aucun des deux documents ne suit l’autre, et chaque nœud garde le sien. Rien n’est fusionné : l’un des deux sera en vigueur sur les deux nœuds. L’autre reste dans l’historique de son nœud. Ce que le choix change est montré avant d’être fait.
+choose-question = ! m : le document de ce nœud pour les deux   t : celui de l’autre
+choose-sure = ! Exactement ceci changera tout de suite : y (ou o) le fait, n laisse

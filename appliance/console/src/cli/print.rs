@@ -73,6 +73,7 @@ impl Console {
             Reply::Number(n) => match request {
                 Request::Confirm => tr!(lang, "confirm-done", revision = n.to_string()),
                 Request::Revert => tr!(lang, "revert-done", revision = n.to_string()),
+                Request::Resolve(_) => tr!(lang, "resolve-done", revision = n.to_string()),
                 _ => tr!(lang, "kill-done", count = *n),
             },
             Reply::HaStatus(status) => self.ha_status(status),

@@ -6,7 +6,7 @@ use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
 use super::run::{Console, failure_text};
 use super::table::Paint;
 use super::*;
-use crate::bus::{Daemon, Failure, Refusal, Reply, Request};
+use crate::bus::{Choice, Daemon, Failure, Refusal, Reply, Request};
 use crate::fixtures;
 use crate::golden::assert_golden;
 use crate::offline::Service;
@@ -38,6 +38,8 @@ fn answers() -> Vec<(&'static str, Request, Reply)> {
         ("kill", Request::Kill(vec![1]), Reply::Number(1)),
         ("ha-status", Request::HaStatus, Reply::HaStatus(Box::new(fixtures::ha_status()))),
         ("ha-status-unpaired", Request::HaStatus, Reply::HaStatus(Box::new(unpaired()))),
+        ("ha-status-diverged", Request::HaStatus, Reply::HaStatus(Box::new(fixtures::diverged()))),
+        ("resolve", Request::Resolve(Choice::Mine), Reply::Number(14)),
         ("switch", Request::Switch, Reply::Done),
         ("maintenance-on", Request::Maintenance(true), Reply::Done),
         ("maintenance-off", Request::Maintenance(false), Reply::Done),

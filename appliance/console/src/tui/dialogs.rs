@@ -5,7 +5,7 @@ use rempart_bus::documents::{CommitRequest, ExplainRequest};
 
 use super::model::{CommitForm, Dialog, EXPLAIN_FIELDS, Effect, ExplainForm, Input, Model, Target};
 use super::update::{move_cursor, open, type_into};
-use crate::bus::{Failure, Refusal, Request};
+use crate::bus::{Choice, Failure, Refusal, Request};
 use crate::cli::confirm_time;
 use crate::lang::Lang;
 
@@ -69,7 +69,7 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let Some(mut dialog) = m.dialogs.pop() else { return Vec::new() };
     let leaves = match &dialog {
         Dialog::Explain(_) | Dialog::Commit(_) => key.code == KeyCode::Esc,
-        Dialog::Kill { .. } | Dialog::Revert { .. } | Dialog::Move { .. } => {
+        Dialog::Kill { .. } | Dialog::Revert { .. } | Dialog::Move { .. } | Dialog::Resolve { .. } => {
             matches!(key.code, KeyCode::Esc | KeyCode::Char('n' | 'q'))
         }
         _ => matches!(key.code, KeyCode::Esc | KeyCode::Char('q') | KeyCode::Left),
@@ -104,6 +104,7 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         | Dialog::Text { scroll, .. }
         | Dialog::Kill { scroll, .. }
         | Dialog::Revert { scroll, .. }
+        | Dialog::Resolve { scroll, .. }
         | Dialog::Report { scroll, .. }
         | Dialog::Failure { scroll, .. } => scrolled(*scroll),
         Dialog::Explain(form) => scrolled(form.scroll),
@@ -180,6 +181,27 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
                 vec![Effect::Call(order.clone())]
             } else {
                 Vec::new()
+            }
+        }
+        Dialog::Resolve { choice, diff, scroll: at, sending } => {
+            *at = scroll;
+            let chosen = match key.code {
+                KeyCode::Char('m') => Some(Choice::Mine),
+                KeyCode::Char('t') => Some(Choice::Theirs),
+                _ => None,
+            };
+            match (chosen, *choice) {
+                (Some(_), _) if *sending => Vec::new(),
+                (Some(chosen), _) => {
+                    (*choice, *diff, *at) = (Some(chosen), None, 0);
+                    vec![Effect::Call(chosen.diff())]
+                }
+                // Not before what will change was shown.
+                (None, Some(choice)) if yes && !*sending && diff.is_some() => {
+                    *sending = true;
+                    vec![Effect::Call(Request::Resolve(choice))]
+                }
+                (None, _) => Vec::new(),
             }
         }
         Dialog::Explain(form) => on_explain_key(form, key, scroll),

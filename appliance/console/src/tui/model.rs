@@ -13,7 +13,7 @@ use rempart_bus::documents::{
 };
 use rempart_bus::ha::HaStatus;
 
-use crate::bus::{Failure, Reply, Request};
+use crate::bus::{Choice, Failure, Reply, Request};
 use crate::filter::{Filter, Order, Subject};
 use crate::lang::Lang;
 use crate::words::Tone;
@@ -301,6 +301,17 @@ pub enum Dialog {
     Move {
         /// [`Request::Switch`] or [`Request::Maintenance`].
         order: Request,
+        /// Whether the daemon is at it.
+        sending: bool,
+    },
+    /// A choice between two documents that have diverged.
+    Resolve {
+        /// The choice, once it is made; `y` does it.
+        choice: Option<Choice>,
+        /// What it will change, once that is here.
+        diff: Option<String>,
+        /// Lines scrolled off the top.
+        scroll: usize,
         /// Whether the daemon is at it.
         sending: bool,
     },

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::model::{CONNECTIONS_MAX, Effect, Message, Model};
 use super::update::update;
-use crate::bus::{Failure, Refusal, Reply, Request};
+use crate::bus::{Choice, Failure, Refusal, Reply, Request};
 use crate::fixtures;
 use crate::lang::Lang;
 

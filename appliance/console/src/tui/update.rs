@@ -9,9 +9,12 @@ use super::model::{
     DIALOGS_MAX, Dialog, Effect, ExplainForm, INPUT_MAX, Input, Live, Message, Model, Pivot, Screen,
 };
 use super::{answers, dialogs};
-use crate::bus::Request;
+use crate::bus::{Choice, Request};
 use crate::filter::{Filter, Order, Subject};
 use crate::matrix::{Matrix, ServiceMatrix};
+use crate::pair::DIVERGED;
+use crate::tr;
+use crate::words::Tone;
 
 /// Takes a message in.
 pub fn update(mut model: Model, message: Message) -> (Model, Vec<Effect>) {
@@ -114,8 +117,17 @@ fn on_dashboard_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
 
 fn on_pair_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
     let known = m.pair.as_ref().and_then(|p| p.as_ref().ok());
+    let diverged = known.is_some_and(|s| s.configuration.state == DIVERGED);
     let orders = known.map(|s| s.maintenance);
     match (code, orders) {
+        (KeyCode::Char('d'), Some(_)) => return dialogs::open_text(m, Choice::Theirs.diff()),
+        (KeyCode::Char('c'), Some(_)) if diverged => {
+            return open(m, Dialog::Resolve { choice: None, diff: None, scroll: 0, sending: false });
+        }
+        (KeyCode::Char('c'), Some(_)) => {
+            m.notice = Some((tr!(m.lang, "choose-nothing"), Tone::Plain));
+            return Vec::new();
+        }
         (KeyCode::Char('s'), Some(_)) => {
             return open(m, Dialog::Move { order: Request::Switch, sending: false });
         }

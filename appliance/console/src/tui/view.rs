@@ -141,6 +141,7 @@ fn key_line(m: &Model, theme: Theme, width: usize) -> Line<'static> {
         Some(Dialog::Kill { .. }) => id!("keys-kill"),
         Some(Dialog::Revert { .. }) => id!("keys-revert"),
         Some(Dialog::Move { .. }) => id!("keys-move"),
+        Some(Dialog::Resolve { .. }) => id!("keys-choose"),
         Some(Dialog::Commit(_)) => id!("keys-commit"),
         Some(Dialog::Explain(_)) => id!("keys-explain"),
         None if m.connections.editing && m.screen == Screen::Connections => id!("keys-filter"),

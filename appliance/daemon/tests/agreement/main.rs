@@ -79,7 +79,7 @@ fn a_trial_ends_with_the_node_that_began_it() {
 fn a_person_chooses_between_two_documents() {
     skip_unless_root!();
     let two = Two::up();
-    for (round, choice) in ["ours", "theirs"].iter().enumerate() {
+    for (round, choice) in ["mine", "theirs"].iter().enumerate() {
         let ports = [7321 + 10 * round as u16, 7322 + 10 * round as u16];
         two.part();
         for (node, port) in ports.into_iter().enumerate() {
@@ -94,20 +94,20 @@ fn a_person_chooses_between_two_documents() {
                 two.faults(node)
             );
         }
-        let diff = two.verb(0, &["diff", "running", "peer"]);
+        let diff = two.verb(0, &["ha", "diff"]);
         let [ours, theirs] = ports.map(|p| p.to_string());
         assert!(diff.lines().any(|l| l.starts_with('-') && l.contains(&ours)), "{diff}");
         assert!(diff.lines().any(|l| l.starts_with('+') && l.contains(&theirs)), "{diff}");
 
         let revision = two.resolve(0, choice);
-        let [right, wrong] = if *choice == "ours" { ports } else { [ports[1], ports[0]] };
+        let [right, wrong] = if *choice == "mine" { ports } else { [ports[1], ports[0]] };
         two.settle();
         for node in 0..2 {
             assert!(two.in_force(node, right) && !two.in_force(node, wrong), "{choice} on {node}");
             assert!(!two.faults(node).contains(&"diverged".to_owned()));
         }
         assert_eq!(two.status(0).revision.map(|r| r.number), Some(revision));
-        let loser = usize::from(*choice == "ours");
+        let loser = usize::from(*choice == "mine");
         let kept = two.history(loser).iter().filter(|r| !r.current).count();
         assert!(kept >= 2 + round, "what gave way is still there: {:?}", two.history(loser));
         // Both go on from there.

@@ -84,12 +84,8 @@ impl Two {
 
     /// A person has chosen.
     pub fn resolve(&self, node: usize, choice: &str) -> u32 {
-        let mut send = self.call(node, "org.rempart.Control1");
-        send.arg("org.rempart.Control1.Resolve").arg(format!("string:{choice}"));
-        let output = send.output().expect("dbus-send runs");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let number = said.split_whitespace().last().and_then(|n| n.parse().ok());
-        number.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)))
+        let done: serde_json::Value = self.stage.json(node, &["ha", "resolve", choice, "--yes"]);
+        done["revision"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or_else(|| panic!("{done}"))
     }
 
     fn call(&self, node: usize, name: &str) -> Command {

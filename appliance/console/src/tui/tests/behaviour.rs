@@ -372,3 +372,29 @@ fn the_pair_is_asked_for_on_its_screen_and_its_absence_is_shown() {
     // Nothing is known, so nothing can be moved.
     assert!(press(m, "s").dialogs.is_empty());
 }
+
+#[test]
+fn a_document_is_chosen_only_after_its_diff() {
+    // c on the pair's screen offers both; m or t shows what it changes; y does it once.
+    let m = press(filled(Lang::En, true), "6c");
+    assert!(m.dialogs.is_empty() && m.notice.is_some(), "nothing has diverged");
+    let m = give(m, Request::HaStatus, Reply::HaStatus(Box::new(fixtures::diverged())));
+    let (m, effects) = typed(m, "cy");
+    assert_eq!(calls(effects), [], "nothing is chosen yet");
+    let (m, effects) = typed(m, "t");
+    assert_eq!(calls(effects), [Choice::Theirs.diff()]);
+    let (m, effects) = typed(m, "m");
+    assert_eq!(calls(effects), [Choice::Mine.diff()]);
+    // The answer about the other choice comes late, and is not what is asked about now.
+    let m = give(m, Choice::Theirs.diff(), Reply::Text(fixtures::DIFF.into()));
+    let (m, effects) = typed(m, "y");
+    assert_eq!(calls(effects), [], "its diff was not seen");
+    let m = give(m, Choice::Mine.diff(), Reply::Text(fixtures::DIFF.into()));
+    assert_eq!(typed(m.clone(), "n").0.dialogs, []);
+    let (m, effects) = typed(m, "y");
+    assert_eq!(calls(effects), [Request::Resolve(Choice::Mine)]);
+    let (m, effects) = typed(m, "yt");
+    assert_eq!(calls(effects), [], "it is under way");
+    let m = give(m, Request::Resolve(Choice::Mine), Reply::Number(14));
+    assert!(m.dialogs.is_empty() && m.notice.is_some());
+}

@@ -71,6 +71,9 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
         let m = give(on("5cLDAPS"), diff(), Reply::Text(fixtures::DIFF.into()));
         give(m, Request::Check(String::new()), Reply::Check(check))
     };
+    let diverged = |keys: &str| {
+        press(give(base(), Request::HaStatus, Reply::HaStatus(Box::new(fixtures::diverged()))), keys)
+    };
     let explained = {
         let m = on("3__e>");
         give(m, Request::Explain(Default::default()), Reply::Explain(fixtures::explanation()))
@@ -123,6 +126,9 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
             let gone = Failure::Unreachable(Daemon::Ha, "gone".into());
             update(on("6"), Message::Answer(Request::HaStatus, Err(gone))).0
         }),
+        ("pair-diverged", diverged("6")),
+        ("choose", diverged("6c")),
+        ("choose-mine", give(diverged("6cm"), Choice::Mine.diff(), Reply::Text(fixtures::DIFF.into()))),
         ("switch", on("6s")),
         ("maintenance", on("6m")),
         ("help", on("?")),

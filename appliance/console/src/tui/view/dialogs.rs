@@ -5,7 +5,7 @@ use ratatui_core::text::{Line, Span};
 use rempart_bus::documents::{CheckReport, CommitReport, Explanation, FlowStatus};
 
 use super::{connections, details, matrix, toned};
-use crate::bus::{Failure, Request};
+use crate::bus::{Failure, PEER, Request};
 use crate::cli::run::failure_text;
 use crate::format::{duration, fit, left, width as columns_of, wrap};
 use crate::tr;
@@ -29,6 +29,7 @@ pub fn draw(m: &Model, dialog: &Dialog, theme: Theme, width: usize, height: usiz
         | Dialog::Text { scroll, .. }
         | Dialog::Kill { scroll, .. }
         | Dialog::Revert { scroll, .. }
+        | Dialog::Resolve { scroll, .. }
         | Dialog::Report { scroll, .. }
         | Dialog::Failure { scroll, .. } => *scroll,
         Dialog::Explain(form) => form.scroll,
@@ -72,6 +73,10 @@ pub fn lines(m: &Model, dialog: &Dialog) -> Vec<Line<'static>> {
         Dialog::Entry(e) => details::entry(m, e, theme),
         Dialog::Text { request, text, .. } => asked(m, request, text.as_deref(), theme, width),
         Dialog::Revert { request, diff, .. } => asked(m, request, diff.as_deref(), theme, width),
+        Dialog::Resolve { choice: None, .. } => plain(&tr!(m.lang, "choose-help"), Tone::Plain),
+        Dialog::Resolve { choice: Some(choice), diff, .. } => {
+            asked(m, &choice.diff(), diff.as_deref(), theme, width)
+        }
         Dialog::Kill { victims, .. } => {
             let list: Vec<_> = victims.iter().collect();
             connections::table(m, &list, None, theme, width, list.len() + 1)
@@ -124,6 +129,7 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
             Target::Revision(n) => tr!(lang, "title-rollback", revision = n.to_string()),
         },
         Dialog::Revert { .. } => tr!(lang, "title-revert"),
+        Dialog::Resolve { .. } => tr!(lang, "title-choose"),
         Dialog::Move { .. } => tr!(lang, "title-move"),
         Dialog::Report { .. } => tr!(lang, "title-report"),
         Dialog::Explain(_) => tr!(lang, "title-explain"),
@@ -139,6 +145,19 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
                 false => (tr!(lang, "revert-question"), Tone::Warn),
             };
             out.extend(wrap(&text, width).into_iter().map(|l| toned(l, tone, theme)));
+        }
+        Dialog::Resolve { choice, sending, .. } => {
+            let status = m.pair.as_ref().and_then(|p| p.as_ref().ok());
+            if let (Some(status), Some(choice)) = (status, choice) {
+                let text = crate::pair::changes(lang, status, *choice);
+                out.extend(wrap(&text, width).into_iter().map(|l| toned(l, Tone::Plain, theme)));
+            }
+            let text = match (sending, choice) {
+                (true, _) => tr!(lang, "text-sending"),
+                (false, Some(_)) => tr!(lang, "choose-sure"),
+                (false, None) => tr!(lang, "choose-question"),
+            };
+            out.push(toned(text, Tone::Warn, theme));
         }
         Dialog::Move { sending, .. } => {
             let text = if *sending { tr!(lang, "text-sending") } else { tr!(lang, "move-question") };
@@ -164,6 +183,7 @@ fn text_title(m: &Model, request: &Request) -> String {
     match request {
         Request::Show(n) => tr!(m.lang, "title-show", revision = n.to_string()),
         Request::Diff(from, to) if from == "running" && to == "candidate" => tr!(m.lang, "title-candidate"),
+        Request::Diff(_, to) if to == PEER => tr!(m.lang, "title-nodes"),
         Request::Diff(from, to) => tr!(m.lang, "title-diff", from = from.as_str(), to = to.as_str()),
         _ => tr!(m.lang, "title-plan"),
     }
