@@ -22,6 +22,9 @@ pub enum Error {
     Busy(String),
     /// There is no such revision or pending commit.
     NotFound(String),
+    /// It is not possible now, or not at all. Nothing was changed. The text may begin with a
+    /// [`RefusalCode`](crate::codes::RefusalCode).
+    Refused(String),
     /// The kernel refused. The last committed revision is in force again.
     Apply(String),
     /// The machine failed: a disk, a program.

@@ -198,6 +198,8 @@ pub enum Refusal {
     Busy,
     /// No such revision, connection or pending commit.
     NotFound,
+    /// Not possible now, or not at all.
+    Refused,
     /// The kernel refused.
     Apply,
     /// The machine failed.
@@ -372,6 +374,7 @@ impl Failure {
             Error::LockOut(text) => refused(Refusal::LockOut, text),
             Error::Busy(text) => refused(Refusal::Busy, text),
             Error::NotFound(text) => refused(Refusal::NotFound, text),
+            Error::Refused(text) => refused(Refusal::Refused, text),
             Error::Apply(text) => refused(Refusal::Apply, text),
             Error::Failed(text) => refused(Refusal::Failed, text),
         }

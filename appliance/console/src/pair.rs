@@ -1,7 +1,7 @@
 //! Owns what is said of the pair, line by line; the command line and the screens say the same.
 
 use jiff::tz::TimeZone;
-use rempart_bus::ha::{Ailment, HaStatus};
+use rempart_bus::ha::{Ailment, HaStatus, RouterStatus};
 
 use crate::bus::Choice;
 use crate::format::{date_time, duration};
@@ -62,6 +62,17 @@ pub fn changes(lang: Lang, s: &HaStatus, choice: Choice) -> String {
     }
 }
 
+/// Who holds the addresses of a virtual router at this moment, as far as this node knows.
+pub fn holder<'a>(s: &'a HaStatus, r: &'a RouterStatus) -> Option<&'a str> {
+    let other = s.other.as_ref().filter(|o| o.alive && o.role == "active");
+    match (r.state.as_str(), other) {
+        ("active", _) => Some(&s.node),
+        (_, Some(other)) => Some(&other.node),
+        // A neighbour that is no Rempart is known by the address of its adverts.
+        (_, None) => r.active_router.as_deref(),
+    }
+}
+
 /// Glyph and word.
 fn said(lang: Lang, sign: Sign) -> String {
     format!("{} {}", sign.glyph, tr!(lang, sign.word))
@@ -98,7 +109,7 @@ fn other(lang: Lang, tz: &TimeZone, s: &HaStatus) -> Option<Fact> {
 }
 
 fn ailment(lang: Lang, tz: &TimeZone, node: &str, a: &Ailment) -> String {
-    let (what, about) = (tr!(lang, words::ailment(&a.code)), a.about.as_str());
+    let (what, about) = (tr!(lang, words::ailment(&a.code)), words::part(lang, &a.about));
     // A heartbeat says what is amiss with the other node, not since when.
     if a.since.is_empty() {
         return tr!(lang, "ha-ailment-undated", node = node, what = what, about = about);

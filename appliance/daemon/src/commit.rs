@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use rempart_bus::Error;
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::{CommitReport, CommitRequest, Diagnosis, Fault, PeerReport, Revision};
 use rempart_bus::ha::ConfigurationStatus;
 use rempart_config::model::TCP;
@@ -158,13 +159,13 @@ impl Control {
             return Err(self.busy());
         }
         if request.confirm_s.is_some_and(|s| s == 0 || s > MAX_CONFIRM_S) {
-            return Err(Error::Failed(format!("the countdown must be 1 to {MAX_CONFIRM_S} seconds")));
+            return Err(Error::Refused(format!("the countdown must be 1 to {MAX_CONFIRM_S} seconds")));
         }
         let current = self.store.current().map_err(failed)?;
         if request.confirm_s.is_some() && current.is_none() {
             let message =
                 "this is the first revision, so there is nothing to go back to: commit it without --confirm";
-            return Err(Error::Failed(message.into()));
+            return Err(RefusalCode::FirstRevision.error(message));
         }
         let document = match &request.document {
             Some(document) => document.clone(),
@@ -219,7 +220,7 @@ impl Control {
             "theirs" => false,
             other => {
                 let message = format!("`{other}` is neither `ours` nor `theirs`");
-                return drop(reply.send(Err(Error::Failed(message))));
+                return drop(reply.send(Err(Error::Refused(message))));
             }
         };
         self.wish(Wish::Resolve { ours }, Waiting::Resolve(reply));
@@ -616,13 +617,15 @@ impl Control {
                 "{other} has a newer revision, which this node is about to take; look at it first. Nothing was changed"
             )),
             Outcome::Nothing => match &waiting {
-                Waiting::Resolve(_) => Error::NotFound("the two nodes have not diverged".into()),
+                Waiting::Resolve(_) => RefusalCode::NotDiverged.error("the two nodes have not diverged"),
                 Waiting::Commit { .. } | Waiting::Confirm(_) | Waiting::Revert(_) => nothing_pending(),
             },
-            Outcome::Away => Error::Failed(format!("{other} cannot be reached; nothing was changed")),
+            Outcome::Away => {
+                RefusalCode::PeerAway.error(format!("{other} cannot be reached; nothing was changed"))
+            }
             Outcome::Peer(refusal) => {
                 let why = reason(&refusal, &other);
-                Error::Failed(format!("{why}. Nothing was changed on either node"))
+                Error::Refused(format!("{why}. Nothing was changed on either node"))
             }
             Outcome::Own(text) => self.accord.failure.take().unwrap_or(Error::Failed(text)),
         };
@@ -737,7 +740,11 @@ impl Control {
         let other = self.other_node();
         let head = self.accord.machine.peer().and_then(|p| p.head);
         let (Some(head), Some(connection)) = (head, self.accord.peer.connection()) else {
-            return drop(reply.send(Err(Error::NotFound(format!("nothing is known of {other}'s revision")))));
+            return drop(
+                reply.send(Err(
+                    RefusalCode::PeerAway.error(format!("nothing is known of {other}'s revision"))
+                )),
+            );
         };
         tokio::spawn(async move {
             let body = serde_json::to_vec(&Request::Fetch(head)).unwrap_or_default();
@@ -750,7 +757,7 @@ impl Control {
                     let diff = similar::TextDiff::from_lines(old.as_str(), new.as_str());
                     Ok(diff.unified_diff().context_radius(3).header(from, to).to_string())
                 }
-                Some(_) | None => Err(Error::Failed(format!("{other} does not answer"))),
+                Some(_) | None => Err(RefusalCode::PeerAway.error(format!("{other} does not answer"))),
             };
             let _ = reply.send(diff);
         });
@@ -856,6 +863,7 @@ fn plain(error: &Error) -> String {
         | Error::LockOut(text)
         | Error::Busy(text)
         | Error::NotFound(text)
+        | Error::Refused(text)
         | Error::Apply(text)
         | Error::Failed(text) => text.clone(),
     };

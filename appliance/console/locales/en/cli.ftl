@@ -87,6 +87,9 @@ commit-done = Revision { $revision } is in force: { $steps ->
    *[other] { $cut } connections ended
 }, { $ms } ms.
 commit-trial = Revision { $revision } is on trial: it goes back in { $left } unless you run “rempart confirm”.
+commit-peer-same = { $node } has it in force too.
+commit-peer-away = { $node } cannot be reached: it gets the revision when it is back.
+commit-peer-behind = { $node } has not taken it yet, and will get it: see “rempart ha status”.
 confirm-done = Revision { $revision } is kept.
 revert-done = Revision { $revision } is in force again.
 history-current = ●
@@ -107,6 +110,7 @@ head-heard = HEARD
 head-lost = LOST
 head-refused = REFUSED
 head-vrid = VRID
+head-holder = HELD BY
 ha-own = { $node }  { $role } since { $since } ({ $why }), epoch { $epoch }
 ha-other = { $node }  { $role }, epoch { $epoch }
 ha-other-lost = { $node }  ✗ not heard since { $heard }
@@ -139,6 +143,5 @@ unpair-done = The other node is forgotten. Unpair it there too, or replace it an
 resolve-changes = { $loser } takes the document of { $winner }. This changes on { $loser }; what it has now stays in its history:
 resolve-ask = Do it? [y/N]
 resolve-yes = nobody is asked here: give --yes to “rempart ha resolve” to have it done
-resolve-nothing = the documents of the two nodes have not diverged: there is nothing to choose
 resolve-left = left as it was
 resolve-done = Both nodes have one document again: here it is revision { $revision }.

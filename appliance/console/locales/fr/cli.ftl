@@ -87,6 +87,9 @@ commit-done = La révision { $revision } est en vigueur : { $steps ->
    *[other] { $cut } connexions coupées
 }, { $ms } ms.
 commit-trial = La révision { $revision } est à l’essai : retour en arrière dans { $left } sans « rempart confirm ».
+commit-peer-same = Elle est en vigueur aussi sur { $node }.
+commit-peer-away = { $node } est injoignable : il recevra la révision à son retour.
+commit-peer-behind = { $node } ne l’a pas encore prise et la recevra : voir « rempart ha status ».
 confirm-done = La révision { $revision } est gardée.
 revert-done = La révision { $revision } est de nouveau en vigueur.
 history-current = ●
@@ -107,6 +110,7 @@ head-heard = REÇUS
 head-lost = PERDUS
 head-refused = REFUSÉS
 head-vrid = VRID
+head-holder = TENUES PAR
 ha-own = { $node }  { $role } depuis { $since } ({ $why }), époque { $epoch }
 ha-other = { $node }  { $role }, époque { $epoch }
 ha-other-lost = { $node }  ✗ plus entendu depuis { $heard }
@@ -139,6 +143,5 @@ unpair-done = L’autre nœud est oublié. Dissociez-le aussi là-bas, ou rempla
 resolve-changes = { $loser } prend le document de { $winner }. Voici ce qui change sur { $loser } ; ce qu’il a reste dans son historique :
 resolve-ask = Le faire ? [o/N]
 resolve-yes = personne à qui demander ici : « rempart ha resolve » le fait avec --yes
-resolve-nothing = les documents des deux nœuds n’ont pas divergé : il n’y a rien à choisir
 resolve-left = laissé tel quel
 resolve-done = Les deux nœuds ont de nouveau le même document : ici c’est la révision { $revision }.

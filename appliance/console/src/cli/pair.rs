@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::time::Duration;
 
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
 
 use super::print::{dim, heads, plain};
@@ -48,7 +49,7 @@ async fn resolve(console: &Console, choice: Choice, yes: bool) -> Result<(), Sto
     let answer = ask(&bus, &Request::HaStatus).await?;
     let Reply::HaStatus(status) = Reply::parse(&Request::HaStatus, answer)? else { return Ok(()) };
     if status.configuration.state != DIVERGED {
-        return Err(refused(tr!(lang, "resolve-nothing")));
+        return Err(refused(RefusalCode::NotDiverged.to_string() + ": "));
     }
     if !console.json {
         let diff = ask(&bus, &choice.diff()).await?;
@@ -125,7 +126,7 @@ fn failure(lang: Lang, status: &PairingStatus) -> Option<Stop> {
 }
 
 fn refused(text: String) -> Stop {
-    Stop::Failure(Failure::Refused { kind: Refusal::Failed, text, report: None })
+    Stop::Failure(Failure::Refused { kind: Refusal::Refused, text, report: None })
 }
 
 impl Console {
@@ -167,13 +168,14 @@ impl Console {
     fn ha_routers(&self, s: &HaStatus) -> String {
         let mut table = heads!(self.lang;
             "head-interface" Left, "head-vrid" Right, "head-protocol" Left, "head-state" Left,
-            "head-addresses" Left);
+            "head-holder" Left, "head-addresses" Left);
         for r in &s.routers {
             table.row([
                 (r.interface.clone(), Tone::Accent),
                 plain(r.vrid.to_string()),
                 plain(&r.protocol),
                 self.sign(words::router(&r.state)),
+                plain(pair::holder(s, r).unwrap_or("-")),
                 plain(r.addresses.join(" ")),
             ]);
         }

@@ -345,6 +345,11 @@ impl Console {
             ms = r.duration_ms
         ));
         out.push('\n');
+        if let Some(peer) = &r.peer {
+            let (tone, text) = words::peer(lang, peer);
+            out.push_str(&self.paint.tone(tone, &text));
+            out.push('\n');
+        }
         if let Some(seconds) = r.confirm_s {
             let text = tr!(
                 lang,

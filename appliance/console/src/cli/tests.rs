@@ -1,6 +1,7 @@
 //! What the verbs print, in both languages, from documents as a daemon would send them.
 
 use jiff::tz::TimeZone;
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
 
 use super::run::{Console, failure_text};
@@ -106,12 +107,18 @@ fn failures_say_what_to_do() {
         Refusal::LockOut,
         Refusal::Busy,
         Refusal::NotFound,
+        Refusal::Refused,
         Refusal::Apply,
         Refusal::Failed,
     ];
     let refused =
         kinds.map(|kind| Failure::Refused { kind, text: "the daemon's words.".into(), report: None });
-    let all: Vec<_> = failures.into_iter().chain(refused).collect();
+    // Whatever has a code has words of ours.
+    let coded = RefusalCode::ALL.iter().map(|code| {
+        let text = format!("{code}: the daemon's words");
+        Failure::Refused { kind: Refusal::Refused, text, report: None }
+    });
+    let all: Vec<_> = failures.into_iter().chain(refused).chain(coded).collect();
     for lang in [Lang::Fr, Lang::En] {
         let text: Vec<String> = all.iter().map(|f| failure_text(lang, f)).collect();
         assert_golden(&format!("cli/failures.{lang:?}").to_lowercase(), &(text.join("\n") + "\n"));

@@ -3,6 +3,7 @@
 //! Pure. Keys that belong to a dialog are in [`super::dialogs`], answers and polls in [`super::answers`].
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::Connection;
 
 use super::model::{
@@ -14,7 +15,7 @@ use crate::filter::{Filter, Order, Subject};
 use crate::matrix::{Matrix, ServiceMatrix};
 use crate::pair::DIVERGED;
 use crate::tr;
-use crate::words::Tone;
+use crate::words::{self, Tone};
 
 /// Takes a message in.
 pub fn update(mut model: Model, message: Message) -> (Model, Vec<Effect>) {
@@ -125,7 +126,8 @@ fn on_pair_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
             return open(m, Dialog::Resolve { choice: None, diff: None, scroll: 0, sending: false });
         }
         (KeyCode::Char('c'), Some(_)) => {
-            m.notice = Some((tr!(m.lang, "choose-nothing"), Tone::Plain));
+            let text = tr!(m.lang, words::refusal(RefusalCode::NotDiverged));
+            m.notice = Some((tr!(m.lang, "error-refused", text = text), Tone::Plain));
             return Vec::new();
         }
         (KeyCode::Char('s'), Some(_)) => {

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rempart_bus::Error;
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::{PairingOffer, PairingStatus};
 use rempart_pair::NodeIndex;
 use rempart_pair::keys::PairSecret;
@@ -115,9 +116,8 @@ pub async fn offer(shared: &Arc<Shared>) -> Result<PairingOffer, Error> {
     let plan = shared.plan.borrow().clone();
     let named = plan.and_then(|plan| Some((plan.peer.clone()?, plan.index)));
     let Some((peer, index)) = named else {
-        return Err(Error::Failed(
-            "the document in force names no second node: commit one with [pair] nodes = [..] first".into(),
-        ));
+        return Err(RefusalCode::NoSecondNode
+            .error("the document in force names no second node: commit one with [pair] nodes = [..] first"));
     };
     let code = Code::new(random()?);
     let shown = code.show();
@@ -139,7 +139,7 @@ pub async fn offer(shared: &Arc<Shared>) -> Result<PairingOffer, Error> {
 
 /// Joins the node that shows the code; returns when the keys are exchanged, or why they are not.
 pub async fn join(shared: &Arc<Shared>, code: &str, device: &str) -> Result<PairingStatus, Error> {
-    let code = Code::parse(code).map_err(|error| Error::Failed(error.to_string()))?;
+    let code = Code::parse(code).map_err(|error| Error::Refused(error.to_string()))?;
     let pairing = &shared.peer.pairing;
     pairing.cancel();
     pairing.show(State::Joining, None, None);

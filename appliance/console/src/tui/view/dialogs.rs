@@ -329,6 +329,10 @@ fn report_lines(m: &Model, r: &CommitReport, theme: Theme, width: usize) -> Vec<
         ),
         Tone::Good,
     );
+    if let Some(peer) = &r.peer {
+        let (tone, text) = words::peer(lang, peer);
+        say(text, tone);
+    }
     if let Some(seconds) = r.confirm_s {
         let left = duration(lang, seconds.into());
         say(tr!(lang, "report-trial", left = left), Tone::Warn);
