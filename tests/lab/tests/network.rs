@@ -73,19 +73,8 @@ fn passive_ftp_fetches_a_file() {
 fn ssh_reaches_the_desk() {
     skip_unless_root!();
     let lab = plain_lab();
-    let key = lab.host("srv-ebrigade").run_dir().join(rempart_lab::Server::SSH_KEY);
-    let mut ssh = lab.host("srv-voip").command("ssh");
-    ssh.args([
-        "-q",
-        "-F",
-        "none",
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-        "-i",
-    ]);
-    ssh.arg(key).args(["root@192.168.20.11", "echo $SSH_CONNECTION"]);
+    let mut ssh = lab.host("srv-voip").command("env");
+    ssh.args(lab.ssh_words()).arg("echo $SSH_CONNECTION");
     let output = rempart_lab::output_within(ssh, Duration::from_secs(20)).unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(

@@ -248,3 +248,30 @@ title-choose = CHOOSE A DOCUMENT FOR BOTH NODES
 choose-help = Both nodes were changed while they could not reach each other, so that neither document follows from the other, and each node keeps its own. Nothing is merged: one of the two will be in force on both. The other one stays in the history of its node. What the choice changes is shown before it is done.
 choose-question = ! m: both take the document of this node   t: both take that of the other
 choose-sure = ! Exactly this will change at once: y does it, n leaves it
+
+keys-lab = d download  s SSH  k kill the active router  b bring it back  Esc back
+title-lab = THE LAB
+lab-nothing = LAB  X: a download and an SSH session through the firewall; kill a router
+lab-one = LAB (X)  { $stream }
+lab-both = LAB (X)  { $download }   { $ssh }
+lab-download = download { $rate }, longest pause { $pause }
+lab-download-ended = ✗ download ENDED
+lab-ssh = SSH longest pause { $pause }
+lab-ssh-ended = ✗ SSH ENDED
+lab-stream = The lab is at it…
+lab-kills = The power of the active router fails…
+lab-starts = The router starts: it copies the connections before it is ready to take over…
+lab-is-off = The active router is off. X, then b brings it back.
+lab-is-on = The router is on again.
+lab-failed = ✗ The lab says: { $why }
+lab-help =
+    d   starts or ends a download from the Internet to cli-lan, through the
+        address translation, over one connection.
+    s   starts or ends an SSH session from srv-voip to srv-ebrigade, which says
+        something ten times a second, so that it is silent for 100 ms by itself.
+    k   takes the power from whichever router is active. If it is the one whose
+        console this is, the console of the other one opens.
+    b   gives the power back to the router that is off.
+
+    The line at the top shows how both fare, and the longest pause of each.
+    In another terminal: make lab-cut, lab-freeze, lab-kill; see the README.

@@ -245,3 +245,30 @@ title-choose = CHOISIR UN DOCUMENT POUR LES DEUX NŒUDS
 choose-help = Les deux nœuds ont été modifiés sans pouvoir se joindre : aucun des deux documents ne suit l’autre, et chaque nœud garde le sien. Rien n’est fusionné : l’un des deux sera en vigueur sur les deux nœuds. L’autre reste dans l’historique de son nœud. Ce que le choix change est montré avant d’être fait.
 choose-question = ! m : le document de ce nœud pour les deux   t : celui de l’autre
 choose-sure = ! Exactement ceci changera tout de suite : y (ou o) le fait, n laisse
+
+keys-lab = d télécharger  s SSH  k tuer le routeur actif  b le rallumer  Échap retour
+title-lab = LE LABO
+lab-nothing = LABO  X : un téléchargement et une session SSH par le pare-feu ; tuer un routeur
+lab-one = LABO (X)  { $stream }
+lab-both = LABO (X)  { $download }   { $ssh }
+lab-download = télécharge { $rate }, pause max. { $pause }
+lab-download-ended = ✗ téléchargement ROMPU
+lab-ssh = SSH pause max. { $pause }
+lab-ssh-ended = ✗ SSH ROMPU
+lab-stream = Le labo y travaille…
+lab-kills = Le routeur actif perd son courant…
+lab-starts = Le routeur démarre : il copie les connexions avant de pouvoir prendre le relais…
+lab-is-off = Le routeur actif est éteint. X, puis b le rallume.
+lab-is-on = Le routeur est de nouveau allumé.
+lab-failed = ✗ Le labo dit : { $why }
+lab-help =
+    d   commence ou termine un téléchargement depuis Internet vers cli-lan, à
+        travers la traduction d’adresses, sur une seule connexion.
+    s   commence ou termine une session SSH de srv-voip vers srv-ebrigade, qui
+        parle dix fois par seconde, donc se tait d’elle-même 100 ms.
+    k   coupe le courant du routeur actif, quel qu’il soit. Si c’est celui dont
+        voici la console, celle de l’autre s’ouvre.
+    b   rend le courant au routeur éteint.
+
+    La ligne du haut montre comment vont les deux, et la pause la plus longue.
+    Dans un autre terminal : make lab-cut, lab-freeze, lab-kill ; voir le README.

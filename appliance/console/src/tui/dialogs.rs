@@ -7,7 +7,10 @@ use super::model::{CommitForm, Dialog, EXPLAIN_FIELDS, Effect, ExplainForm, Inpu
 use super::update::{move_cursor, open, type_into};
 use crate::bus::{Choice, Failure, Refusal, Request};
 use crate::cli::confirm_time;
+use crate::lab::{Order as LabOrder, Stream};
 use crate::lang::Lang;
+use crate::words::Tone;
+use crate::{id, tr};
 
 /// The time that the form proposes for the confirmation.
 const CONFIRM_DEFAULT: &str = "5m";
@@ -113,6 +116,7 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         | Dialog::Flow(_)
         | Dialog::Connection(_)
         | Dialog::Entry(_)
+        | Dialog::Lab
         | Dialog::Move { .. } => 0,
     };
     let mut over = None;
@@ -203,6 +207,25 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
                 }
                 (None, _) => Vec::new(),
             }
+        }
+        Dialog::Lab => {
+            let runs = |stream: Option<&Stream>| stream.is_some_and(|s| s.ended.is_none());
+            let traffic = m.lab.clone().unwrap_or_default();
+            let (order, doing) = match key.code {
+                KeyCode::Char('d') => {
+                    (LabOrder::Download(!runs(traffic.download.as_ref())), id!("lab-stream"))
+                }
+                KeyCode::Char('s') => (LabOrder::Ssh(!runs(traffic.ssh.as_ref())), id!("lab-stream")),
+                KeyCode::Char('k') => (LabOrder::PowerOff, id!("lab-kills")),
+                KeyCode::Char('b') => (LabOrder::PowerOn, id!("lab-starts")),
+                _ => {
+                    m.dialogs.push(dialog);
+                    return Vec::new();
+                }
+            };
+            m.notice = Some((tr!(m.lang, doing), Tone::Warn));
+            // What happens shows on the pair's screen.
+            return vec![Effect::Lab(order)];
         }
         Dialog::Explain(form) => on_explain_key(form, key, scroll),
         Dialog::Commit(form) => on_commit_key(form, &m.author, m.session, key, scroll),

@@ -83,7 +83,7 @@ fn press(model: Model, keys: &str) -> Model {
 fn calls(effects: Vec<Effect>) -> Vec<Request> {
     let call = |e| match e {
         Effect::Call(request) => Some(request),
-        Effect::Repaint | Effect::Quit => None,
+        Effect::Lab(_) | Effect::Repaint | Effect::Quit => None,
     };
     effects.into_iter().filter_map(call).collect()
 }

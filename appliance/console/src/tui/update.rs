@@ -12,6 +12,7 @@ use super::model::{
 use super::{answers, dialogs};
 use crate::bus::{Choice, Request};
 use crate::filter::{Filter, Order, Subject};
+use crate::lab::Order as LabOrder;
 use crate::matrix::{Matrix, ServiceMatrix};
 use crate::pair::DIVERGED;
 use crate::tr;
@@ -31,6 +32,21 @@ pub fn update(mut model: Model, message: Message) -> (Model, Vec<Effect>) {
         }
         Message::Tick(now) => answers::tick(&mut model, now),
         Message::Answer(request, answer) => answers::take(&mut model, &request, answer),
+        Message::Traffic(traffic) => {
+            model.lab = Some(traffic);
+            Vec::new()
+        }
+        Message::LabDone(order, done) => {
+            let said = match (order, &done) {
+                (_, Err(why)) => (tr!(model.lang, "lab-failed", why = why.as_str()), Tone::Bad),
+                (LabOrder::PowerOff, Ok(())) => (tr!(model.lang, "lab-is-off"), Tone::Warn),
+                (LabOrder::PowerOn, Ok(())) => (tr!(model.lang, "lab-is-on"), Tone::Good),
+                // Their figures are on every screen.
+                (LabOrder::Download(_) | LabOrder::Ssh(_), Ok(())) => return (model, Vec::new()),
+            };
+            model.notice = Some(said);
+            Vec::new()
+        }
         Message::Terminate => vec![Effect::Quit],
     };
     (model, effects)
@@ -72,6 +88,10 @@ fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         KeyCode::Char('e') => {
             let form = explain_form(m);
             open(m, Dialog::Explain(Box::new(form)))
+        }
+        KeyCode::Char('X') if m.lab.is_some() => {
+            m.screen = Screen::Pair;
+            open(m, Dialog::Lab)
         }
         KeyCode::Char('y') if m.confirm_left_s().is_some() => vec![Effect::Call(Request::Confirm)],
         KeyCode::Char('r') if m.confirm_left_s().is_some() => dialogs::open_revert(m),

@@ -38,6 +38,7 @@ pub fn draw(m: &Model, dialog: &Dialog, theme: Theme, width: usize, height: usiz
         | Dialog::Flow(_)
         | Dialog::Connection(_)
         | Dialog::Entry(_)
+        | Dialog::Lab
         | Dialog::Move { .. } => 0,
     };
     let lines = lines(m, dialog);
@@ -102,6 +103,7 @@ pub fn lines(m: &Model, dialog: &Dialog) -> Vec<Line<'static>> {
             };
             plain(&text, Tone::Plain)
         }
+        Dialog::Lab => plain(&tr!(m.lang, "lab-help"), Tone::Plain),
         Dialog::Report { report, .. } => report_lines(m, report, theme, width),
         Dialog::Explain(form) => match &form.result {
             None if form.waiting => plain(&tr!(m.lang, "text-waiting"), Tone::Dim),
@@ -131,6 +133,7 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
         Dialog::Revert { .. } => tr!(lang, "title-revert"),
         Dialog::Resolve { .. } => tr!(lang, "title-choose"),
         Dialog::Move { .. } => tr!(lang, "title-move"),
+        Dialog::Lab => tr!(lang, "title-lab"),
         Dialog::Report { .. } => tr!(lang, "title-report"),
         Dialog::Explain(_) => tr!(lang, "title-explain"),
         Dialog::Failure { .. } => tr!(lang, "title-failure"),
@@ -173,6 +176,7 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
         | Dialog::Connection(_)
         | Dialog::Entry(_)
         | Dialog::Text { .. }
+        | Dialog::Lab
         | Dialog::Report { .. }
         | Dialog::Failure { .. } => {}
     }
