@@ -104,9 +104,7 @@ impl Control {
             }
             Command::Diff(from, to, reply) => self.answer_diff(&from, &to, reply),
             Command::Agreement(reply) => drop(reply.send(json(&self.agreement()))),
-            Command::PeerDiff(reply) => self.answer_diff("running", PEER, reply),
             Command::Resolve(choice, reply) => self.resolve(&choice, reply),
-            Command::HaPlan(reply) => drop(reply.send(self.ha_plan())),
             Command::PeerRequest(topic, body, reply) => self.peer_request(&topic, &body, reply),
         }
     }

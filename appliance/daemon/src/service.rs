@@ -33,9 +33,7 @@ pub enum Command {
     Show(u32, Reply<String>),
     Diff(String, String, Reply<String>),
     Agreement(Reply<String>),
-    PeerDiff(Reply<String>),
     Resolve(String, Reply<u32>),
-    HaPlan(Reply<String>),
     PeerRequest(String, Vec<u8>, Reply<Vec<u8>>),
 }
 
@@ -122,14 +120,8 @@ impl Service {
     async fn agreement(&self) -> Result<String, Error> {
         self.ask(Command::Agreement).await
     }
-    async fn peer_diff(&self) -> Result<String, Error> {
-        self.ask(Command::PeerDiff).await
-    }
     async fn resolve(&self, choice: String) -> Result<u32, Error> {
         self.ask(|r| Command::Resolve(choice, r)).await
-    }
-    async fn ha_plan(&self) -> Result<String, Error> {
-        self.ask(Command::HaPlan).await
     }
     async fn peer_request(
         &self,

@@ -125,7 +125,7 @@ pub async fn offer(shared: &Arc<Shared>) -> Result<PairingOffer, Error> {
     let pairing = &shared.peer.pairing;
     pairing.cancel();
     let sockets = offer::Sockets::open().await.map_err(|error| {
-        Error::Failed(format!("pairing cannot listen on port {}: {error}", rempart_pair::ports::PAIRING))
+        Error::Failed(format!("pairing cannot listen on port {}: {error}", rempart_plan::ha::ports::PAIRING))
     })?;
     let (cancel, cancelled) = watch::channel(false);
     *pairing.cancel.lock().unwrap_or_else(PoisonError::into_inner) = Some(cancel);
@@ -189,7 +189,7 @@ fn discovery() -> io::Result<UdpSocket> {
     socket.set_multicast_hops_v6(1)?;
     socket.set_multicast_loop_v6(false)?;
     // Both ends use the port: the policy of a node lets these datagrams through by it.
-    let any = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, rempart_pair::ports::PAIRING, 0, 0);
+    let any = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, rempart_plan::ha::ports::PAIRING, 0, 0);
     socket.bind(&any.into())?;
     UdpSocket::from_std(socket.into())
 }

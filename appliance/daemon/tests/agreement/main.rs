@@ -167,6 +167,32 @@ fn a_joining_box_takes_the_document() {
     assert!(history.len() == 2 && history.iter().any(|r| !r.current), "{history:?}");
 }
 
+/// In: commits and a roll-back while the other node is without power, and while a box has not joined yet. Out: once it has the
+/// revision in force, both list the same ones, and the roll-back as one.
+#[test]
+fn the_history_is_delivered_too() {
+    skip_unless_root!();
+    let mut two = Two::apart();
+    let first = two.history(0).first().map(|r| r.number).expect("a revision").to_string();
+    for port in [7521, 7522] {
+        two.commit(0, port, &[]);
+    }
+    two.stage.lab.pair(&two.stage.nodes[0], &two.stage.nodes[1]).expect("a pair");
+    two.same_history(3);
+    two.verb(1, &["rollback", &first, "-m", "as it was"]);
+    two.same_history(4);
+    two.stage.lab.power_off("rte02").expect("a power cut");
+    assert!(wait_until(SOON, || !two.connected(0)));
+    two.commit(0, 7523, &[]);
+    two.verb(0, &["rollback", &first, "-m", "as it was again"]);
+    two.commit(0, 7524, &[]);
+    two.stage.power_on(1);
+    two.settle();
+    let history = two.same_history(7);
+    let again: Vec<_> = history.iter().filter_map(|r| r.rollback_of).map(|n| n.to_string()).collect();
+    assert_eq!(again, [first.clone(), first]);
+}
+
 /// In: a node that is unpaired, and paired again later. Out: alone it commits for itself; paired again it has what it lacked.
 #[test]
 fn unpaired_and_paired_again() {

@@ -113,6 +113,18 @@ impl Two {
         self.stage.json(node, &["history"])
     }
 
+    /// Waits until both nodes list the same revisions, `count` of them, and returns them.
+    pub fn same_history(&self, count: usize) -> Vec<Revision> {
+        let mut both = [self.history(0), self.history(1)];
+        let same = wait_until(SOON, || {
+            both = [self.history(0), self.history(1)];
+            both[0] == both[1] && both[0].len() == count
+        });
+        assert!(same, "{both:#?}");
+        let [own, _] = both;
+        own
+    }
+
     /// The document that a node runs.
     pub fn text(&self, node: usize) -> String {
         self.stage.running(node)
