@@ -87,10 +87,10 @@ impl Lab {
         words
     }
 
-    /// What is run on cli-lan for a download: the same file again and again, over one connection.
+    /// What is run on cli-lan for a download: the same file again and again, over one connection. Were that to break, it is the end.
     pub fn download_words(&self) -> Vec<OsString> {
         let url = format!("http://{BEYOND}/big.bin?[1-10000]");
-        ["curl", "-q", "-s", "--noproxy", "*", &url].map(Into::into).into()
+        ["curl", "-q", "-s", "--fail-early", "--noproxy", "*", &url].map(Into::into).into()
     }
 
     /// The host that a stream is received on, if the lab has it.
