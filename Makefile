@@ -12,7 +12,8 @@ DOCUMENT ?= examples/datatel.toml
 HOST     ?=
 CMD      ?=
 SEGMENT  ?=
-PROGRAM  ?= rempart-ha
+PROGRAM  ?= rempart-ha-worker
+VERB     ?= show
 # debug or release.
 PROFILE  ?= debug
 # Threads that run tests: each lab is a dozen namespaces and half a dozen servers.
@@ -26,7 +27,7 @@ LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down \
-  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download test test-full test-pair bench fuzz deny clean
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic test test-full test-pair bench fuzz deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
@@ -80,20 +81,23 @@ lab-download: ## a download from the Internet to cli-lan through the firewall, u
 	$(NEEDS_ROOT)
 	@$(LAB) download --name '$(NAME)'
 
+lab-traffic: ## a download and an SSH session that go on by themselves: make lab-traffic VERB=start, stop, or show (their longest pauses)
+	$(NEEDS_ROOT)
+	@$(LAB) traffic --name '$(NAME)' '$(VERB)'
+
 lab-cut lab-mend: ## pull a cable, put it back in: make lab-cut HOST=rte01 SEGMENT=lan
 	$(NEEDS_ROOT)
 	@if [ -z '$(HOST)' ] || [ -z '$(SEGMENT)' ]; then echo 'usage: make $@ HOST=rte01 SEGMENT=lan' >&2; exit 2; fi
 	@$(LAB) $(@:lab-%=%) --name '$(NAME)' '$(HOST)' '$(SEGMENT)'
 
-lab-kill: ## kill a program: make lab-kill HOST=rte01 PROGRAM=rempartd
+lab-kill: ## kill a program: make lab-kill HOST=rte01 PROGRAM=rempartd, rempart-ha-worker (it is started again at once) or rempart-ha (it is not)
 	$(NEEDS_ROOT)
-	@if [ -z '$(HOST)' ]; then echo 'usage: make $@ HOST=rte01 PROGRAM=rempartd' >&2; exit 2; fi
+	@if [ -z '$(HOST)' ]; then echo 'usage: make $@ HOST=rte01 PROGRAM=rempart-ha-worker' >&2; exit 2; fi
 	@$(LAB) kill --name '$(NAME)' '$(HOST)' '$(PROGRAM)'
 
-lab-power-off lab-power-on: ## the power of a router fails, returns: make lab-power-off HOST=rte01
+lab-power-off lab-power-on: ## the power of a router fails (of the active one, unless HOST names another), returns (of each that is off)
 	$(NEEDS_ROOT)
-	@if [ -z '$(HOST)' ]; then echo 'usage: make $@ HOST=rte01' >&2; exit 2; fi
-	@$(LAB) $(@:lab-%=%) --name '$(NAME)' '$(HOST)'
+	@$(LAB) $(@:lab-%=%) --name '$(NAME)' $(if $(HOST),'$(HOST)')
 
 lab-freeze lab-thaw: ## a host stands still, goes on: make lab-freeze HOST=rte01
 	$(NEEDS_ROOT)

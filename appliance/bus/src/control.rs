@@ -22,6 +22,9 @@ pub enum Error {
     Busy(String),
     /// There is no such revision or pending commit.
     NotFound(String),
+    /// It is not possible now, or not at all. Nothing was changed. The text may begin with a
+    /// [`RefusalCode`](crate::codes::RefusalCode).
+    Refused(String),
     /// The kernel refused. The last committed revision is in force again.
     Apply(String),
     /// The machine failed: a disk, a program.
@@ -78,14 +81,10 @@ pub trait Control1 {
 
     /// A [`crate::ha::ConfigurationStatus`]: which revision each node of the pair has.
     fn agreement(&self) -> Result<String, Error>;
-    /// The diff from `running` to `peer`.
-    fn peer_diff(&self) -> Result<String, Error>;
     /// The two nodes have diverged and a person has chosen: `ours`, the revision of this node, or `theirs`. Returns the
     /// number of the revision that is committed here afterwards. What gives way stays in the history of its node.
     fn resolve(&self, choice: &str) -> Result<u32, Error>;
 
-    /// The `rempart_plan::ha::HaPlan` of this node as JSON; the empty text where the document asks for none.
-    fn ha_plan(&self) -> Result<String, Error>;
     /// A request of the other node's control daemon, brought by `rempart-ha`. Only root may call it.
     fn peer_request(&self, topic: &str, body: &[u8]) -> Result<Vec<u8>, Error>;
 }

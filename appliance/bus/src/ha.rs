@@ -62,7 +62,7 @@ pub struct HaStatus {
     pub role: String,
     /// Since when.
     pub since: String,
-    /// Why, as a stable short name: `start`, `peer-silent`, `peer-yielded`, `peer-unwell`, `command`, `outranked`, `fail-back`, `maintenance`.
+    /// Why, as a stable short name: a [`WhyCode`](crate::codes::WhyCode).
     pub why: String,
     /// The epoch of the role (a take-over counts one more).
     pub epoch: u64,
@@ -91,9 +91,9 @@ pub struct HaStatus {
 /// A reason not to be active.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Ailment {
-    /// `link-down`, `gateway-silent`, `daemon-down`, `maintenance`, `not-synced`, `starting`.
+    /// An [`AilmentCode`](crate::codes::AilmentCode).
     pub code: String,
-    /// The interface or daemon.
+    /// The interface, or the [`PartCode`](crate::codes::PartCode).
     pub about: String,
     /// Since when.
     pub since: String,
@@ -218,9 +218,9 @@ pub struct ConfigurationStatus {
 pub struct HaEvent {
     /// When.
     pub time: String,
-    /// A stable short name: `role-active`, `role-standby`, `path-down`, `path-up`, `peer-lost`, `peer-back`, `two-actives`, `damped`, `paired`, `unpaired`, `journal-repaired`, `stalled`.
+    /// An [`EventCode`](crate::codes::EventCode).
     pub code: String,
-    /// What it is about: an interface, a reason.
+    /// What it is about: an interface, a [`WhyCode`](crate::codes::WhyCode), a [`RefusalCode`](crate::codes::RefusalCode).
     pub about: String,
 }
 

@@ -55,6 +55,8 @@ pub enum Request {
     Show(u32),
     /// A unified diff of two sides.
     Diff(String, String),
+    /// The two nodes have diverged, and a person has chosen.
+    Resolve(Choice),
     /// How the pair is.
     HaStatus,
     /// Hands the role to the other node.
@@ -71,6 +73,37 @@ pub enum Request {
     PairCancel,
     /// Forgets the other node and its keys.
     Unpair,
+}
+
+/// The name of the other node's document in a [`Request::Diff`].
+pub const PEER: &str = "peer";
+
+/// Which of two diverged documents both nodes are to have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Choice {
+    /// That of this node.
+    Mine,
+    /// That of the other.
+    Theirs,
+}
+
+impl Choice {
+    /// What the choice will change on the node that gives way.
+    pub fn diff(self) -> Request {
+        let (own, other) = ("running".to_owned(), PEER.to_owned());
+        match self {
+            Self::Mine => Request::Diff(other, own),
+            Self::Theirs => Request::Diff(own, other),
+        }
+    }
+
+    /// As the bus says it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Mine => "ours",
+            Self::Theirs => "theirs",
+        }
+    }
 }
 
 /// The daemon that answers a request.
@@ -113,7 +146,7 @@ pub enum Reply {
     History(Vec<Revision>),
     /// To `Plan`, `Candidate`, `Show` and `Diff`: plain text.
     Text(String),
-    /// To `Kill`: how many. To `Confirm` and `Revert`: the revision in force.
+    /// To `Kill`: how many. To `Confirm`, `Revert` and `Resolve`: the revision in force.
     Number(u32),
     /// To `HaStatus`.
     HaStatus(Box<HaStatus>),
@@ -165,6 +198,8 @@ pub enum Refusal {
     Busy,
     /// No such revision, connection or pending commit.
     NotFound,
+    /// Not possible now, or not at all.
+    Refused,
     /// The kernel refused.
     Apply,
     /// The machine failed.
@@ -202,6 +237,9 @@ impl Bus {
             Request::Plan(_) | Request::Check(_) | Request::Kill(_) | Request::Load(_) => WRITE_LIMIT,
             Request::Status | Request::Flows | Request::Connections(_) | Request::Log(_) => READ_LIMIT,
             Request::Explain(_) | Request::Candidate | Request::History => READ_LIMIT,
+            // The other node has to be asked for its document, or has to take ours.
+            Request::Diff(from, to) if from == PEER || to == PEER => WRITE_LIMIT,
+            Request::Resolve(_) => WRITE_LIMIT,
             Request::Show(_) | Request::Diff(..) => READ_LIMIT,
             Request::HaStatus | Request::Pairing | Request::PairOffer | Request::PairCancel => READ_LIMIT,
             // The other node has to flush, take over and say so; a joining node has to find the other one first.
@@ -235,6 +273,7 @@ impl Bus {
             Request::History => p.history().await,
             Request::Show(revision) => p.show(*revision).await,
             Request::Diff(from, to) => p.diff(from, to).await,
+            Request::Resolve(choice) => p.resolve(choice.word()).await.map(in_force),
             Request::HaStatus => self.ha.status().await,
             Request::Switch => self.ha.switch().await.map(nothing),
             Request::Maintenance(on) => self.ha.maintenance(*on).await.map(nothing),
@@ -270,7 +309,7 @@ impl Request {
                 Daemon::Control
             }
             Self::Commit(_) | Self::Confirm | Self::Revert | Self::Rollback(..) => Daemon::Control,
-            Self::History | Self::Show(_) | Self::Diff(..) => Daemon::Control,
+            Self::History | Self::Show(_) | Self::Diff(..) | Self::Resolve(_) => Daemon::Control,
             Self::HaStatus | Self::Switch | Self::Maintenance(_) => Daemon::Ha,
             Self::PairOffer | Self::PairJoin(..) | Self::Pairing | Self::PairCancel | Self::Unpair => {
                 Daemon::Ha
@@ -308,7 +347,9 @@ impl Reply {
                 Reply::Text(answer)
             }
             Request::Kill(_) => Reply::Number(field(&answer, "killed")?),
-            Request::Confirm | Request::Revert => Reply::Number(field(&answer, "revision")?),
+            Request::Confirm | Request::Revert | Request::Resolve(_) => {
+                Reply::Number(field(&answer, "revision")?)
+            }
             Request::HaStatus => Reply::HaStatus(read(&answer)?),
             Request::PairOffer => Reply::PairingOffer(read(&answer)?),
             Request::Pairing | Request::PairJoin(..) => Reply::Pairing(read(&answer)?),
@@ -333,6 +374,7 @@ impl Failure {
             Error::LockOut(text) => refused(Refusal::LockOut, text),
             Error::Busy(text) => refused(Refusal::Busy, text),
             Error::NotFound(text) => refused(Refusal::NotFound, text),
+            Error::Refused(text) => refused(Refusal::Refused, text),
             Error::Apply(text) => refused(Refusal::Apply, text),
             Error::Failed(text) => refused(Refusal::Failed, text),
         }

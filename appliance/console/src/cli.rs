@@ -143,6 +143,26 @@ pub enum HaVerb {
         #[arg(value_enum, hide_possible_values = true, value_name = "on|off")]
         state: OnOff,
     },
+    /// How the documents of the two nodes differ.
+    Diff,
+    /// Chooses between two documents that have diverged.
+    Resolve {
+        /// Whose document both nodes are to have.
+        #[arg(value_enum, hide_possible_values = true, value_name = "mine|theirs")]
+        choice: ChoiceArg,
+        /// Without asking.
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// Whose document.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ChoiceArg {
+    /// That of this node.
+    Mine,
+    /// That of the other.
+    Theirs,
 }
 
 /// A switch.

@@ -42,3 +42,10 @@ fixture! {
 
 /// A unified diff.
 pub const DIFF: &str = include_str!("../tests/fixtures/candidate.diff");
+
+/// A pair whose documents have diverged.
+pub fn diverged() -> HaStatus {
+    let mut status = ha_status();
+    status.configuration.state = "diverged".into();
+    status
+}

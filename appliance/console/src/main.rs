@@ -11,6 +11,7 @@ mod fixtures;
 mod format;
 #[cfg(test)]
 mod golden;
+mod lab;
 mod lang;
 mod matrix;
 mod offline;

@@ -1,12 +1,16 @@
 //! Owns what is said of the pair, line by line; the command line and the screens say the same.
 
 use jiff::tz::TimeZone;
-use rempart_bus::ha::{Ailment, HaStatus};
+use rempart_bus::ha::{Ailment, HaStatus, RouterStatus};
 
+use crate::bus::Choice;
 use crate::format::{date_time, duration};
 use crate::lang::Lang;
 use crate::tr;
 use crate::words::{self, Sign, Tone};
+
+/// The state of two documents between which a person must choose.
+pub const DIVERGED: &str = "diverged";
 
 /// A line and its tone.
 pub type Fact = (Tone, String);
@@ -38,9 +42,35 @@ pub fn facts(lang: Lang, tz: &TimeZone, s: &HaStatus) -> Vec<Fact> {
     }
     if s.peer.is_some() {
         out.push(configuration(lang, s));
+        if s.configuration.state == DIVERGED {
+            out.push((Tone::Bad, tr!(lang, "ha-diverged")));
+        }
+        if let Some(obstacle) = &s.configuration.obstacle {
+            out.push((Tone::Bad, tr!(lang, "ha-obstacle", why = obstacle.as_str())));
+        }
         out.extend(journal(lang, s));
     }
     out
+}
+
+/// What a choice between two documents will change, and where; the diff follows.
+pub fn changes(lang: Lang, s: &HaStatus, choice: Choice) -> String {
+    let (own, other) = (s.node.as_str(), s.peer.as_deref().unwrap_or("?"));
+    match choice {
+        Choice::Mine => tr!(lang, "resolve-changes", winner = own, loser = other),
+        Choice::Theirs => tr!(lang, "resolve-changes", winner = other, loser = own),
+    }
+}
+
+/// Who holds the addresses of a virtual router at this moment, as far as this node knows.
+pub fn holder<'a>(s: &'a HaStatus, r: &'a RouterStatus) -> Option<&'a str> {
+    let other = s.other.as_ref().filter(|o| o.alive && o.role == "active");
+    match (r.state.as_str(), other) {
+        ("active", _) => Some(&s.node),
+        (_, Some(other)) => Some(&other.node),
+        // A neighbour that is no Rempart is known by the address of its adverts.
+        (_, None) => r.active_router.as_deref(),
+    }
 }
 
 /// Glyph and word.
@@ -79,7 +109,7 @@ fn other(lang: Lang, tz: &TimeZone, s: &HaStatus) -> Option<Fact> {
 }
 
 fn ailment(lang: Lang, tz: &TimeZone, node: &str, a: &Ailment) -> String {
-    let (what, about) = (tr!(lang, words::ailment(&a.code)), a.about.as_str());
+    let (what, about) = (tr!(lang, words::ailment(&a.code)), words::part(lang, &a.about));
     // A heartbeat says what is amiss with the other node, not since when.
     if a.since.is_empty() {
         return tr!(lang, "ha-ailment-undated", node = node, what = what, about = about);

@@ -3,7 +3,8 @@
 //! The glyphs are those of the console font; the tone is never the only sign.
 
 use jiff::tz::TimeZone;
-use rempart_bus::documents::{FlowStatus, InterfaceStatus, Revision};
+use rempart_bus::codes::{AilmentCode, EventCode, PartCode, RefusalCode, WhyCode};
+use rempart_bus::documents::{FlowStatus, InterfaceStatus, PeerReport, Revision};
 
 use crate::format::date_minute;
 use crate::lang::Lang;
@@ -99,63 +100,118 @@ pub fn configuration(state: &str) -> Sign {
 
 /// The message for why a node has its role.
 pub fn why(why: &str) -> &'static str {
+    let Some(why) = WhyCode::named(why) else { return id!("unknown") };
     match why {
-        "start" => id!("why-start"),
-        "resumed" => id!("why-resumed"),
-        "elected" => id!("why-elected"),
-        "peer-silent" => id!("why-peer-silent"),
-        "peer-yielded" => id!("why-peer-yielded"),
-        "peer-unwell" => id!("why-peer-unwell"),
-        "unwell" => id!("why-unwell"),
-        "command" => id!("why-command"),
-        "outranked" => id!("why-outranked"),
-        "fail-back" => id!("why-fail-back"),
-        "maintenance" => id!("why-maintenance"),
-        "shutdown" => id!("why-shutdown"),
-        "isolated" => id!("why-isolated"),
-        _ => id!("unknown"),
+        WhyCode::Start => id!("why-start"),
+        WhyCode::Resumed => id!("why-resumed"),
+        WhyCode::Elected => id!("why-elected"),
+        WhyCode::PeerSilent => id!("why-peer-silent"),
+        WhyCode::PeerYielded => id!("why-peer-yielded"),
+        WhyCode::PeerUnwell => id!("why-peer-unwell"),
+        WhyCode::Unwell => id!("why-unwell"),
+        WhyCode::Command => id!("why-command"),
+        WhyCode::Outranked => id!("why-outranked"),
+        WhyCode::FailBack => id!("why-fail-back"),
+        WhyCode::Maintenance => id!("why-maintenance"),
+        WhyCode::Shutdown => id!("why-shutdown"),
+        WhyCode::Isolated => id!("why-isolated"),
     }
 }
 
 /// The message for what makes a node unfit for the role.
 pub fn ailment(code: &str) -> &'static str {
+    let Some(code) = AilmentCode::named(code) else { return id!("unknown") };
     match code {
-        "link-down" => id!("ailment-link-down"),
-        "gateway-silent" => id!("ailment-gateway-silent"),
-        "daemon-down" => id!("ailment-daemon-down"),
-        "maintenance" => id!("ailment-maintenance"),
-        "not-synced" => id!("ailment-not-synced"),
-        "starting" => id!("ailment-starting"),
-        _ => id!("unknown"),
+        AilmentCode::LinkDown => id!("ailment-link-down"),
+        AilmentCode::GatewaySilent => id!("ailment-gateway-silent"),
+        AilmentCode::DaemonDown => id!("ailment-daemon-down"),
+        AilmentCode::Maintenance => id!("ailment-maintenance"),
+        AilmentCode::NoSource => id!("ailment-no-source"),
+        AilmentCode::NoVirtualLink => id!("ailment-no-virtual-link"),
+        AilmentCode::NotPossible => id!("ailment-not-possible"),
+    }
+}
+
+/// What an ailment is about: an interface, by its name, or a part of the product.
+pub fn part(lang: Lang, about: &str) -> String {
+    match PartCode::named(about) {
+        Some(PartCode::Control) => "rempartd".to_owned(),
+        Some(PartCode::Vpn) => "rempart-vpn".to_owned(),
+        Some(PartCode::Journal) => tr!(lang, "part-journal"),
+        Some(PartCode::Links) => tr!(lang, "part-links"),
+        None => about.to_owned(),
     }
 }
 
 /// The message for something that happened to the pair.
 pub fn event(code: &str) -> &'static str {
+    let Some(code) = EventCode::named(code) else { return id!("unknown") };
     match code {
-        "role-active" => id!("event-role-active"),
-        "role-standby" => id!("event-role-standby"),
-        "path-down" => id!("event-path-down"),
-        "path-up" => id!("event-path-up"),
-        "peer-lost" => id!("event-peer-lost"),
-        "peer-back" => id!("event-peer-back"),
-        "peer-restarted" => id!("event-peer-restarted"),
-        "handed-over" => id!("event-handed-over"),
-        "hand-over-failed" => id!("event-hand-over-failed"),
-        "router-active" => id!("event-router-active"),
-        "router-backup" => id!("event-router-backup"),
-        "router-hindered" => id!("event-router-hindered"),
-        "gateway-silent" => id!("event-gateway-silent"),
-        "gateway-back" => id!("event-gateway-back"),
-        "kernel-refused" => id!("event-kernel-refused"),
-        "no-priority" => id!("event-no-priority"),
-        "two-actives" => id!("event-two-actives"),
-        "damped" => id!("event-damped"),
-        "paired" => id!("event-paired"),
-        "unpaired" => id!("event-unpaired"),
-        "journal-repaired" => id!("event-journal-repaired"),
-        "stalled" => id!("event-stalled"),
-        _ => id!("unknown"),
+        EventCode::RoleActive => id!("event-role-active"),
+        EventCode::RoleStandby => id!("event-role-standby"),
+        EventCode::PathDown => id!("event-path-down"),
+        EventCode::PathUp => id!("event-path-up"),
+        EventCode::PeerLost => id!("event-peer-lost"),
+        EventCode::PeerBack => id!("event-peer-back"),
+        EventCode::PeerRestarted => id!("event-peer-restarted"),
+        EventCode::TwoActives => id!("event-two-actives"),
+        EventCode::Damped => id!("event-damped"),
+        EventCode::HandedOver => id!("event-handed-over"),
+        EventCode::HandOverFailed => id!("event-hand-over-failed"),
+        EventCode::Stalled => id!("event-stalled"),
+        EventCode::RouterActive => id!("event-router-active"),
+        EventCode::RouterBackup => id!("event-router-backup"),
+        EventCode::RouterHindered => id!("event-router-hindered"),
+        EventCode::GatewaySilent => id!("event-gateway-silent"),
+        EventCode::GatewayBack => id!("event-gateway-back"),
+        EventCode::KernelRefused => id!("event-kernel-refused"),
+        EventCode::NoPriority => id!("event-no-priority"),
+    }
+}
+
+/// The message for why something was not done, and what to do about it.
+pub fn refusal(code: RefusalCode) -> &'static str {
+    match code {
+        RefusalCode::NotPaired => id!("refusal-not-paired"),
+        RefusalCode::Starting => id!("refusal-starting"),
+        RefusalCode::Leaving => id!("refusal-leaving"),
+        RefusalCode::PeerAbsent => id!("refusal-peer-absent"),
+        RefusalCode::PeerUnfit => id!("refusal-peer-unfit"),
+        RefusalCode::Unfit => id!("refusal-unfit"),
+        RefusalCode::HandingOver => id!("refusal-handing-over"),
+        RefusalCode::NotFlushed => id!("refusal-not-flushed"),
+        RefusalCode::NotReady => id!("refusal-not-ready"),
+        RefusalCode::NotTaken => id!("refusal-not-taken"),
+        RefusalCode::PeerLost => id!("refusal-peer-lost"),
+        RefusalCode::Cancelled => id!("refusal-cancelled"),
+        RefusalCode::NoSecondNode => id!("refusal-no-second-node"),
+        RefusalCode::NotDiverged => id!("refusal-not-diverged"),
+        RefusalCode::PeerAway => id!("refusal-peer-away"),
+        RefusalCode::FirstRevision => id!("refusal-first-revision"),
+        RefusalCode::RootOnly => id!("refusal-root-only"),
+    }
+}
+
+/// The same in a few words, for the list of what happened.
+fn failure(code: RefusalCode) -> &'static str {
+    match code {
+        RefusalCode::NotFlushed => id!("failure-not-flushed"),
+        RefusalCode::NotReady => id!("failure-not-ready"),
+        RefusalCode::NotTaken => id!("failure-not-taken"),
+        RefusalCode::PeerLost => id!("failure-peer-lost"),
+        RefusalCode::PeerUnfit => id!("failure-peer-unfit"),
+        RefusalCode::Cancelled => id!("failure-cancelled"),
+        RefusalCode::NotPaired
+        | RefusalCode::Starting
+        | RefusalCode::Leaving
+        | RefusalCode::PeerAbsent
+        | RefusalCode::Unfit
+        | RefusalCode::HandingOver
+        | RefusalCode::NoSecondNode
+        | RefusalCode::NotDiverged
+        | RefusalCode::PeerAway
+        | RefusalCode::FirstRevision
+        | RefusalCode::RootOnly => id!("unknown"),
     }
 }
 
@@ -170,6 +226,10 @@ pub fn about(lang: Lang, code: &str, about: &str) -> String {
         }
         ("two-actives", _) if about == "stays" => tr!(lang, "event-stays"),
         ("two-actives", _) if about == "steps-down" => tr!(lang, "event-steps-down"),
+        ("hand-over-failed", _) => match RefusalCode::named(about) {
+            Some(code) => tr!(lang, failure(code)),
+            None => about.to_owned(),
+        },
         // What was wanted stands at the change of role beside it.
         ("handed-over", _) => String::new(),
         (_, _) => about.to_owned(),
@@ -204,6 +264,16 @@ pub fn interface(i: &InterfaceStatus) -> Sign {
         (true, false) => sign("▼", id!("interface-no-link"), Tone::Bad),
         (true, true) if i.addresses.is_empty() && i.dhcp => sign("!", id!("interface-no-lease"), Tone::Warn),
         (true, true) => sign("●", id!("interface-up"), Tone::Good),
+    }
+}
+
+/// What became of a commit on the other node.
+pub fn peer(lang: Lang, p: &PeerReport) -> (Tone, String) {
+    let node = p.node.as_str();
+    match p.state.as_str() {
+        "same" => (Tone::Good, tr!(lang, "commit-peer-same", node = node)),
+        "away" => (Tone::Warn, tr!(lang, "commit-peer-away", node = node)),
+        _ => (Tone::Warn, tr!(lang, "commit-peer-behind", node = node)),
     }
 }
 

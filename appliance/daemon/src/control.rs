@@ -347,7 +347,7 @@ impl Control {
     pub(crate) async fn prepare(&self, model: Model, ids: Ids) -> Result<Ready, Error> {
         let known = || model.nodes.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
         let node = model.node(&self.node).ok_or_else(|| {
-            Error::Failed(format!("this node is {}, the document is for {}", self.node, known()))
+            Error::Refused(format!("this node is {}, the document is for {}", self.node, known()))
         })?;
         let mut facts = self.facts.clone();
         facts.inactive = facts::inactive_flows(&model, &local_time(&model));

@@ -24,14 +24,6 @@ use tracing::{info, warn};
 use crate::judge::{Judge, Judgement};
 use crate::store::{Journal, Store, StoreError};
 
-// The policy lets the nodes of a pair talk to each other on the ports that they use.
-const _: () = assert!(
-    rempart_plan::ha::ports::HEARTBEAT == rempart_pair::ports::HEARTBEAT
-        && rempart_plan::ha::ports::JOURNAL == rempart_pair::ports::JOURNAL
-        && rempart_plan::ha::ports::CHANNEL == rempart_pair::ports::CHANNEL
-        && rempart_plan::ha::ports::PAIRING == rempart_pair::ports::PAIRING
-);
-
 /// Why an apply failed. The kernel is as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {

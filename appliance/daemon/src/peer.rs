@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rempart_bus::{HA_NAME, Ha1Proxy};
-use rempart_pair::agreement::{APPLY, Request, Response, Token};
+use rempart_pair::agreement::{APPLY, Bundle, Request, Response, RevisionId, Token};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
@@ -36,6 +36,10 @@ pub enum PeerNews {
     },
     /// The answer to a request; `None`: there is none.
     Answer(Token, Option<Box<Response>>),
+    /// A revision of the past that was asked for; `None`: the other node does not keep it either.
+    Past(RevisionId, Option<Box<Bundle>>),
+    /// That was all of it; or else the other node does not answer.
+    PastEnd(bool),
 }
 
 /// What `rempart-ha` must know.
@@ -96,6 +100,28 @@ impl Peer {
             };
             let _ = news.send(PeerNews::Answer(token, answer.map(Box::new))).await;
         });
+    }
+
+    /// Asks the other node for revisions of the past, one after the other. They come as news. Gives whether there is a way.
+    pub fn ask_past(&self, ids: Vec<RevisionId>) -> bool {
+        let Some(connection) = self.connection.clone() else { return false };
+        let news = self.news.clone();
+        tokio::spawn(async move {
+            for id in ids {
+                let body = serde_json::to_vec(&Request::Fetch(id)).unwrap_or_default();
+                let answer = timeout(ANSWER, exchange(&connection, &body)).await.ok().flatten();
+                let past = match answer {
+                    Some(Response::Bundle(bundle)) => Some(Box::new(bundle)),
+                    Some(_) => None,
+                    None => return drop(news.send(PeerNews::PastEnd(false)).await),
+                };
+                if news.send(PeerNews::Past(id, past)).await.is_err() {
+                    return;
+                }
+            }
+            let _ = news.send(PeerNews::PastEnd(true)).await;
+        });
+        true
     }
 
     /// The bus, where there is one yet.

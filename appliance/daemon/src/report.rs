@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime};
 
+use ipnet::IpNet;
 use rempart_bus::Error;
 use rempart_bus::documents::{
     CheckReport, Connection, ExplainRequest, Explanation, Fault, FlowStatus, InterfaceStatus, NearMiss,
@@ -103,9 +104,7 @@ impl Control {
             }
             Command::Diff(from, to, reply) => self.answer_diff(&from, &to, reply),
             Command::Agreement(reply) => drop(reply.send(json(&self.agreement()))),
-            Command::PeerDiff(reply) => self.answer_diff("running", PEER, reply),
             Command::Resolve(choice, reply) => self.resolve(&choice, reply),
-            Command::HaPlan(reply) => drop(reply.send(self.ha_plan())),
             Command::PeerRequest(topic, body, reply) => self.peer_request(&topic, &body, reply),
         }
     }
@@ -133,6 +132,8 @@ impl Control {
             }),
             None => None,
         };
+        let role = self.role();
+        let active = role == "active";
         let candidate = self.store.candidate().map_err(failed)?;
         let candidate = candidate.is_some_and(|c| running.is_none_or(|r| r.document != c));
         let mut faults: Vec<Fault> = self.complaints.values().cloned().collect();
@@ -141,7 +142,7 @@ impl Control {
         Ok(Status {
             version: 1,
             node: self.node.clone(),
-            role: self.role().into(),
+            role: role.into(),
             product_version: env!("CARGO_PKG_VERSION").into(),
             time: timestamp(SystemTime::now()),
             uptime_s: uptime_s(),
@@ -149,7 +150,9 @@ impl Control {
             pending,
             candidate,
             zones: running.map(|r| zones(&r.model)).unwrap_or_default(),
-            interfaces: running.map(|r| self.interfaces(&r.model, r.node, &r.plan)).unwrap_or_default(),
+            interfaces: running
+                .map(|r| self.interfaces(&r.model, r.node, &r.plan, active))
+                .unwrap_or_default(),
             connections: usage.count,
             connections_max: usage.max,
             flows: running.map_or(0, |r| r.model.flows.len() as u32),
@@ -171,16 +174,19 @@ impl Control {
         }
     }
 
-    fn interfaces(&self, model: &Model, node: NodeIndex, plan: &Plan) -> Vec<InterfaceStatus> {
+    /// The interfaces, with the virtual addresses where `active`.
+    fn interfaces(&self, model: &Model, node: NodeIndex, plan: &Plan, active: bool) -> Vec<InterfaceStatus> {
         let statistics = self.rates.last.as_ref().map(|(_, s)| s);
         let mut out = Vec::new();
         for (name, interface) in &model.interfaces {
             let device = interface.device.get(node);
             let found = statistics.and_then(|s| s.get(device)).cloned();
             let (rx, tx) = self.rates.bits_per_s.get(device).copied().unwrap_or_default();
-            // The virtual ones are told with them: to whom they belong at this moment is told with the pair.
             let leg = plan.world.leg_of(device.as_str()).map(|leg| &plan.world.legs[leg]);
             let addresses: BTreeSet<_> = leg.into_iter().flat_map(|leg| &leg.addresses).collect();
+            // Whoever does not hold the virtual ones does not have them.
+            let has = |a: &&IpNet| active || !leg.is_some_and(|leg| leg.virtuals.contains(&a.addr()));
+            let addresses: BTreeSet<_> = addresses.into_iter().filter(has).collect();
             let addresses = addresses.into_iter().map(ToString::to_string).collect();
             let present = found.is_some();
             let s = found.unwrap_or_default();
@@ -253,7 +259,7 @@ impl Control {
         let (report, model) = self.examine(document);
         let Some(model) = model else { return Err(Error::Invalid(json(&report)?)) };
         let node = model.node(&self.node).or_else(|| model.node(model.nodes.first()?.as_str()));
-        let node = node.ok_or_else(|| Error::Failed("the document names no node".into()))?;
+        let node = node.ok_or_else(|| Error::Refused("the document names no node".into()))?;
         Ok((model, node))
     }
 
@@ -329,12 +335,12 @@ fn not_found(error: store::StoreError) -> Error {
 /// The packet that a question is about.
 fn question(request: &ExplainRequest, evaluator: &Evaluator<'_>) -> Result<Packet, Error> {
     let address = |text: &str| {
-        text.parse().map_err(|_| Error::Failed(format!("`{text}` is not an IPv4 or IPv6 address")))
+        text.parse().map_err(|_| Error::Refused(format!("`{text}` is not an IPv4 or IPv6 address")))
     };
     let (source, destination) = (address(&request.source)?, address(&request.destination)?);
-    let services = rempart_config::service(&request.service).map_err(Error::Failed)?;
+    let services = rempart_config::service(&request.service).map_err(Error::Refused)?;
     let (protocol, port) = question_service(&services, Family::of(destination))
-        .ok_or_else(|| Error::Failed(format!("{} is not a service of this IP version", request.service)))?;
+        .ok_or_else(|| Error::Refused(format!("{} is not a service of this IP version", request.service)))?;
     let arrival = evaluator.arrival(request.from.as_deref(), source).map_err(failed)?;
     // Where it does not matter, any port that no server uses.
     let source_port = request.source_port.unwrap_or(50_000);

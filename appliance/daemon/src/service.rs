@@ -1,6 +1,7 @@
 //! The bus side of the control daemon: turns calls into commands for the control loop and waits for answers.
 
 use rempart_bus::Error;
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
@@ -32,9 +33,7 @@ pub enum Command {
     Show(u32, Reply<String>),
     Diff(String, String, Reply<String>),
     Agreement(Reply<String>),
-    PeerDiff(Reply<String>),
     Resolve(String, Reply<u32>),
-    HaPlan(Reply<String>),
     PeerRequest(String, Vec<u8>, Reply<Vec<u8>>),
 }
 
@@ -121,14 +120,8 @@ impl Service {
     async fn agreement(&self) -> Result<String, Error> {
         self.ask(Command::Agreement).await
     }
-    async fn peer_diff(&self) -> Result<String, Error> {
-        self.ask(Command::PeerDiff).await
-    }
     async fn resolve(&self, choice: String) -> Result<u32, Error> {
         self.ask(|r| Command::Resolve(choice, r)).await
-    }
-    async fn ha_plan(&self) -> Result<String, Error> {
-        self.ask(Command::HaPlan).await
     }
     async fn peer_request(
         &self,
@@ -145,7 +138,7 @@ impl Service {
 /// Administrators may use the console; the other node speaks with root's voice, and only `rempart-ha` knows that it is the
 /// other node.
 async fn only_root(header: &Header<'_>, connection: &Connection) -> Result<(), Error> {
-    let refused = || Error::Failed("only root may call this".into());
+    let refused = || RefusalCode::RootOnly.error("only root may call this");
     let sender = header.sender().ok_or_else(refused)?.to_owned();
     let bus = zbus::fdo::DBusProxy::new(connection).await?;
     match bus.get_connection_unix_user(sender.into()).await {

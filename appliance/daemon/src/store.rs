@@ -14,7 +14,7 @@
 //! `current` moves last: whatever happens before, the machine comes back with the revision before. A file that a
 //! failing disk tore is set aside at the start ([`Store::repair`]): none of them keeps a policy from coming into force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::{fs, time::SystemTime};
@@ -305,7 +305,8 @@ impl Store {
     /// A revision for the other node.
     pub fn bundle(&self, revision: u32) -> Result<agreement::Bundle, StoreError> {
         let (about, lineage) = (self.about(revision)?, self.lineage(revision)?);
-        let record = record(&about, &lineage, about.digest.clone());
+        let rollback_of = about.rollback_of.and_then(|of| self.id(of).ok());
+        let record = agreement::Record { rollback_of, ..record(&about, &lineage, about.digest.clone()) };
         Ok(agreement::Bundle {
             document: self.document(revision)?,
             ids: numbers::text(&lineage.numbers),
@@ -331,6 +332,20 @@ impl Store {
             grammar: GRAMMAR,
             product: env!("CARGO_PKG_VERSION").into(),
         })
+    }
+
+    /// What the committed revision follows and is not kept here, the oldest first: as far as there is room, the nearest
+    /// before others.
+    pub fn missing(&self) -> Result<Vec<RevisionId>, StoreError> {
+        let Some(current) = self.current()? else { return Ok(Vec::new()) };
+        let numbers = self.numbers()?;
+        let room = (MAX_REVISIONS as usize).saturating_sub(numbers.len());
+        let kept: BTreeSet<String> =
+            numbers.iter().filter_map(|n| self.about(*n).ok()).map(|about| about.id).collect();
+        let lacking = self.ancestors(current)?.into_iter().filter(|id| !kept.contains(&id.to_string()));
+        let mut lacking: Vec<_> = lacking.take(room).collect();
+        lacking.reverse();
+        Ok(lacking)
     }
 
     /// Forgets a revision that was not committed in the end.
@@ -477,6 +492,8 @@ pub fn record(about: &Revision, lineage: &Lineage, document_digest: String) -> a
         author: about.author.clone(),
         time: about.time.clone(),
         comment: about.comment.clone(),
+        // Told with the bundle, where the other revision is at hand.
+        rollback_of: None,
     }
 }
 
@@ -515,6 +532,15 @@ mod tests {
         assert_eq!(store.ancestors(2).expect("ancestors"), [first]);
         assert_eq!(store.find(first).expect("reads"), Some(1));
         assert!(store.bundle(2).expect("bundle").verified().is_some());
+        // Of a past that was never here the ids are known, and asked for from the oldest on.
+        let [old, older] = [7, 8].map(|byte| RevisionId::new([byte; 32]));
+        let third = Lineage { parent: Some(old), ancestors: vec![old, older], ..Lineage::default() };
+        assert_eq!(store.add("version = 1\n# three\n", &about, &third).expect("add"), 3);
+        assert_eq!(store.missing().expect("reads"), []);
+        store.set_current(3).expect("current");
+        assert_eq!(store.missing().expect("reads"), [older, old]);
+        store.set_current(1).expect("current");
+        store.discard(3).expect("discard");
         let history = store.history().expect("history");
         assert_eq!(
             history.iter().map(|r| (r.number, r.current)).collect::<Vec<_>>(),

@@ -5,7 +5,6 @@ pub mod heartbeat;
 pub mod journal;
 pub mod keys;
 pub mod pairing;
-pub mod ports;
 pub mod role;
 
 /// The place of a node in the document's `pair.nodes`. The first one is preferred wherever all else is equal.

@@ -125,7 +125,7 @@ pub struct MonitorPlan {
 /// network cards find out nothing more.
 pub const MAX_PATHS: usize = 16;
 
-/// The ports between the nodes, as `rempart_pair::ports` has them (the control daemon is built only if they agree).
+/// The ports between the nodes. None of them is registered with IANA for anything else.
 pub mod ports {
     /// Heartbeats, UDP.
     pub const HEARTBEAT: u16 = 47_800;

@@ -1,27 +1,32 @@
 //! The verbs. Those at the end are hidden: the harness runs them inside hosts.
 
-use std::io::{IsTerminal, Write};
+mod foreground;
+
+use std::ffi::OsString;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Command, ExitCode};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::SetArg;
-use nix::unistd::Pid;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use nix::sys::signal::Signal;
+use rempart_lab::demo::{self, Demo};
 use rempart_lab::traffic::{States, crowd, dhcp, echo, flood, hold, ping, probe, replies, states, stream};
-use rempart_lab::{Lab, Node, Record, Server, Topology, Transport, obstacle, program};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use rempart_lab::{Lab, Node, Record, Topology, Transport, obstacle, program};
 
-/// Where `lab ssh` and `lab download` go: the standard network's desk, and its server beyond the provider.
-const DESK: &str = "192.168.20.11";
-const BEYOND: &str = "198.51.100.1";
+use self::foreground::{Signals, Terminal, code_of, in_foreground};
+
+/// The elector with its supervisor, and what `lab kill` calls the elector alone.
+const ELECTOR: &str = "rempart-ha";
+const WORKER: &str = "rempart-ha-worker";
+/// A process outside of all routers, by its id, for what is run from the console of one.
+const OUTSIDE: &str = "REMPART_LAB_OUTSIDE";
+/// How often `lab traffic show` says how the streams fare.
+const SHOW_PERIOD: Duration = Duration::from_secs(1);
 
 /// The lab: the network of an example in namespaces on one machine.
 #[derive(Parser)]
@@ -92,24 +97,35 @@ enum Verb {
         #[arg(long, default_value = "lab")]
         name: String,
     },
+    /// A download and an SSH session through the firewall that go on by themselves, with the longest pause of each.
+    Traffic {
+        /// What the lab is called.
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// What to do.
+        verb: TrafficVerb,
+        /// Which; both unless named.
+        stream: Option<StreamName>,
+    },
     /// Pulls the cable of a host to a segment.
     Cut(CableArguments),
     /// Puts it back in.
     Mend(CableArguments),
-    /// Kills every process of a program on a host: SIGKILL.
+    /// Kills a program on a host: SIGKILL.
     Kill {
         /// What the lab is called.
         #[arg(long, default_value = "lab")]
         name: String,
         /// The host.
         host: String,
-        /// The program: rempartd, rempart-ha, nginx.
+        /// The program: rempartd, nginx; rempart-ha-worker, the elector, which its supervisor starts again at once; rempart-ha,
+        /// the elector with its supervisor, which nothing starts again here before the router's power has failed and returned.
         program: String,
     },
-    /// The power of a router fails.
-    PowerOff(HostArguments),
-    /// The power of a router returns, and it starts.
-    PowerOn(HostArguments),
+    /// The power of a router fails: of the active one unless another is named.
+    PowerOff(RouterArguments),
+    /// The power of a router returns, and it starts: of each that is off unless one is named.
+    PowerOn(RouterArguments),
     /// A host stands still, its cables in.
     Freeze(HostArguments),
     /// A host that stood still goes on.
@@ -137,6 +153,14 @@ enum Verb {
         /// What the lab is called.
         #[arg(long, default_value = "lab")]
         name: String,
+    },
+    /// Runs a program and counts what it says.
+    #[command(hide = true)]
+    Count {
+        name: String,
+        file: PathBuf,
+        #[arg(required = true, last = true)]
+        words: Vec<OsString>,
     },
     /// Serves echoes.
     #[command(hide = true)]
@@ -247,6 +271,35 @@ struct HostArguments {
 }
 
 #[derive(Args)]
+struct RouterArguments {
+    /// What the lab is called.
+    #[arg(long, default_value = "lab")]
+    name: String,
+    /// The router.
+    host: Option<String>,
+}
+
+/// What to do with the streams that a person watches.
+#[derive(Clone, Copy, ValueEnum)]
+enum TrafficVerb {
+    /// Starts them, anew if they run.
+    Start,
+    /// Ends them.
+    Stop,
+    /// Says each second how they fare, until interrupted.
+    Show,
+}
+
+/// One of them.
+#[derive(Clone, Copy, ValueEnum)]
+enum StreamName {
+    /// The download.
+    Download,
+    /// The session.
+    Ssh,
+}
+
+#[derive(Args)]
 struct CableArguments {
     /// What the lab is called.
     #[arg(long, default_value = "lab")]
@@ -264,14 +317,12 @@ pub(crate) fn run() -> Result<ExitCode> {
     if !harmless && let Some(why) = obstacle() {
         bail!(why);
     }
+    step_outside()?;
     match verb {
         Verb::Up { name, document, detach } => up(&name, &document, detach),
         Verb::Exec { name, host, command } => exec(&name, &host, &command),
         Verb::Console { name, node, arguments } => {
-            let lab = Lab::attach(&name)?;
-            let mut console = console(&lab, node.as_deref())?;
-            console.args(arguments);
-            in_foreground(console, &Signals::take()?).map(code_of)
+            at_console(&Lab::attach(&name)?, node.as_deref(), &arguments, &Signals::take()?)
         }
         Verb::Down { name } => Lab::remove(&name).map(|()| ExitCode::SUCCESS),
         Verb::Status => {
@@ -280,45 +331,45 @@ pub(crate) fn run() -> Result<ExitCode> {
         }
         Verb::Ssh { name, command } => {
             let lab = Lab::attach(&name)?;
-            let (from, server) = (find(&lab, "srv-voip")?.host("srv-voip"), find(&lab, "srv-ebrigade")?);
-            let server = server.host("srv-ebrigade");
-            let mut ssh = from.command("ssh");
-            ssh.args([
-                "-q",
-                "-F",
-                "none",
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-            ]);
-            ssh.args(["-o", "IdentitiesOnly=yes", "-i"]).arg(server.run_dir().join(Server::SSH_KEY));
-            ssh.arg(format!("root@{DESK}")).args(command);
+            find(&lab, "srv-ebrigade")?;
+            let from = find(&lab, "srv-voip")?.host("srv-voip");
+            let ssh = with(
+                from.command("env"),
+                lab.ssh_words().into_iter().chain(command.into_iter().map(Into::into)),
+            );
             in_foreground(ssh, &Signals::take()?).map(code_of)
         }
         Verb::Download { name } => {
             let lab = Lab::attach(&name)?;
-            let mut curl = find(&lab, "cli-lan")?.host("cli-lan").command("curl");
-            // The same file again and again, over one connection.
-            curl.args(["-q", "--noproxy", "*", "--limit-rate", "2M", "-o", "/dev/null"]);
-            curl.arg(format!("http://{BEYOND}/big.bin?[1-10000]"));
+            let curl = with(find(&lab, "cli-lan")?.host("cli-lan").command("env"), lab.download_words());
+            let mut curl = curl;
+            // With its own figures, and no more than one machine can be all of a network for.
+            curl.args(["-S", "--limit-rate", "2M", "-o", "/dev/null"]);
             in_foreground(curl, &Signals::take()?).map(code_of)
         }
+        Verb::Traffic { name, verb, stream } => traffic(&Lab::attach(&name)?, verb, stream),
         Verb::Cut(cable) => Lab::attach(&cable.name)?.cut(&cable.host, &cable.segment).map(done),
         Verb::Mend(cable) => Lab::attach(&cable.name)?.mend(&cable.host, &cable.segment).map(done),
         Verb::Kill { name, host, program } => {
-            let count = find(&Lab::attach(&name)?, &host)?.kill9(&host, &program)?;
+            let lab = Lab::attach(&name)?;
+            let count = match program.as_str() {
+                WORKER => find(&lab, &host)?.signal(&host, ELECTOR, Some("--worker"), Signal::SIGKILL)?,
+                program => find(&lab, &host)?.kill9(&host, program)?,
+            };
             println!("{program} on {host}: {count} killed");
             Ok(ExitCode::SUCCESS)
         }
-        Verb::PowerOff(host) => on_host(&host, Lab::power_off),
-        Verb::PowerOn(host) => on_host(&host, |lab, router| {
-            lab.power_on(router)?;
-            let mut node = lab.node(router);
-            let booted = node.boot();
-            node.detach();
-            booted
-        }),
+        Verb::PowerOff(RouterArguments { name, host }) => {
+            let lab = Lab::attach(&name)?;
+            let router = match host {
+                Some(host) => find(&lab, &host)?.host(&host).name().to_owned(),
+                None => active(&lab).context("no router of the lab is active")?,
+            };
+            lab.power_off(&router)?;
+            println!("{router} is off");
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::PowerOn(RouterArguments { name, host }) => power_on(&Lab::attach(&name)?, host),
         Verb::Freeze(host) => on_host(&host, Lab::freeze),
         Verb::Thaw(host) => on_host(&host, Lab::thaw),
         Verb::Split { name, segment } => {
@@ -331,6 +382,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             Lab::attach(&name)?.filter(&segment, &expression).map(done)
         }
         Verb::Heal { name } => Lab::attach(&name)?.heal().map(done),
+        Verb::Count { name, file, words } => demo::count(&name, &file, &words).map(done),
         Verb::Serve { transport, address } => echo::serve(transport, address).map(done),
         Verb::Probe { transport, to, from, timeout_ms } => {
             answer(&probe::send(transport, to, from, Duration::from_millis(timeout_ms))?)
@@ -357,7 +409,7 @@ fn up(name: &str, document: &Path, detach: bool) -> Result<ExitCode> {
     let topology = Topology::of_document(document)?;
     let routers: Vec<_> = topology.routers().map(ToOwned::to_owned).collect();
     let signals = Signals::take()?;
-    eprintln!("lab: bringing up {name} …");
+    say(&format!("bringing up {name} …"));
     let lab = Lab::builder().name(name).topology(topology).up()?;
     signals.check()?;
     let nodes = routers.iter().map(|r| lab.start_node(r)).collect::<Result<Vec<_>>>()?;
@@ -366,7 +418,7 @@ fn up(name: &str, document: &Path, detach: bool) -> Result<ExitCode> {
     first.commit(document, "the example of the lab")?;
     signals.check()?;
     if let [first, second] = nodes.as_slice() {
-        eprintln!("lab: pairing {} and {} …", first.name(), second.name());
+        say(&format!("pairing {} and {} …", first.name(), second.name()));
         first.wait_for_role()?;
         lab.pair(first, second)?;
         signals.check()?;
@@ -377,19 +429,86 @@ fn up(name: &str, document: &Path, detach: bool) -> Result<ExitCode> {
         lab.leave_standing()?;
         println!("The lab {name} stands: {}.", hosts.join(", "));
         println!("Commands in it: lab exec HOST COMMAND; the console: lab console; its end: lab down.");
-        println!("Faults: lab power-off ROUTER, lab cut ROUTER lan, lab kill ROUTER rempart-ha; lab help.");
+        println!("A download and an SSH session to watch: lab traffic start, lab traffic show.");
+        println!(
+            "Faults: lab power-off, lab power-on, lab cut ROUTER lan, lab kill ROUTER rempart-ha-worker; lab help."
+        );
         return Ok(ExitCode::SUCCESS);
     }
+    let code = at_console(&lab, None, &[], &signals)?;
+    say(&format!("removing {name} …"));
+    Ok(code)
+}
+
+/// Says what is being done. A terminal that has been closed must not keep the lab from being removed.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "lab: {text}");
+}
+
+/// A person at the console of a router. When its power fails, and the console with it, they walk over to the other one,
+/// unless they have asked for this one.
+fn at_console(lab: &Lab, node: Option<&str>, arguments: &[String], signals: &Signals) -> Result<ExitCode> {
     let terminal = Terminal::remember();
-    let mut status = in_foreground(console(&lab, None)?, &signals)?;
-    // The power of the router in front of us has failed, and the console with it: we walk over to the other one.
-    while status.signal() == Some(Signal::SIGKILL as i32) && signals.check().is_ok() {
+    loop {
+        let mut command = console(lab, node)?;
+        command.args(arguments);
+        let status = in_foreground(command, signals)?;
         terminal.restore();
-        status = in_foreground(console(&lab, None)?, &signals)?;
+        let failed = status.signal() == Some(Signal::SIGKILL as i32);
+        if !failed || node.is_some() || signals.check().is_err() {
+            return Ok(code_of(status));
+        }
     }
-    terminal.restore();
-    eprintln!("lab: removing {name} …");
-    Ok(code_of(status))
+}
+
+fn power_on(lab: &Lab, host: Option<String>) -> Result<ExitCode> {
+    let off: Vec<String> = match host {
+        Some(host) => vec![find(lab, &host)?.host(&host).name().to_owned()],
+        None => routers(lab).filter(|r| !lab.node(r).is_up()).map(ToOwned::to_owned).collect(),
+    };
+    if off.is_empty() {
+        bail!("no router of the lab is off");
+    }
+    for router in off {
+        lab.power_on(&router)?;
+        let mut node = lab.node(&router);
+        let booted = node.boot();
+        node.detach();
+        booted?;
+        println!("{router} is on");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn traffic(lab: &Lab, verb: TrafficVerb, stream: Option<StreamName>) -> Result<ExitCode> {
+    let streams: Vec<Demo> = match stream {
+        None => Demo::ALL.into(),
+        Some(StreamName::Download) => vec![Demo::Download],
+        Some(StreamName::Ssh) => vec![Demo::Ssh],
+    };
+    match verb {
+        TrafficVerb::Start => streams.iter().try_for_each(|demo| lab.start_demo(*demo)).map(done),
+        TrafficVerb::Stop => streams.iter().try_for_each(|demo| lab.stop_demo(*demo)).map(done),
+        TrafficVerb::Show => {
+            let signals = Signals::take()?;
+            while signals.check().is_ok() {
+                for demo in &streams {
+                    match lab.demo(*demo) {
+                        None => println!("{:8}  not started: lab traffic start", demo.name()),
+                        Some(f) => println!(
+                            "{:8}  {:>6.2} MB  longest pause {} ms{}",
+                            demo.name(),
+                            f.bytes as f64 / 1e6,
+                            f.longest_pause_ms,
+                            f.ended.map(|why| format!("  ENDED: {why}")).unwrap_or_default()
+                        ),
+                    }
+                }
+                thread::sleep(SHOW_PERIOD);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 /// The console of a router: of the one that is asked for, of the active one, or of one that answers at all. It learns
@@ -398,37 +517,36 @@ fn console(lab: &Lab, node: Option<&str>) -> Result<Command> {
     let router = match node {
         Some(node) => find(lab, node)?.host(node).name().to_owned(),
         None => {
-            let routers: Vec<_> = routers(lab).map(ToOwned::to_owned).collect();
-            let role = |router: &str| lab.node(router).ha_status().ok().map(|s| s.role);
-            let active = || routers.iter().find(|r| role(r).is_some_and(|role| role == "active"));
             // Without a choice there is nothing to ask.
-            let choice = if routers.len() > 1 { active() } else { None };
-            let choice = choice.or_else(|| routers.iter().find(|r| lab.node(r).is_up()));
-            choice.context("the lab has no router that is up")?.clone()
+            let choice = if routers(lab).count() > 1 { active(lab) } else { None };
+            let choice = choice.or_else(|| routers(lab).find(|r| lab.node(r).is_up()).map(ToOwned::to_owned));
+            choice.context("the lab has no router that is up")?
         }
     };
     let mut console = lab.node(&router).rempart()?;
     console.env("REMPART_LAB", lab.name()).env("REMPART_LAB_PROGRAM", std::env::current_exe()?);
+    console.env("REMPART_LAB_DIR", lab.run_dir()).env(OUTSIDE, std::process::id().to_string());
     Ok(console)
 }
 
-/// What the terminal was set to, to have it so again after a console that could not.
-struct Terminal(Option<nix::sys::termios::Termios>);
+/// The router that is active.
+fn active(lab: &Lab) -> Option<String> {
+    let role = |router: &str| lab.node(router).ha_status().ok().map(|s| s.role);
+    routers(lab).find(|r| role(r).is_some_and(|role| role == "active")).map(ToOwned::to_owned)
+}
 
-impl Terminal {
-    fn remember() -> Self {
-        Self(nix::sys::termios::tcgetattr(std::io::stdin()).ok())
-    }
+/// Whoever breaks a router from the console on that router stands outside of it: goes on as this program would where the
+/// lab was brought up.
+fn step_outside() -> Result<()> {
+    let Some(outside) = std::env::var_os(OUTSIDE) else { return Ok(()) };
+    let mut command = Command::new("nsenter");
+    command.arg("-t").arg(outside).args(["-m", "-n", "--"]).arg(std::env::current_exe()?);
+    Err(command.args(std::env::args_os().skip(1)).env_remove(OUTSIDE).exec()).context("nsenter")
+}
 
-    fn restore(&self) {
-        let Some(settings) = &self.0 else { return };
-        let _ = nix::sys::termios::tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, settings);
-        if std::io::stdout().is_terminal() {
-            // Back from the alternate screen, the cursor shown, no attributes, no reports of the mouse (xterm, ctlseqs).
-            print!("\x1b[?1049l\x1b[?25h\x1b[0m\x1b[?1000l");
-            let _ = std::io::stdout().flush();
-        }
-    }
+fn with(mut command: Command, words: impl IntoIterator<Item = OsString>) -> Command {
+    command.args(words);
+    command
 }
 
 fn exec(name: &str, host: &str, words: &[String]) -> Result<ExitCode> {
@@ -493,62 +611,6 @@ fn on_host(arguments: &HostArguments, what: impl Fn(&Lab, &str) -> Result<()>) -
     let lab = Lab::attach(&arguments.name)?;
     find(&lab, &arguments.host)?;
     what(&lab, &arguments.host).map(done)
-}
-
-/// The signals that ask us to end. They are noted, so that they do not end us before the lab is removed.
-struct Signals {
-    /// SIGINT. From a keyboard it reaches the program in the foreground by itself, which may well live on.
-    interrupt: Arc<AtomicBool>,
-    /// SIGTERM or SIGHUP.
-    end: Arc<AtomicBool>,
-}
-
-impl Signals {
-    fn take() -> Result<Self> {
-        let signals = Self { interrupt: Arc::default(), end: Arc::default() };
-        signal_hook::flag::register(SIGINT, Arc::clone(&signals.interrupt))?;
-        signal_hook::flag::register(SIGTERM, Arc::clone(&signals.end))?;
-        signal_hook::flag::register(SIGHUP, Arc::clone(&signals.end))?;
-        Ok(signals)
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.interrupt.load(Ordering::Relaxed) || self.end.load(Ordering::Relaxed) {
-            bail!("interrupted");
-        }
-        Ok(())
-    }
-
-    fn end_foreground(&self) -> bool {
-        let from_keyboard = std::io::stdin().is_terminal();
-        self.end.load(Ordering::Relaxed) || (self.interrupt.load(Ordering::Relaxed) && !from_keyboard)
-    }
-}
-
-/// Runs a command on our terminal to its end, or to ours: then it is asked to end, and after two seconds made to.
-fn in_foreground(mut command: Command, signals: &Signals) -> Result<ExitStatus> {
-    let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-    let mut asked: Option<Instant> = None;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        match asked {
-            None if signals.end_foreground() => {
-                kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM)?;
-                asked = Some(Instant::now());
-            }
-            Some(at) if at.elapsed() > Duration::from_secs(2) => child.kill()?,
-            _ => {}
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn code_of(status: ExitStatus) -> ExitCode {
-    // 128 + signal, as shells say it.
-    let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
 fn answer(value: &impl serde::Serialize) -> Result<ExitCode> {

@@ -31,6 +31,7 @@
 //! ```
 
 mod dbus;
+pub mod demo;
 mod document;
 mod faults;
 mod host;

@@ -5,6 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::plain_lab;
+use nix::sys::signal::Signal;
+use rempart_lab::demo::Demo;
 use rempart_lab::traffic::Reach;
 use rempart_lab::{Transport, skip_unless_root, wait_until};
 
@@ -73,25 +75,43 @@ fn passive_ftp_fetches_a_file() {
 fn ssh_reaches_the_desk() {
     skip_unless_root!();
     let lab = plain_lab();
-    let key = lab.host("srv-ebrigade").run_dir().join(rempart_lab::Server::SSH_KEY);
-    let mut ssh = lab.host("srv-voip").command("ssh");
-    ssh.args([
-        "-q",
-        "-F",
-        "none",
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-        "-i",
-    ]);
-    ssh.arg(key).args(["root@192.168.20.11", "echo $SSH_CONNECTION"]);
+    let mut ssh = lab.host("srv-voip").command("env");
+    ssh.args(lab.ssh_words()).arg("echo $SSH_CONNECTION");
     let output = rempart_lab::output_within(ssh, Duration::from_secs(20)).unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         said.starts_with("192.168.10.13 ") && said.trim_end().ends_with("192.168.20.11 22"),
         "{output:?}"
     );
+}
+
+/// In: the two streams that a person watches, started twice, with a router that stands still for a second in between. Out: they go
+/// on, the longest pause of each is that second, and nothing is left of them once they are ended.
+#[test]
+fn what_a_person_watches() {
+    skip_unless_root!();
+    let lab = plain_lab();
+    for demo in Demo::ALL.into_iter().chain(Demo::ALL) {
+        lab.start_demo(demo).unwrap();
+    }
+    lab.freeze("rte01").unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    lab.thaw("rte01").unwrap();
+    let went_on = || Demo::ALL.iter().all(|d| lab.demo(*d).is_some_and(|f| f.longest_pause_ms > 800));
+    assert!(wait_until(SHORT, went_on), "{:?}", Demo::ALL.map(|d| lab.demo(d)));
+    let before = Demo::ALL.map(|d| lab.demo(d).unwrap().bytes);
+    let more = || Demo::ALL.iter().zip(before).all(|(d, bytes)| lab.demo(*d).unwrap().bytes > bytes);
+    assert!(wait_until(SHORT, more), "{:?}", Demo::ALL.map(|d| lab.demo(d)));
+    for demo in Demo::ALL {
+        assert_eq!(lab.demo(demo).unwrap().ended, None);
+        lab.stop_demo(demo).unwrap();
+        assert_eq!(lab.demo(demo), None);
+    }
+    for (host, program) in [("cli-lan", "curl"), ("srv-voip", "ssh"), ("cli-lan", "lab"), ("srv-voip", "lab")]
+    {
+        let gone = || lab.signal(host, program, None, Signal::SIGCONT).is_err();
+        assert!(wait_until(SHORT, gone), "{program} on {host}");
+    }
 }
 
 /// In: a DISCOVER from the router's bare leg. Out: an offer of the provider's range; none on the LAN.

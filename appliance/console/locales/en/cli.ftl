@@ -87,6 +87,9 @@ commit-done = Revision { $revision } is in force: { $steps ->
    *[other] { $cut } connections ended
 }, { $ms } ms.
 commit-trial = Revision { $revision } is on trial: it goes back in { $left } unless you run “rempart confirm”.
+commit-peer-same = { $node } has it in force too.
+commit-peer-away = { $node } cannot be reached: it gets the revision when it is back.
+commit-peer-behind = { $node } has not taken it yet, and will get it: see “rempart ha status”.
 confirm-done = Revision { $revision } is kept.
 revert-done = Revision { $revision } is in force again.
 history-current = ●
@@ -107,6 +110,7 @@ head-heard = HEARD
 head-lost = LOST
 head-refused = REFUSED
 head-vrid = VRID
+head-holder = HELD BY
 ha-own = { $node }  { $role } since { $since } ({ $why }), epoch { $epoch }
 ha-other = { $node }  { $role }, epoch { $epoch }
 ha-other-lost = { $node }  ✗ not heard since { $heard }
@@ -119,6 +123,8 @@ ha-damped = ! The role moved too often: it stays until { $until }.
 ha-failback = The preferred node takes the role back at { $at }.
 ha-configuration = Configuration: { $state }
 ha-configuration-both = Configuration: { $state } (here { $own }, there { $other })
+ha-diverged = ✗ Each node keeps its own: “rempart ha diff” shows how they differ, “rempart ha resolve mine” or “theirs” chooses for both.
+ha-obstacle = ✗ It cannot be taken here: { $why }
 ha-journal = { $entries ->
     [one] Connections: { $state }, { $entries } entry, { $backlog } waiting, { $lag } behind
    *[other] Connections: { $state }, { $entries } entries, { $backlog } waiting, { $lag } behind
@@ -134,3 +140,8 @@ pair-failed = the pairing failed: { $reason }
 pair-expired = nobody typed the code in time: begin again with “rempart pair”
 pair-cancelled = the offer has been ended
 unpair-done = The other node is forgotten. Unpair it there too, or replace it and pair anew.
+resolve-changes = { $loser } takes the document of { $winner }. This changes on { $loser }; what it has now stays in its history:
+resolve-ask = Do it? [y/N]
+resolve-yes = nobody is asked here: give --yes to “rempart ha resolve” to have it done
+resolve-left = left as it was
+resolve-done = Both nodes have one document again: here it is revision { $revision }.

@@ -200,9 +200,12 @@ help-text =
     Pair
       s                hand the role to the other node; established connections lose nothing
       m                take this node out of service, or back in
+      d                how the documents of the two nodes differ
+      c                choose between two documents that have diverged
 
 tab-pair = 6 Pair
-keys-pair = s switch the role  m maintenance  ↑↓ scroll  ? help  L français  q quit
+keys-pair = s switch the role  m maintenance  d diff  c choose  ↑↓ scroll  ? help  q quit
+keys-choose = m mine  t theirs  y do it  n leave it  ↑↓ PgUp PgDn scroll
 keys-move = y do it  n leave it
 pair-asking = Asking rempart-ha…
 pair-events = LAST EVENTS
@@ -228,12 +231,47 @@ event-gateway-back = gateway back on
 event-kernel-refused = the kernel refused:
 event-no-priority = no real-time priority:
 event-damped = moves held back
-event-paired = paired
-event-unpaired = unpaired
-event-journal-repaired = copy of the connections repaired
+failure-not-flushed = not all connections were acknowledged
+failure-not-ready = the other node was not ready
+failure-not-taken = the other node did not take it
+failure-peer-lost = the other node fell silent
+failure-peer-unfit = the other node became unfit
+failure-cancelled = taken back
 event-stalled = this node was stalled
 title-move = Move the role
 move-switch = The role goes to the other node, in order: the connections are copied to the last, the other node takes the virtual addresses, then this one lets them go. Established connections lose nothing.
 move-maintenance-on = This node goes out of service: the other one takes the role, and this one does not take it back, whatever happens, until it is in service again.
 move-maintenance-off = This node comes back into service: it is standby, and takes the role when the other node cannot.
 move-question = Do it? y yes, n no
+title-nodes = FROM THE DOCUMENT OF THIS NODE TO THAT OF THE OTHER
+title-choose = CHOOSE A DOCUMENT FOR BOTH NODES
+choose-help = Both nodes were changed while they could not reach each other, so that neither document follows from the other, and each node keeps its own. Nothing is merged: one of the two will be in force on both. The other one stays in the history of its node. What the choice changes is shown before it is done.
+choose-question = ! m: both take the document of this node   t: both take that of the other
+choose-sure = ! Exactly this will change at once: y does it, n leaves it
+
+keys-lab = d download  s SSH  k kill the active router  b bring it back  Esc back
+title-lab = THE LAB
+lab-nothing = LAB  X: a download and an SSH session through the firewall; kill a router
+lab-one = LAB (X)  { $stream }
+lab-both = LAB (X)  { $download }   { $ssh }
+lab-download = download { $rate }, longest pause { $pause }
+lab-download-ended = ✗ download ENDED
+lab-ssh = SSH longest pause { $pause }
+lab-ssh-ended = ✗ SSH ENDED
+lab-stream = The lab is at it…
+lab-kills = The power of the active router fails…
+lab-starts = The router starts: it copies the connections before it is ready to take over…
+lab-is-off = The active router is off. X, then b brings it back.
+lab-is-on = The router is on again.
+lab-failed = ✗ The lab says: { $why }
+lab-help =
+    d   starts or ends a download from the Internet to cli-lan, through the
+        address translation, over one connection.
+    s   starts or ends an SSH session from srv-voip to srv-ebrigade, which says
+        something ten times a second, so that it is silent for 100 ms by itself.
+    k   takes the power from whichever router is active. If it is the one whose
+        console this is, the console of the other one opens.
+    b   gives the power back to the router that is off.
+
+    The line at the top shows how both fare, and the longest pause of each.
+    In another terminal: make lab-cut, lab-freeze, lab-kill; see the README.

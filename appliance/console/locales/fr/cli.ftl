@@ -87,6 +87,9 @@ commit-done = La révision { $revision } est en vigueur : { $steps ->
    *[other] { $cut } connexions coupées
 }, { $ms } ms.
 commit-trial = La révision { $revision } est à l’essai : retour en arrière dans { $left } sans « rempart confirm ».
+commit-peer-same = Elle est en vigueur aussi sur { $node }.
+commit-peer-away = { $node } est injoignable : il recevra la révision à son retour.
+commit-peer-behind = { $node } ne l’a pas encore prise et la recevra : voir « rempart ha status ».
 confirm-done = La révision { $revision } est gardée.
 revert-done = La révision { $revision } est de nouveau en vigueur.
 history-current = ●
@@ -107,6 +110,7 @@ head-heard = REÇUS
 head-lost = PERDUS
 head-refused = REFUSÉS
 head-vrid = VRID
+head-holder = TENUES PAR
 ha-own = { $node }  { $role } depuis { $since } ({ $why }), époque { $epoch }
 ha-other = { $node }  { $role }, époque { $epoch }
 ha-other-lost = { $node }  ✗ plus entendu depuis { $heard }
@@ -119,6 +123,8 @@ ha-damped = ! Le rôle s’est déplacé trop souvent : il reste jusqu’à { $
 ha-failback = Le nœud préféré reprendra le rôle à { $at }.
 ha-configuration = Configuration : { $state }
 ha-configuration-both = Configuration : { $state } (ici { $own }, là-bas { $other })
+ha-diverged = ✗ Chaque nœud garde le sien : « rempart ha diff » montre l’écart, « rempart ha resolve mine » ou « theirs » choisit pour les deux.
+ha-obstacle = ✗ Elle ne peut être prise ici : { $why }
 ha-journal = { $entries ->
     [one] Connexions : { $state }, { $entries } entrée, { $backlog } en attente, { $lag } de retard
    *[other] Connexions : { $state }, { $entries } entrées, { $backlog } en attente, { $lag } de retard
@@ -134,3 +140,8 @@ pair-failed = l’appairage a échoué : { $reason }
 pair-expired = personne n’a tapé le code à temps : recommencez avec « rempart pair »
 pair-cancelled = l’offre est terminée
 unpair-done = L’autre nœud est oublié. Dissociez-le aussi là-bas, ou remplacez-le et appairez de nouveau.
+resolve-changes = { $loser } prend le document de { $winner }. Voici ce qui change sur { $loser } ; ce qu’il a reste dans son historique :
+resolve-ask = Le faire ? [o/N]
+resolve-yes = personne à qui demander ici : « rempart ha resolve » le fait avec --yes
+resolve-left = laissé tel quel
+resolve-done = Les deux nœuds ont de nouveau le même document : ici c’est la révision { $revision }.

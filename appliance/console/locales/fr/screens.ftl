@@ -197,9 +197,12 @@ help-text =
     Paire
       s                passer le rôle à l’autre nœud ; les connexions établies ne perdent rien
       m                mettre ce nœud hors service, ou le remettre en service
+      d                l’écart entre les documents des deux nœuds
+      c                choisir entre deux documents qui ont divergé
 
 tab-pair = 6 Paire
-keys-pair = s passer le rôle  m maintenance  ↑↓ défiler  ? aide  L English  q quitter
+keys-pair = s passer le rôle  m maintenance  d écart  c choisir  ↑↓  ? aide  q quitter
+keys-choose = m le mien  t l’autre  y (ou o) le faire  n laisser  ↑↓ Pg↑ Pg↓ défiler
 keys-move = o le faire  n laisser
 pair-asking = Interrogation de rempart-ha…
 pair-events = DERNIERS ÉVÉNEMENTS
@@ -225,12 +228,47 @@ event-gateway-back = passerelle de retour sur
 event-kernel-refused = le noyau a refusé :
 event-no-priority = pas de priorité temps réel :
 event-damped = déplacements retenus
-event-paired = appairé
-event-unpaired = dissocié
-event-journal-repaired = copie des connexions réparée
+failure-not-flushed = toutes les connexions n’étaient pas acquittées
+failure-not-ready = l’autre nœud n’était pas prêt
+failure-not-taken = l’autre nœud ne l’a pas pris
+failure-peer-lost = l’autre nœud s’est tu
+failure-peer-unfit = l’autre nœud est devenu inapte
+failure-cancelled = annulé
 event-stalled = ce nœud s’est figé
 title-move = Déplacer le rôle
 move-switch = Le rôle passe à l’autre nœud, dans l’ordre : les connexions sont copiées jusqu’à la dernière, l’autre nœud prend les adresses virtuelles, puis celui-ci les quitte. Les connexions établies ne perdent rien.
 move-maintenance-on = Ce nœud passe hors service : l’autre prend le rôle, et celui-ci ne le reprend pas, quoi qu’il arrive, avant d’être remis en service.
 move-maintenance-off = Ce nœud revient en service : il est en attente, et prend le rôle quand l’autre nœud ne le peut plus.
 move-question = Le faire ? o oui, n non
+title-nodes = DU DOCUMENT DE CE NŒUD À CELUI DE L’AUTRE
+title-choose = CHOISIR UN DOCUMENT POUR LES DEUX NŒUDS
+choose-help = Les deux nœuds ont été modifiés sans pouvoir se joindre : aucun des deux documents ne suit l’autre, et chaque nœud garde le sien. Rien n’est fusionné : l’un des deux sera en vigueur sur les deux nœuds. L’autre reste dans l’historique de son nœud. Ce que le choix change est montré avant d’être fait.
+choose-question = ! m : le document de ce nœud pour les deux   t : celui de l’autre
+choose-sure = ! Exactement ceci changera tout de suite : y (ou o) le fait, n laisse
+
+keys-lab = d télécharger  s SSH  k tuer le routeur actif  b le rallumer  Échap retour
+title-lab = LE LABO
+lab-nothing = LABO  X : un téléchargement et une session SSH par le pare-feu ; tuer un routeur
+lab-one = LABO (X)  { $stream }
+lab-both = LABO (X)  { $download }   { $ssh }
+lab-download = télécharge { $rate }, pause max. { $pause }
+lab-download-ended = ✗ téléchargement ROMPU
+lab-ssh = SSH pause max. { $pause }
+lab-ssh-ended = ✗ SSH ROMPU
+lab-stream = Le labo y travaille…
+lab-kills = Le routeur actif perd son courant…
+lab-starts = Le routeur démarre : il copie les connexions avant de pouvoir prendre le relais…
+lab-is-off = Le routeur actif est éteint. X, puis b le rallume.
+lab-is-on = Le routeur est de nouveau allumé.
+lab-failed = ✗ Le labo dit : { $why }
+lab-help =
+    d   commence ou termine un téléchargement depuis Internet vers cli-lan, à
+        travers la traduction d’adresses, sur une seule connexion.
+    s   commence ou termine une session SSH de srv-voip vers srv-ebrigade, qui
+        parle dix fois par seconde, donc se tait d’elle-même 100 ms.
+    k   coupe le courant du routeur actif, quel qu’il soit. Si c’est celui dont
+        voici la console, celle de l’autre s’ouvre.
+    b   rend le courant au routeur éteint.
+
+    La ligne du haut montre comment vont les deux, et la pause la plus longue.
+    Dans un autre terminal : make lab-cut, lab-freeze, lab-kill ; voir le README.

@@ -1,17 +1,19 @@
 //! Owns the verbs about the pair, and how their answers look.
 
+use std::io::{self, BufRead, IsTerminal};
 use std::time::Duration;
 
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
 
 use super::print::{dim, heads, plain};
 use super::run::{Console, Stop, ask, connect};
 use super::table::{Align, Table};
-use super::{HaVerb, OnOff};
-use crate::bus::{Bus, Failure, Refusal, Reply, Request};
+use super::{ChoiceArg, HaVerb, OnOff};
+use crate::bus::{Bus, Choice, Failure, Refusal, Reply, Request};
 use crate::format::{date_time, duration, integer};
 use crate::lang::Lang;
-use crate::pair::{self, microseconds};
+use crate::pair::{self, DIVERGED, microseconds};
 use crate::tr;
 use crate::words::{self, Tone};
 
@@ -24,8 +26,52 @@ pub async fn ha(console: &Console, verb: Option<HaVerb>) -> Result<(), Stop> {
         None | Some(HaVerb::Status) => Request::HaStatus,
         Some(HaVerb::Switch) => Request::Switch,
         Some(HaVerb::Maintenance { state }) => Request::Maintenance(state == OnOff::On),
+        Some(HaVerb::Diff) => Choice::Theirs.diff(),
+        Some(HaVerb::Resolve { choice, yes }) => {
+            let choice = match choice {
+                ChoiceArg::Mine => Choice::Mine,
+                ChoiceArg::Theirs => Choice::Theirs,
+            };
+            return resolve(console, choice, yes).await;
+        }
     };
     console.forward(request).await
+}
+
+/// `rempart ha resolve`: shows what will change, and on which node, and asks.
+async fn resolve(console: &Console, choice: Choice, yes: bool) -> Result<(), Stop> {
+    let lang = console.lang;
+    let bus = connect().await?;
+    let asks = !yes && !console.json;
+    if !yes && (console.json || !io::stdin().is_terminal()) {
+        return Err(Stop::Usage(tr!(lang, "resolve-yes")));
+    }
+    let answer = ask(&bus, &Request::HaStatus).await?;
+    let Reply::HaStatus(status) = Reply::parse(&Request::HaStatus, answer)? else { return Ok(()) };
+    if status.configuration.state != DIVERGED {
+        return Err(refused(RefusalCode::NotDiverged.to_string() + ": "));
+    }
+    if !console.json {
+        let diff = ask(&bus, &choice.diff()).await?;
+        console.line(&pair::changes(lang, &status, choice));
+        console.answer(&choice.diff(), diff)?;
+    }
+    if asks && !agrees(console) {
+        return Err(refused(tr!(lang, "resolve-left")));
+    }
+    let request = Request::Resolve(choice);
+    let answer = ask(&bus, &request).await?;
+    console.answer(&request, answer)
+}
+
+/// Whether the person says yes. Nothing is no.
+fn agrees(console: &Console) -> bool {
+    eprint!("{} ", tr!(console.lang, "resolve-ask"));
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    let answer = answer.trim().to_lowercase();
+    read.is_ok_and(|n| n > 0)
+        && (answer.starts_with('y') || (console.lang == Lang::Fr && answer.starts_with('o')))
 }
 
 /// `rempart pair`: with a code it joins, without one it offers and waits for the other node.
@@ -80,7 +126,7 @@ fn failure(lang: Lang, status: &PairingStatus) -> Option<Stop> {
 }
 
 fn refused(text: String) -> Stop {
-    Stop::Failure(Failure::Refused { kind: Refusal::Failed, text, report: None })
+    Stop::Failure(Failure::Refused { kind: Refusal::Refused, text, report: None })
 }
 
 impl Console {
@@ -122,13 +168,14 @@ impl Console {
     fn ha_routers(&self, s: &HaStatus) -> String {
         let mut table = heads!(self.lang;
             "head-interface" Left, "head-vrid" Right, "head-protocol" Left, "head-state" Left,
-            "head-addresses" Left);
+            "head-holder" Left, "head-addresses" Left);
         for r in &s.routers {
             table.row([
                 (r.interface.clone(), Tone::Accent),
                 plain(r.vrid.to_string()),
                 plain(&r.protocol),
                 self.sign(words::router(&r.state)),
+                plain(pair::holder(s, r).unwrap_or("-")),
                 plain(r.addresses.join(" ")),
             ]);
         }

@@ -73,6 +73,7 @@ impl Console {
             Reply::Number(n) => match request {
                 Request::Confirm => tr!(lang, "confirm-done", revision = n.to_string()),
                 Request::Revert => tr!(lang, "revert-done", revision = n.to_string()),
+                Request::Resolve(_) => tr!(lang, "resolve-done", revision = n.to_string()),
                 _ => tr!(lang, "kill-done", count = *n),
             },
             Reply::HaStatus(status) => self.ha_status(status),
@@ -344,6 +345,11 @@ impl Console {
             ms = r.duration_ms
         ));
         out.push('\n');
+        if let Some(peer) = &r.peer {
+            let (tone, text) = words::peer(lang, peer);
+            out.push_str(&self.paint.tone(tone, &text));
+            out.push('\n');
+        }
         if let Some(seconds) = r.confirm_s {
             let text = tr!(
                 lang,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::{CheckReport, CommitRequest, ExplainRequest};
 
 use super::table::Paint;
@@ -14,7 +15,7 @@ use super::{Cli, CommitArgs, ExplainArgs, KillArgs, Selection, SortArg, Verb, ed
 use crate::bus::{Bus, Failure, Refusal, Reply, Request};
 use crate::filter::{Filter, Order};
 use crate::lang::Lang;
-use crate::{offline, tr};
+use crate::{offline, tr, words};
 
 /// Connections that a selection is made from; the kernel's own table is smaller by default.
 const CONNECTIONS_MAX: u32 = 1_000_000;
@@ -413,6 +414,10 @@ pub fn failure_text(lang: Lang, failure: &Failure) -> String {
             Refusal::LockOut => tr!(lang, "error-lock-out", text = text.as_str()),
             Refusal::Busy => tr!(lang, "error-busy", text = text.as_str()),
             Refusal::NotFound => tr!(lang, "error-not-found", text = text.as_str()),
+            Refusal::Refused => match RefusalCode::of(text) {
+                Some(code) => tr!(lang, "error-refused", text = tr!(lang, words::refusal(code))),
+                None => tr!(lang, "error-refused", text = text.as_str()),
+            },
             Refusal::Apply => tr!(lang, "error-apply", text = text.as_str()),
             Refusal::Failed => tr!(lang, "error-failed", text = text.as_str()),
         },

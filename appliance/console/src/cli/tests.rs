@@ -1,12 +1,13 @@
 //! What the verbs print, in both languages, from documents as a daemon would send them.
 
 use jiff::tz::TimeZone;
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
 
 use super::run::{Console, failure_text};
 use super::table::Paint;
 use super::*;
-use crate::bus::{Daemon, Failure, Refusal, Reply, Request};
+use crate::bus::{Choice, Daemon, Failure, Refusal, Reply, Request};
 use crate::fixtures;
 use crate::golden::assert_golden;
 use crate::offline::Service;
@@ -38,6 +39,8 @@ fn answers() -> Vec<(&'static str, Request, Reply)> {
         ("kill", Request::Kill(vec![1]), Reply::Number(1)),
         ("ha-status", Request::HaStatus, Reply::HaStatus(Box::new(fixtures::ha_status()))),
         ("ha-status-unpaired", Request::HaStatus, Reply::HaStatus(Box::new(unpaired()))),
+        ("ha-status-diverged", Request::HaStatus, Reply::HaStatus(Box::new(fixtures::diverged()))),
+        ("resolve", Request::Resolve(Choice::Mine), Reply::Number(14)),
         ("switch", Request::Switch, Reply::Done),
         ("maintenance-on", Request::Maintenance(true), Reply::Done),
         ("maintenance-off", Request::Maintenance(false), Reply::Done),
@@ -104,12 +107,18 @@ fn failures_say_what_to_do() {
         Refusal::LockOut,
         Refusal::Busy,
         Refusal::NotFound,
+        Refusal::Refused,
         Refusal::Apply,
         Refusal::Failed,
     ];
     let refused =
         kinds.map(|kind| Failure::Refused { kind, text: "the daemon's words.".into(), report: None });
-    let all: Vec<_> = failures.into_iter().chain(refused).collect();
+    // Whatever has a code has words of ours.
+    let coded = RefusalCode::ALL.iter().map(|code| {
+        let text = format!("{code}: the daemon's words");
+        Failure::Refused { kind: Refusal::Refused, text, report: None }
+    });
+    let all: Vec<_> = failures.into_iter().chain(refused).chain(coded).collect();
     for lang in [Lang::Fr, Lang::En] {
         let text: Vec<String> = all.iter().map(|f| failure_text(lang, f)).collect();
         assert_golden(&format!("cli/failures.{lang:?}").to_lowercase(), &(text.join("\n") + "\n"));

@@ -13,7 +13,22 @@ const ANCESTORS_MAX: usize = 32;
 /// The person, from what `sudo`, `login` and the shell say.
 pub fn author(env: impl Fn(&str) -> Option<String>) -> String {
     let names = ["SUDO_USER", "LOGNAME", "USER"];
-    names.into_iter().filter_map(env).find(|n| !n.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+    let named = names.into_iter().filter_map(env).find(|n| !n.is_empty());
+    named.or_else(account).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The account that this program runs under: a console without a login has no environment to say so.
+fn account() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let own = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").ok()?;
+    // passwd(5): name:password:UID:…
+    let names = accounts.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == own).then(|| name.to_owned())
+    });
+    names.into_iter().find(|name| !name.is_empty())
 }
 
 /// The SSH session that this program runs in, if any.
@@ -66,7 +81,10 @@ mod tests {
         };
         assert_eq!(author(env), "alice");
         assert_eq!(author(|n| (n == "USER").then(|| "bob".to_owned())), "bob");
-        assert_eq!(author(|_| None), "unknown");
+        // Without any of them it is the account; root's is in every passwd(5).
+        if std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0) {
+            assert_eq!(author(|_| None), "root");
+        }
     }
 
     #[test]

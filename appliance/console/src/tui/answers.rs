@@ -114,6 +114,7 @@ fn poll_of(request: &Request) -> Option<Poll> {
         | Request::Rollback(..)
         | Request::Show(_)
         | Request::Diff(..)
+        | Request::Resolve(_)
         | Request::Switch
         | Request::Maintenance(_)
         | Request::PairOffer
@@ -182,10 +183,13 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
             let text = match request {
                 Request::Confirm => tr!(lang, "confirm-done", revision = n.to_string()),
                 Request::Revert => tr!(lang, "revert-done", revision = n.to_string()),
+                Request::Resolve(_) => tr!(lang, "resolve-done", revision = n.to_string()),
                 _ => tr!(lang, "kill-done", count = n),
             };
             m.notice = Some((text, Tone::Good));
-            m.dialogs.retain(|d| !matches!(d, Dialog::Kill { .. } | Dialog::Revert { .. }));
+            m.dialogs.retain(|d| {
+                !matches!(d, Dialog::Kill { .. } | Dialog::Revert { .. } | Dialog::Resolve { .. })
+            });
             return polls(m, true);
         }
         Reply::HaStatus(status) => m.pair = Some(Ok(status)),
@@ -215,6 +219,10 @@ fn take_text(m: &mut Model, asked: &Request, text: String) -> Vec<Effect> {
                 if request == asked =>
             {
                 *slot = Some(text.clone());
+                taken = true;
+            }
+            Dialog::Resolve { choice: Some(choice), diff, .. } if choice.diff() == *asked => {
+                *diff = Some(text.clone());
                 taken = true;
             }
             Dialog::Commit(form) if super::dialogs::commit_diff(form.target) == *asked => {
@@ -260,7 +268,12 @@ fn bad(m: &mut Model, request: &Request, failure: Failure) -> Vec<Effect> {
         }
     }
     // What it was asked for cannot be shown or done: say so instead.
-    let acts = |d: &Dialog| matches!(d, Dialog::Kill { .. } | Dialog::Revert { .. } | Dialog::Move { .. });
+    let acts = |d: &Dialog| {
+        matches!(
+            d,
+            Dialog::Kill { .. } | Dialog::Revert { .. } | Dialog::Move { .. } | Dialog::Resolve { .. }
+        )
+    };
     m.dialogs.retain(|d| !acts(d) && !is_asking(d, request));
     m.dialogs.push(Dialog::Failure { failure, scroll: 0 });
     Vec::new()

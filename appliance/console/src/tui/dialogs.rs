@@ -5,9 +5,12 @@ use rempart_bus::documents::{CommitRequest, ExplainRequest};
 
 use super::model::{CommitForm, Dialog, EXPLAIN_FIELDS, Effect, ExplainForm, Input, Model, Target};
 use super::update::{move_cursor, open, type_into};
-use crate::bus::{Failure, Refusal, Request};
+use crate::bus::{Choice, Failure, Refusal, Request};
 use crate::cli::confirm_time;
+use crate::lab::{Order as LabOrder, Stream};
 use crate::lang::Lang;
+use crate::words::Tone;
+use crate::{id, tr};
 
 /// The time that the form proposes for the confirmation.
 const CONFIRM_DEFAULT: &str = "5m";
@@ -69,7 +72,7 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let Some(mut dialog) = m.dialogs.pop() else { return Vec::new() };
     let leaves = match &dialog {
         Dialog::Explain(_) | Dialog::Commit(_) => key.code == KeyCode::Esc,
-        Dialog::Kill { .. } | Dialog::Revert { .. } | Dialog::Move { .. } => {
+        Dialog::Kill { .. } | Dialog::Revert { .. } | Dialog::Move { .. } | Dialog::Resolve { .. } => {
             matches!(key.code, KeyCode::Esc | KeyCode::Char('n' | 'q'))
         }
         _ => matches!(key.code, KeyCode::Esc | KeyCode::Char('q') | KeyCode::Left),
@@ -104,6 +107,7 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         | Dialog::Text { scroll, .. }
         | Dialog::Kill { scroll, .. }
         | Dialog::Revert { scroll, .. }
+        | Dialog::Resolve { scroll, .. }
         | Dialog::Report { scroll, .. }
         | Dialog::Failure { scroll, .. } => scrolled(*scroll),
         Dialog::Explain(form) => scrolled(form.scroll),
@@ -112,6 +116,7 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         | Dialog::Flow(_)
         | Dialog::Connection(_)
         | Dialog::Entry(_)
+        | Dialog::Lab
         | Dialog::Move { .. } => 0,
     };
     let mut over = None;
@@ -181,6 +186,46 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
             } else {
                 Vec::new()
             }
+        }
+        Dialog::Resolve { choice, diff, scroll: at, sending } => {
+            *at = scroll;
+            let chosen = match key.code {
+                KeyCode::Char('m') => Some(Choice::Mine),
+                KeyCode::Char('t') => Some(Choice::Theirs),
+                _ => None,
+            };
+            match (chosen, *choice) {
+                (Some(_), _) if *sending => Vec::new(),
+                (Some(chosen), _) => {
+                    (*choice, *diff, *at) = (Some(chosen), None, 0);
+                    vec![Effect::Call(chosen.diff())]
+                }
+                // Not before what will change was shown.
+                (None, Some(choice)) if yes && !*sending && diff.is_some() => {
+                    *sending = true;
+                    vec![Effect::Call(Request::Resolve(choice))]
+                }
+                (None, _) => Vec::new(),
+            }
+        }
+        Dialog::Lab => {
+            let runs = |stream: Option<&Stream>| stream.is_some_and(|s| s.ended.is_none());
+            let traffic = m.lab.clone().unwrap_or_default();
+            let (order, doing) = match key.code {
+                KeyCode::Char('d') => {
+                    (LabOrder::Download(!runs(traffic.download.as_ref())), id!("lab-stream"))
+                }
+                KeyCode::Char('s') => (LabOrder::Ssh(!runs(traffic.ssh.as_ref())), id!("lab-stream")),
+                KeyCode::Char('k') => (LabOrder::PowerOff, id!("lab-kills")),
+                KeyCode::Char('b') => (LabOrder::PowerOn, id!("lab-starts")),
+                _ => {
+                    m.dialogs.push(dialog);
+                    return Vec::new();
+                }
+            };
+            m.notice = Some((tr!(m.lang, doing), Tone::Warn));
+            // What happens shows on the pair's screen.
+            return vec![Effect::Lab(order)];
         }
         Dialog::Explain(form) => on_explain_key(form, key, scroll),
         Dialog::Commit(form) => on_commit_key(form, &m.author, m.session, key, scroll),

@@ -16,12 +16,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::MissedTickBehavior;
 
-use super::model::{Effect, Message, Model};
-use super::terminal::{self, Guard, Screen};
+use super::model::{Effect, Message, Model, Screen};
+use super::terminal::{self, Guard};
 use super::update::update;
 use super::view::view;
 use crate::bus::{Bus, Failure, Reply, Request};
 use crate::cli::who;
+use crate::lab::{Lab, Order, Traffic};
 use crate::lang::Lang;
 use crate::tr;
 
@@ -38,6 +39,11 @@ pub async fn open(lang: Lang, mono: bool, tz: TimeZone) -> Result<(), String> {
     let mut model = Model::new(lang, mono, tz, Timestamp::now());
     model.author = who::author(|name| std::env::var(name).ok());
     model.session = who::session();
+    let lab = Lab::of(|name| std::env::var(name).ok());
+    if lab.is_some() {
+        // Whoever comes to the lab comes for the pair.
+        (model.lab, model.screen) = (Some(Traffic::default()), Screen::Pair);
+    }
     let serial = terminal::is_serial();
     let guard = Guard::new().map_err(|e| e.to_string())?;
     if serial {
@@ -46,12 +52,17 @@ pub async fn open(lang: Lang, mono: bool, tz: TimeZone) -> Result<(), String> {
     let screen = guard.screen().map_err(|e| e.to_string())?;
     let size = screen.size().map_err(|e| e.to_string())?;
     (model.width, model.height) = (size.width, size.height);
-    let result = run(model, screen, serial).await;
+    let result = run(model, screen, serial, lab).await;
     drop(guard);
     result.map_err(|e| e.to_string())
 }
 
-async fn run(mut model: Model, mut screen: Screen, serial: bool) -> io::Result<()> {
+async fn run(
+    mut model: Model,
+    mut screen: terminal::Screen,
+    serial: bool,
+    lab: Option<Lab>,
+) -> io::Result<()> {
     let (sender, mut messages) = mpsc::channel(MESSAGES_MAX);
     let probe = Arc::new(AtomicBool::new(false));
     let keys = (sender.clone(), probe.clone());
@@ -68,6 +79,9 @@ async fn run(mut model: Model, mut screen: Screen, serial: bool) -> io::Result<(
             _ = terminate.recv() => Message::Terminate,
             _ = hang_up.recv() => Message::Terminate,
         };
+        if let (Message::Tick(_), Some(lab)) = (&message, &lab) {
+            (model, _) = update(model, Message::Traffic(lab.traffic()));
+        }
         let mut next = Some(message);
         while let Some(message) = next {
             let effects;
@@ -76,6 +90,11 @@ async fn run(mut model: Model, mut screen: Screen, serial: bool) -> io::Result<(
                 match effect {
                     Effect::Call(request) => {
                         tokio::spawn(call(bus.clone(), request, sender.clone()));
+                    }
+                    Effect::Lab(order) => {
+                        if let Some(lab) = lab.clone() {
+                            tokio::spawn(tell(lab, order, sender.clone()));
+                        }
                     }
                     Effect::Repaint => {
                         probe.store(serial, Ordering::SeqCst);
@@ -104,6 +123,13 @@ async fn call(bus: Arc<Mutex<Option<Bus>>>, request: Request, sender: mpsc::Send
     let answer = answer.and_then(|text| Reply::parse(&request, text));
     // The loop has gone: so does the program.
     let _ = sender.send(Message::Answer(request, answer)).await;
+}
+
+/// Has the lab do something. It may take the power of this very router.
+async fn tell(lab: Lab, order: Order, sender: mpsc::Sender<Message>) {
+    let done = tokio::task::spawn_blocking(move || lab.run(order)).await;
+    let done = done.unwrap_or_else(|e| Err(e.to_string()));
+    let _ = sender.send(Message::LabDone(order, done)).await;
 }
 
 async fn connected(slot: &Mutex<Option<Bus>>) -> Result<Bus, Failure> {

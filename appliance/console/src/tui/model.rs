@@ -13,8 +13,9 @@ use rempart_bus::documents::{
 };
 use rempart_bus::ha::HaStatus;
 
-use crate::bus::{Failure, Reply, Request};
+use crate::bus::{Choice, Failure, Reply, Request};
 use crate::filter::{Filter, Order, Subject};
+use crate::lab::{Order as LabOrder, Traffic};
 use crate::lang::Lang;
 use crate::words::Tone;
 
@@ -33,7 +34,6 @@ pub const INPUT_MAX: usize = 200;
 
 /// What happened.
 #[derive(Clone, PartialEq, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a few a second, each moved once")]
 pub enum Message {
     /// A key.
     Key(KeyEvent),
@@ -43,6 +43,10 @@ pub enum Message {
     Tick(Timestamp),
     /// The daemon has answered a request, or has not.
     Answer(Request, Result<Reply, Failure>),
+    /// How the streams of the lab fare.
+    Traffic(Traffic),
+    /// The lab has done what it was told, or has not.
+    LabDone(LabOrder, Result<(), String>),
     /// Someone wants the program to end.
     Terminate,
 }
@@ -52,6 +56,8 @@ pub enum Message {
 pub enum Effect {
     /// Ask the daemon.
     Call(Request),
+    /// Tell the lab.
+    Lab(LabOrder),
     /// Draw everything again, and ask a serial terminal for its size.
     Repaint,
     /// Leave.
@@ -304,6 +310,17 @@ pub enum Dialog {
         /// Whether the daemon is at it.
         sending: bool,
     },
+    /// A choice between two documents that have diverged.
+    Resolve {
+        /// The choice, once it is made; `y` does it.
+        choice: Option<Choice>,
+        /// What it will change, once that is here.
+        diff: Option<String>,
+        /// Lines scrolled off the top.
+        scroll: usize,
+        /// Whether the daemon is at it.
+        sending: bool,
+    },
     /// What a commit did.
     Report {
         /// What.
@@ -313,6 +330,8 @@ pub enum Dialog {
     },
     /// What becomes of a packet.
     Explain(Box<ExplainForm>),
+    /// What the lab can do.
+    Lab,
     /// A refusal in full.
     Failure {
         /// Why.
@@ -389,6 +408,8 @@ pub struct Model {
     pub pair: Option<Result<Box<HaStatus>, Failure>>,
     /// Lines scrolled off the top of the pair's screen.
     pub pair_scroll: usize,
+    /// In the lab, its streams.
+    pub lab: Option<Traffic>,
 }
 
 impl Model {
@@ -427,6 +448,7 @@ impl Model {
             revision_cursor: 0,
             pair: None,
             pair_scroll: 0,
+            lab: None,
         }
     }
 
@@ -451,7 +473,9 @@ impl Model {
 
     /// Rows between header and key line.
     pub fn body_height(&self) -> usize {
-        let banners = usize::from(self.is_stale()) + usize::from(self.confirm_left_s().is_some());
+        let banners = usize::from(self.is_stale())
+            + usize::from(self.lab.is_some())
+            + usize::from(self.confirm_left_s().is_some());
         usize::from(self.height).saturating_sub(3 + banners)
     }
 }

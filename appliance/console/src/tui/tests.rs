@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::model::{CONNECTIONS_MAX, Effect, Message, Model};
 use super::update::update;
-use crate::bus::{Failure, Refusal, Reply, Request};
+use crate::bus::{Choice, Failure, Refusal, Reply, Request};
 use crate::fixtures;
 use crate::lang::Lang;
 
@@ -83,7 +83,7 @@ fn press(model: Model, keys: &str) -> Model {
 fn calls(effects: Vec<Effect>) -> Vec<Request> {
     let call = |e| match e {
         Effect::Call(request) => Some(request),
-        Effect::Repaint | Effect::Quit => None,
+        Effect::Lab(_) | Effect::Repaint | Effect::Quit => None,
     };
     effects.into_iter().filter_map(call).collect()
 }

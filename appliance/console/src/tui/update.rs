@@ -3,15 +3,20 @@
 //! Pure. Keys that belong to a dialog are in [`super::dialogs`], answers and polls in [`super::answers`].
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::Connection;
 
 use super::model::{
     DIALOGS_MAX, Dialog, Effect, ExplainForm, INPUT_MAX, Input, Live, Message, Model, Pivot, Screen,
 };
 use super::{answers, dialogs};
-use crate::bus::Request;
+use crate::bus::{Choice, Request};
 use crate::filter::{Filter, Order, Subject};
+use crate::lab::Order as LabOrder;
 use crate::matrix::{Matrix, ServiceMatrix};
+use crate::pair::DIVERGED;
+use crate::tr;
+use crate::words::{self, Tone};
 
 /// Takes a message in.
 pub fn update(mut model: Model, message: Message) -> (Model, Vec<Effect>) {
@@ -27,6 +32,21 @@ pub fn update(mut model: Model, message: Message) -> (Model, Vec<Effect>) {
         }
         Message::Tick(now) => answers::tick(&mut model, now),
         Message::Answer(request, answer) => answers::take(&mut model, &request, answer),
+        Message::Traffic(traffic) => {
+            model.lab = Some(traffic);
+            Vec::new()
+        }
+        Message::LabDone(order, done) => {
+            let said = match (order, &done) {
+                (_, Err(why)) => (tr!(model.lang, "lab-failed", why = why.as_str()), Tone::Bad),
+                (LabOrder::PowerOff, Ok(())) => (tr!(model.lang, "lab-is-off"), Tone::Warn),
+                (LabOrder::PowerOn, Ok(())) => (tr!(model.lang, "lab-is-on"), Tone::Good),
+                // Their figures are on every screen.
+                (LabOrder::Download(_) | LabOrder::Ssh(_), Ok(())) => return (model, Vec::new()),
+            };
+            model.notice = Some(said);
+            Vec::new()
+        }
         Message::Terminate => vec![Effect::Quit],
     };
     (model, effects)
@@ -68,6 +88,10 @@ fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         KeyCode::Char('e') => {
             let form = explain_form(m);
             open(m, Dialog::Explain(Box::new(form)))
+        }
+        KeyCode::Char('X') if m.lab.is_some() => {
+            m.screen = Screen::Pair;
+            open(m, Dialog::Lab)
         }
         KeyCode::Char('y') if m.confirm_left_s().is_some() => vec![Effect::Call(Request::Confirm)],
         KeyCode::Char('r') if m.confirm_left_s().is_some() => dialogs::open_revert(m),
@@ -114,8 +138,18 @@ fn on_dashboard_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
 
 fn on_pair_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
     let known = m.pair.as_ref().and_then(|p| p.as_ref().ok());
+    let diverged = known.is_some_and(|s| s.configuration.state == DIVERGED);
     let orders = known.map(|s| s.maintenance);
     match (code, orders) {
+        (KeyCode::Char('d'), Some(_)) => return dialogs::open_text(m, Choice::Theirs.diff()),
+        (KeyCode::Char('c'), Some(_)) if diverged => {
+            return open(m, Dialog::Resolve { choice: None, diff: None, scroll: 0, sending: false });
+        }
+        (KeyCode::Char('c'), Some(_)) => {
+            let text = tr!(m.lang, words::refusal(RefusalCode::NotDiverged));
+            m.notice = Some((tr!(m.lang, "error-refused", text = text), Tone::Plain));
+            return Vec::new();
+        }
         (KeyCode::Char('s'), Some(_)) => {
             return open(m, Dialog::Move { order: Request::Switch, sending: false });
         }

@@ -19,6 +19,7 @@ use ratatui_core::text::{Line, Span};
 use super::model::{Dialog, Link, Model, Screen};
 use super::theme::Theme;
 use crate::format::{self, countdown, left};
+use crate::lab::{Stream, Traffic};
 use crate::words::{self, Tone};
 use crate::{id, tr};
 
@@ -124,7 +125,32 @@ fn banners(m: &Model, theme: Theme, width: usize) -> Vec<Line<'static>> {
         };
         lines.push(Line::styled(left(&text, width), theme.banner(Tone::Bad)));
     }
+    if let Some(traffic) = &m.lab {
+        let (text, tone) = lab(m, traffic);
+        lines.push(Line::styled(left(&text, width), theme.banner(tone)));
+    }
     lines
+}
+
+/// How the streams of the lab fare, on every screen.
+fn lab(m: &Model, traffic: &Traffic) -> (String, Tone) {
+    let lang = m.lang;
+    let pause = |s: &Stream| tr!(lang, "duration-milliseconds", n = s.longest_pause_ms);
+    let download = traffic.download.as_ref().map(|s| match s.ended {
+        Some(_) => tr!(lang, "lab-download-ended"),
+        None => tr!(lang, "lab-download", rate = format::bit_rate(lang, s.bytes_per_s * 8), pause = pause(s)),
+    });
+    let ssh = traffic.ssh.as_ref().map(|s| match s.ended {
+        Some(_) => tr!(lang, "lab-ssh-ended"),
+        None => tr!(lang, "lab-ssh", pause = pause(s)),
+    });
+    let ended = [&traffic.download, &traffic.ssh].into_iter().flatten().any(|s| s.ended.is_some());
+    let tone = if ended { Tone::Bad } else { Tone::Good };
+    match (download, ssh) {
+        (None, None) => (tr!(lang, "lab-nothing"), Tone::Accent),
+        (Some(one), None) | (None, Some(one)) => (tr!(lang, "lab-one", stream = one), tone),
+        (Some(download), Some(ssh)) => (tr!(lang, "lab-both", download = download, ssh = ssh), tone),
+    }
 }
 
 fn key_line(m: &Model, theme: Theme, width: usize) -> Line<'static> {
@@ -141,6 +167,8 @@ fn key_line(m: &Model, theme: Theme, width: usize) -> Line<'static> {
         Some(Dialog::Kill { .. }) => id!("keys-kill"),
         Some(Dialog::Revert { .. }) => id!("keys-revert"),
         Some(Dialog::Move { .. }) => id!("keys-move"),
+        Some(Dialog::Resolve { .. }) => id!("keys-choose"),
+        Some(Dialog::Lab) => id!("keys-lab"),
         Some(Dialog::Commit(_)) => id!("keys-commit"),
         Some(Dialog::Explain(_)) => id!("keys-explain"),
         None if m.connections.editing && m.screen == Screen::Connections => id!("keys-filter"),

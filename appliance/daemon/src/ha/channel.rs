@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use quinn::{Connection, Endpoint, EndpointConfig, TokioRuntime, VarInt};
 use rempart_pair::NodeIndex;
-use rempart_pair::ports;
+use rempart_plan::ha::ports;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};

@@ -55,6 +55,9 @@ fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
     match arguments.worker {
         None => supervisor::run(&arguments.node, &arguments.state),
-        Some(parent) => worker::run(&arguments.node, &arguments.state, parent),
+        Some(parent) => {
+            supervisor::name_worker();
+            worker::run(&arguments.node, &arguments.state, parent)
+        }
     }
 }

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rempart_bus::Error;
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::{PairingOffer, PairingStatus};
 use rempart_pair::NodeIndex;
 use rempart_pair::keys::PairSecret;
@@ -115,9 +116,8 @@ pub async fn offer(shared: &Arc<Shared>) -> Result<PairingOffer, Error> {
     let plan = shared.plan.borrow().clone();
     let named = plan.and_then(|plan| Some((plan.peer.clone()?, plan.index)));
     let Some((peer, index)) = named else {
-        return Err(Error::Failed(
-            "the document in force names no second node: commit one with [pair] nodes = [..] first".into(),
-        ));
+        return Err(RefusalCode::NoSecondNode
+            .error("the document in force names no second node: commit one with [pair] nodes = [..] first"));
     };
     let code = Code::new(random()?);
     let shown = code.show();
@@ -125,7 +125,7 @@ pub async fn offer(shared: &Arc<Shared>) -> Result<PairingOffer, Error> {
     let pairing = &shared.peer.pairing;
     pairing.cancel();
     let sockets = offer::Sockets::open().await.map_err(|error| {
-        Error::Failed(format!("pairing cannot listen on port {}: {error}", rempart_pair::ports::PAIRING))
+        Error::Failed(format!("pairing cannot listen on port {}: {error}", rempart_plan::ha::ports::PAIRING))
     })?;
     let (cancel, cancelled) = watch::channel(false);
     *pairing.cancel.lock().unwrap_or_else(PoisonError::into_inner) = Some(cancel);
@@ -139,7 +139,7 @@ pub async fn offer(shared: &Arc<Shared>) -> Result<PairingOffer, Error> {
 
 /// Joins the node that shows the code; returns when the keys are exchanged, or why they are not.
 pub async fn join(shared: &Arc<Shared>, code: &str, device: &str) -> Result<PairingStatus, Error> {
-    let code = Code::parse(code).map_err(|error| Error::Failed(error.to_string()))?;
+    let code = Code::parse(code).map_err(|error| Error::Refused(error.to_string()))?;
     let pairing = &shared.peer.pairing;
     pairing.cancel();
     pairing.show(State::Joining, None, None);
@@ -189,7 +189,7 @@ fn discovery() -> io::Result<UdpSocket> {
     socket.set_multicast_hops_v6(1)?;
     socket.set_multicast_loop_v6(false)?;
     // Both ends use the port: the policy of a node lets these datagrams through by it.
-    let any = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, rempart_pair::ports::PAIRING, 0, 0);
+    let any = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, rempart_plan::ha::ports::PAIRING, 0, 0);
     socket.bind(&any.into())?;
     UdpSocket::from_std(socket.into())
 }

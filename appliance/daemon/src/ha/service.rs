@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::ConfigurationStatus;
 use rempart_bus::{Error, HA_PATH};
+use rempart_pair::role::CommandRefused;
 use rempart_plan::ha::HaPlan;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -44,7 +46,7 @@ impl Service {
         &self,
         command: impl FnOnce(oneshot::Sender<Result<(), Refusal>>) -> Command,
     ) -> Result<(), Error> {
-        self.ask(command).await?.map_err(|refusal| Error::Failed(refusal.to_string()))
+        self.ask(command).await?.map_err(|refusal| code(refusal).error(refusal))
     }
 }
 
@@ -145,6 +147,22 @@ impl Service {
     }
 }
 
+/// The stable short name of a refusal.
+fn code(refusal: Refusal) -> RefusalCode {
+    match refusal {
+        Refusal::Refused(refused) => match refused {
+            CommandRefused::NotPaired => RefusalCode::NotPaired,
+            CommandRefused::Starting => RefusalCode::Starting,
+            CommandRefused::Leaving => RefusalCode::Leaving,
+            CommandRefused::PeerAbsent => RefusalCode::PeerAbsent,
+            CommandRefused::PeerUnfit => RefusalCode::PeerUnfit,
+            CommandRefused::Unfit => RefusalCode::Unfit,
+            CommandRefused::Busy => RefusalCode::HandingOver,
+        },
+        Refusal::Failed(failure) => status::failure(failure),
+    }
+}
+
 /// Tells the bus whenever the other node comes or goes; never returns.
 pub async fn signal_link(shared: Arc<Shared>, connection: Connection) {
     let Ok(emitter) = SignalEmitter::new(&connection, HA_PATH) else { return };
@@ -163,7 +181,7 @@ fn json(value: &impl serde::Serialize) -> Result<String, Error> {
 
 /// What goes to the other node in this node's name comes from `rempartd` alone.
 async fn only_root(header: &Header<'_>, connection: &Connection) -> Result<(), Error> {
-    let refused = || Error::Failed("only root may call this".into());
+    let refused = || RefusalCode::RootOnly.error("only root may call this");
     let sender = header.sender().ok_or_else(refused)?.to_owned();
     let bus = zbus::fdo::DBusProxy::new(connection).await?;
     match bus.get_connection_unix_user(sender.into()).await {

@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use rempart_bus::codes::{AilmentCode, RefusalCode};
 use rempart_bus::ha::{
     Ailment, ConfigurationStatus, HaEvent, HaStatus, JournalStatus, OtherNode, PathStatus, RouterStatus,
 };
 use rempart_pair::heartbeat::Heartbeat;
-use rempart_pair::role::{Daemon, Health, Role};
+use rempart_pair::role::{Daemon, Failure, Health, Notice, Role};
 use rempart_plan::ha::HaPlan;
 use vrrp_rs::Dialect;
 use vrrp_rs::elector::State;
 
-use crate::elector::news::{News, RouterPicture, Snapshot};
+use crate::elector::news::{Happening, News, RouterPicture, Snapshot};
 use crate::worker::Shared;
 
 /// Events that are kept.
@@ -34,7 +35,11 @@ impl History {
             self.events.pop_front();
         }
         let time = Clock::now().at(news.at);
-        self.events.push_back(HaEvent { time, code: code.into(), about: news.what.about() });
+        let about = match &news.what {
+            Happening::Node(Notice::HandOverFailed { failure: why, .. }, _) => failure(*why).to_string(),
+            what => what.about(),
+        };
+        self.events.push_back(HaEvent { time, code: code.into(), about });
     }
 
     /// The same ailments with the time since when each has been seen.
@@ -75,6 +80,18 @@ impl Clock {
     }
 }
 
+/// Why a hand-over failed, as a stable short name.
+pub fn failure(failure: Failure) -> RefusalCode {
+    match failure {
+        Failure::Flush => RefusalCode::NotFlushed,
+        Failure::NotReady => RefusalCode::NotReady,
+        Failure::NotTaken => RefusalCode::NotTaken,
+        Failure::PeerLost => RefusalCode::PeerLost,
+        Failure::PeerUnfit => RefusalCode::PeerUnfit,
+        Failure::Cancelled => RefusalCode::Cancelled,
+    }
+}
+
 /// The document for what the elector says.
 pub fn of(shared: &Shared, snapshot: &Snapshot) -> HaStatus {
     let clock = Clock::now();
@@ -82,10 +99,10 @@ pub fn of(shared: &Shared, snapshot: &Snapshot) -> HaStatus {
     let plan = snapshot.plan.as_ref();
     let mut found = health(&node.health, plan);
     if node.maintenance {
-        found.push(("maintenance".into(), String::new()));
+        found.push((AilmentCode::Maintenance.name().into(), String::new()));
     }
     if shared.control_absent.load(std::sync::atomic::Ordering::Relaxed) {
-        found.push(("daemon-down".into(), Daemon::Control.name().into()));
+        found.push((AilmentCode::DaemonDown.name().into(), Daemon::Control.name().into()));
     }
     for router in &snapshot.routers {
         let ailment = router.obstacle.map(|code| (code.to_owned(), router.interface.clone()));
@@ -211,18 +228,61 @@ fn others(said: &Heartbeat, plan: Option<&HaPlan>) -> Vec<Ailment> {
 /// Short name and what it is about.
 fn health(health: &Health, plan: Option<&HaPlan>) -> Vec<(String, String)> {
     let interfaces = || plan.into_iter().flat_map(|plan| &plan.monitors).enumerate();
-    let of = |bits: u32, code: &'static str| {
+    let of = |bits: u32, code: AilmentCode| {
         let set = move |place: usize| {
             u32::try_from(place).is_ok_and(|place| bits.checked_shr(place).unwrap_or(0) & 1 == 1)
         };
         interfaces()
             .filter(move |(place, _)| set(*place))
-            .map(move |(_, m)| (code.into(), m.interface.clone()))
+            .map(move |(_, m)| (code.name().into(), m.interface.clone()))
     };
     let daemon_down = |daemon: &Daemon| health.daemons_down & (1 << (*daemon as u16)) != 0;
     let daemons = Daemon::ALL.into_iter().filter(daemon_down);
-    let mut found: Vec<(String, String)> = of(health.links_down, "link-down").collect();
-    found.extend(of(health.gateways_silent, "gateway-silent"));
-    found.extend(daemons.map(|daemon| ("daemon-down".into(), daemon.name().into())));
+    let mut found: Vec<(String, String)> = of(health.links_down, AilmentCode::LinkDown).collect();
+    found.extend(of(health.gateways_silent, AilmentCode::GatewaySilent));
+    found.extend(daemons.map(|daemon| (AilmentCode::DaemonDown.name().into(), daemon.name().into())));
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use rempart_bus::codes::{EventCode, PartCode, WhyCode};
+
+    use super::*;
+
+    /// The short names in the body of a function of a source: its literals of lower-case letters and hyphens.
+    fn names(source: &'static str, of: &str, function: &str) -> Vec<&'static str> {
+        let from = source.find(of).unwrap_or_else(|| panic!("there is no {of}"));
+        let from = from + source[from..].find(function).unwrap_or_else(|| panic!("{of} has no {function}"));
+        let body = source[from..].split("\n    }\n").next().unwrap_or_default();
+        let body = body.split("\n}\n").next().unwrap_or_default();
+        let quoted = body.split('"').skip(1).step_by(2);
+        let found: Vec<_> =
+            quoted.filter(|q| q.chars().all(|c| c.is_ascii_lowercase() || c == '-')).collect();
+        assert!(!found.is_empty(), "{of} {function} names nothing");
+        found
+    }
+
+    /// In: every short name that the elector gives to what ails it, to what happens and to why. Out: the bus knows it,
+    /// so the console has words for it.
+    #[test]
+    fn every_short_name_is_known() {
+        let (news, router) = (include_str!("elector/news.rs"), include_str!("elector/router.rs"));
+        let role = include_str!("../../../pair/src/role/types.rs");
+        for name in
+            [names(news, "impl Happening", "fn code"), names(news, "fn notice_code", "fn notice_code")]
+                .concat()
+        {
+            assert!(EventCode::named(name).is_some(), "event {name}");
+        }
+        for name in names(router, "impl Obstacle", "fn code") {
+            assert!(AilmentCode::named(name).is_some(), "ailment {name}");
+        }
+        for name in names(role, "impl Why", "fn name") {
+            assert!(WhyCode::named(name).is_some(), "why {name}");
+        }
+        for daemon in Daemon::ALL {
+            assert!(PartCode::named(daemon.name()).is_some(), "{daemon:?}");
+        }
+    }
 }

@@ -99,6 +99,14 @@ fn start(node: &str, state: &Path) -> io::Result<Child> {
         .spawn()
 }
 
+/// Gives the worker, which is one, the program's name: started by way of `/proc/self/exe` it would be called `exe` (proc(5),
+/// `/proc/pid/comm`).
+pub fn name_worker() {
+    if let Err(error) = std::fs::write("/proc/self/comm", "rempart-ha") {
+        warn!(%error, "the worker has no name in lists of processes");
+    }
+}
+
 /// Waits until the worker dies or we are asked to end.
 fn watch(signals: &SignalFd, worker: &mut Child) -> anyhow::Result<Ended> {
     loop {

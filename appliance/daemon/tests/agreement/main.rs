@@ -79,7 +79,7 @@ fn a_trial_ends_with_the_node_that_began_it() {
 fn a_person_chooses_between_two_documents() {
     skip_unless_root!();
     let two = Two::up();
-    for (round, choice) in ["ours", "theirs"].iter().enumerate() {
+    for (round, choice) in ["mine", "theirs"].iter().enumerate() {
         let ports = [7321 + 10 * round as u16, 7322 + 10 * round as u16];
         two.part();
         for (node, port) in ports.into_iter().enumerate() {
@@ -94,20 +94,20 @@ fn a_person_chooses_between_two_documents() {
                 two.faults(node)
             );
         }
-        let diff = two.verb(0, &["diff", "running", "peer"]);
+        let diff = two.verb(0, &["ha", "diff"]);
         let [ours, theirs] = ports.map(|p| p.to_string());
         assert!(diff.lines().any(|l| l.starts_with('-') && l.contains(&ours)), "{diff}");
         assert!(diff.lines().any(|l| l.starts_with('+') && l.contains(&theirs)), "{diff}");
 
         let revision = two.resolve(0, choice);
-        let [right, wrong] = if *choice == "ours" { ports } else { [ports[1], ports[0]] };
+        let [right, wrong] = if *choice == "mine" { ports } else { [ports[1], ports[0]] };
         two.settle();
         for node in 0..2 {
             assert!(two.in_force(node, right) && !two.in_force(node, wrong), "{choice} on {node}");
             assert!(!two.faults(node).contains(&"diverged".to_owned()));
         }
         assert_eq!(two.status(0).revision.map(|r| r.number), Some(revision));
-        let loser = usize::from(*choice == "ours");
+        let loser = usize::from(*choice == "mine");
         let kept = two.history(loser).iter().filter(|r| !r.current).count();
         assert!(kept >= 2 + round, "what gave way is still there: {:?}", two.history(loser));
         // Both go on from there.
@@ -165,6 +165,32 @@ fn a_joining_box_takes_the_document() {
     assert!(!two.in_force(1, 7501));
     let history = two.history(1);
     assert!(history.len() == 2 && history.iter().any(|r| !r.current), "{history:?}");
+}
+
+/// In: commits and a roll-back while the other node is without power, and while a box has not joined yet. Out: once it has the
+/// revision in force, both list the same ones, and the roll-back as one.
+#[test]
+fn the_history_is_delivered_too() {
+    skip_unless_root!();
+    let mut two = Two::apart();
+    let first = two.history(0).first().map(|r| r.number).expect("a revision").to_string();
+    for port in [7521, 7522] {
+        two.commit(0, port, &[]);
+    }
+    two.stage.lab.pair(&two.stage.nodes[0], &two.stage.nodes[1]).expect("a pair");
+    two.same_history(3);
+    two.verb(1, &["rollback", &first, "-m", "as it was"]);
+    two.same_history(4);
+    two.stage.lab.power_off("rte02").expect("a power cut");
+    assert!(wait_until(SOON, || !two.connected(0)));
+    two.commit(0, 7523, &[]);
+    two.verb(0, &["rollback", &first, "-m", "as it was again"]);
+    two.commit(0, 7524, &[]);
+    two.stage.power_on(1);
+    two.settle();
+    let history = two.same_history(7);
+    let again: Vec<_> = history.iter().filter_map(|r| r.rollback_of).map(|n| n.to_string()).collect();
+    assert_eq!(again, [first.clone(), first]);
 }
 
 /// In: a node that is unpaired, and paired again later. Out: alone it commits for itself; paired again it has what it lacked.

@@ -84,12 +84,8 @@ impl Two {
 
     /// A person has chosen.
     pub fn resolve(&self, node: usize, choice: &str) -> u32 {
-        let mut send = self.call(node, "org.rempart.Control1");
-        send.arg("org.rempart.Control1.Resolve").arg(format!("string:{choice}"));
-        let output = send.output().expect("dbus-send runs");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let number = said.split_whitespace().last().and_then(|n| n.parse().ok());
-        number.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)))
+        let done: serde_json::Value = self.stage.json(node, &["ha", "resolve", choice, "--yes"]);
+        done["revision"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or_else(|| panic!("{done}"))
     }
 
     fn call(&self, node: usize, name: &str) -> Command {
@@ -115,6 +111,18 @@ impl Two {
     /// The revisions.
     pub fn history(&self, node: usize) -> Vec<Revision> {
         self.stage.json(node, &["history"])
+    }
+
+    /// Waits until both nodes list the same revisions, `count` of them, and returns them.
+    pub fn same_history(&self, count: usize) -> Vec<Revision> {
+        let mut both = [self.history(0), self.history(1)];
+        let same = wait_until(SOON, || {
+            both = [self.history(0), self.history(1)];
+            both[0] == both[1] && both[0].len() == count
+        });
+        assert!(same, "{both:#?}");
+        let [own, _] = both;
+        own
     }
 
     /// The document that a node runs.

@@ -78,6 +78,9 @@ pub struct Record {
     pub time: String,
     /// Why.
     pub comment: String,
+    /// The revision whose document this is again, for a roll-back. A remark, so no part of its id.
+    #[serde(default)]
+    pub rollback_of: Option<RevisionId>,
 }
 
 impl Record {
@@ -86,7 +89,7 @@ impl Record {
         let mut hash = Context::new(&SHA256);
         hash.update(b"rempart/1 revision");
         let parent = self.parent.map(|p| p.to_string()).unwrap_or_default();
-        let Self { number: _, parent: _, digest, numbers, author, time, comment } = self;
+        let Self { number: _, rollback_of: _, parent: _, digest, numbers, author, time, comment } = self;
         for field in [&parent, digest, numbers, author, time, comment] {
             // Each after its length: no two records make the same text.
             hash.update(&(field.len() as u64).to_be_bytes());

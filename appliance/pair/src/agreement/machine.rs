@@ -498,29 +498,10 @@ impl Agreement {
         }
     }
 
-    /// What is proposed to the other node by this one.
+    /// What is proposed to the other node by this one: no more once it is being taken back.
     fn proposing(&self) -> Option<RevisionId> {
-        match &self.task {
-            Task::Preparing(c)
-            | Task::PeerApplying(c)
-            | Task::Applying(c)
-            | Task::OwnTrial(c)
-            | Task::Keeping(c)
-            | Task::TellingKeep(c) => Some(c.id),
-            Task::Idle
-            | Task::GoingBack(..)
-            | Task::TellingAbort(..)
-            | Task::Checking(..)
-            | Task::Prepared(..)
-            | Task::PeerWantsIt(..)
-            | Task::PeerTrial(..)
-            | Task::Forwarding(..)
-            | Task::Accepting(..)
-            | Task::Withdrawing(..)
-            | Task::Fetching(..)
-            | Task::Adopting(..)
-            | Task::Overwriting => None,
-        }
+        let taken_back = matches!(self.task, Task::GoingBack(..) | Task::TellingAbort(..));
+        self.task.own().filter(|_| !taken_back).map(|commit| commit.id)
     }
 
     // ------------------------------------------------------------------------------------------- what tasks are made of
@@ -645,6 +626,33 @@ impl Agreement {
 /// How long a trial for the other node is held.
 fn held(confirm_s: Option<u32>) -> std::time::Duration {
     std::time::Duration::from_secs(confirm_s.unwrap_or(0).into()) + HOLD
+}
+
+impl Task {
+    /// The commit that was typed here, if the task is about one.
+    fn own(&self) -> Option<&Commit> {
+        match self {
+            Self::Preparing(commit)
+            | Self::PeerApplying(commit)
+            | Self::Applying(commit)
+            | Self::OwnTrial(commit)
+            | Self::Keeping(commit)
+            | Self::TellingKeep(commit)
+            | Self::GoingBack(commit, _)
+            | Self::TellingAbort(commit, _) => Some(commit),
+            Self::Idle
+            | Self::Checking(..)
+            | Self::Prepared(..)
+            | Self::PeerWantsIt(..)
+            | Self::PeerTrial(..)
+            | Self::Forwarding(..)
+            | Self::Accepting(..)
+            | Self::Withdrawing(..)
+            | Self::Fetching(..)
+            | Self::Adopting(..)
+            | Self::Overwriting => None,
+        }
+    }
 }
 
 impl Asking {

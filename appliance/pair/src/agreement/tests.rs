@@ -15,6 +15,7 @@ fn bundle(parent: &[RevisionId], number: u32, author: &str, text: &str) -> Bundl
         author: author.into(),
         time: "2026-11-22T05:00:00Z".into(),
         comment: text.into(),
+        rollback_of: None,
     };
     Bundle { record, document, ids, ancestors: parent.to_vec(), grammar: 1 }
 }
@@ -24,12 +25,13 @@ fn position(chain: &[RevisionId]) -> Position {
     Position { head: chain.first().copied(), ancestors, grammar: 1, ..Position::default() }
 }
 
-/// The id depends on every field but the number, and not on where one field ends and the next begins.
+/// The id depends on every field but the number and the remark of a roll-back, and not on where one field ends and the next begins.
 #[test]
 fn ids_name_content_and_past() {
     let one = bundle(&[], 1, "ann", "one").record;
     let id = one.id();
     assert_eq!(Record { number: 9, ..one.clone() }.id(), id);
+    assert_eq!(Record { rollback_of: Some(id), ..one.clone() }.id(), id);
     let changed = [
         Record { parent: Some(id), ..one.clone() },
         Record { digest: "0".into(), ..one.clone() },

@@ -1,8 +1,10 @@
 //! What keys, the clock and answers do.
 
 use super::*;
-use crate::filter::Order;
+use crate::filter::Order as ListOrder;
+use crate::lab::{Order, Stream, Traffic};
 use crate::tui::model::{Dialog, LOG_MAX, Link, Poll, Screen};
+use crate::words::Tone;
 
 fn diff() -> Request {
     Request::Diff("running".into(), "candidate".into())
@@ -112,11 +114,11 @@ fn a_frozen_table_does_not_move_and_is_not_asked_for() {
 #[test]
 fn orders_by_letter() {
     for (letter, order) in
-        [('b', Order::Bytes), ('a', Order::Age), ('t', Order::Timeout), ('n', Order::Newest)]
+        [('b', ListOrder::Bytes), ('a', ListOrder::Age), ('t', ListOrder::Timeout), ('n', ListOrder::Newest)]
     {
         assert_eq!(press(filled(Lang::En, true), &format!("3{letter}")).order, order);
     }
-    assert_eq!(press(filled(Lang::En, true), "3ssss").order, Order::Newest);
+    assert_eq!(press(filled(Lang::En, true), "3ssss").order, ListOrder::Newest);
 }
 
 #[test]
@@ -371,4 +373,53 @@ fn the_pair_is_asked_for_on_its_screen_and_its_absence_is_shown() {
     let (m, _) = update(m, Message::Answer(Request::HaStatus, Err(gone)));
     // Nothing is known, so nothing can be moved.
     assert!(press(m, "s").dialogs.is_empty());
+}
+
+#[test]
+fn a_document_is_chosen_only_after_its_diff() {
+    // c on the pair's screen offers both; m or t shows what it changes; y does it once.
+    let m = press(filled(Lang::En, true), "6c");
+    assert!(m.dialogs.is_empty() && m.notice.is_some(), "nothing has diverged");
+    let m = give(m, Request::HaStatus, Reply::HaStatus(Box::new(fixtures::diverged())));
+    let (m, effects) = typed(m, "cy");
+    assert_eq!(calls(effects), [], "nothing is chosen yet");
+    let (m, effects) = typed(m, "t");
+    assert_eq!(calls(effects), [Choice::Theirs.diff()]);
+    let (m, effects) = typed(m, "m");
+    assert_eq!(calls(effects), [Choice::Mine.diff()]);
+    // The answer about the other choice comes late, and is not what is asked about now.
+    let m = give(m, Choice::Theirs.diff(), Reply::Text(fixtures::DIFF.into()));
+    let (m, effects) = typed(m, "y");
+    assert_eq!(calls(effects), [], "its diff was not seen");
+    let m = give(m, Choice::Mine.diff(), Reply::Text(fixtures::DIFF.into()));
+    assert_eq!(typed(m.clone(), "n").0.dialogs, []);
+    let (m, effects) = typed(m, "y");
+    assert_eq!(calls(effects), [Request::Resolve(Choice::Mine)]);
+    let (m, effects) = typed(m, "yt");
+    assert_eq!(calls(effects), [], "it is under way");
+    let m = give(m, Request::Resolve(Choice::Mine), Reply::Number(14));
+    assert!(m.dialogs.is_empty() && m.notice.is_some());
+}
+
+#[test]
+fn the_lab_has_keys_of_its_own() {
+    // Outside of a lab X does nothing; in it X opens its keys, and each gives its order once.
+    assert!(press(filled(Lang::En, true), "X").dialogs.is_empty());
+    let ssh = Stream { longest_pause_ms: 104, ..Stream::default() };
+    let traffic = Traffic { download: None, ssh: Some(ssh) };
+    let lab = update(filled(Lang::En, true), Message::Traffic(traffic)).0;
+    for (key, order) in [
+        ("d", Order::Download(true)),
+        ("s", Order::Ssh(false)),
+        ("k", Order::PowerOff),
+        ("b", Order::PowerOn),
+    ] {
+        let (m, effects) = typed(lab.clone(), &format!("3X{key}"));
+        assert_eq!(effects, [Effect::Lab(order)]);
+        // What comes of it shows on the pair's screen.
+        assert_eq!((m.dialogs.len(), m.screen, m.notice.is_some()), (0, Screen::Pair, true));
+        let (m, _) = update(m, Message::LabDone(order, Err("no router is active".into())));
+        assert!(m.notice.is_some_and(|(text, tone)| text.contains("no router") && tone == Tone::Bad));
+    }
+    assert_eq!(typed(lab, "Xz").1, []);
 }

@@ -8,6 +8,7 @@ use ratatui_core::terminal::Terminal;
 use super::*;
 use crate::bus::Daemon;
 use crate::golden::assert_golden;
+use crate::lab::{Stream, Traffic};
 use crate::lang::tests::is_in_font;
 use crate::tui::view::view;
 
@@ -71,6 +72,15 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
         let m = give(on("5cLDAPS"), diff(), Reply::Text(fixtures::DIFF.into()));
         give(m, Request::Check(String::new()), Reply::Check(check))
     };
+    let lab = |keys: &str| {
+        let download = Stream { bytes_per_s: 4_000_000, longest_pause_ms: 31, ..Stream::default() };
+        let ssh = Stream { ended: Some("exit status: 255".into()), ..Stream::default() };
+        let traffic = Traffic { download: Some(download), ssh: Some(ssh) };
+        press(update(base(), Message::Traffic(traffic)).0, keys)
+    };
+    let diverged = |keys: &str| {
+        press(give(base(), Request::HaStatus, Reply::HaStatus(Box::new(fixtures::diverged()))), keys)
+    };
     let explained = {
         let m = on("3__e>");
         give(m, Request::Explain(Default::default()), Reply::Explain(fixtures::explanation()))
@@ -123,6 +133,12 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
             let gone = Failure::Unreachable(Daemon::Ha, "gone".into());
             update(on("6"), Message::Answer(Request::HaStatus, Err(gone))).0
         }),
+        ("pair-diverged", diverged("6")),
+        ("choose", diverged("6c")),
+        ("choose-mine", give(diverged("6cm"), Choice::Mine.diff(), Reply::Text(fixtures::DIFF.into()))),
+        ("lab", lab("6")),
+        ("lab-keys", lab("X")),
+        ("lab-nothing", update(on("1"), Message::Traffic(Traffic::default())).0),
         ("switch", on("6s")),
         ("maintenance", on("6m")),
         ("help", on("?")),

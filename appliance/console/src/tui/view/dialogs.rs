@@ -5,7 +5,7 @@ use ratatui_core::text::{Line, Span};
 use rempart_bus::documents::{CheckReport, CommitReport, Explanation, FlowStatus};
 
 use super::{connections, details, matrix, toned};
-use crate::bus::{Failure, Request};
+use crate::bus::{Failure, PEER, Request};
 use crate::cli::run::failure_text;
 use crate::format::{duration, fit, left, width as columns_of, wrap};
 use crate::tr;
@@ -29,6 +29,7 @@ pub fn draw(m: &Model, dialog: &Dialog, theme: Theme, width: usize, height: usiz
         | Dialog::Text { scroll, .. }
         | Dialog::Kill { scroll, .. }
         | Dialog::Revert { scroll, .. }
+        | Dialog::Resolve { scroll, .. }
         | Dialog::Report { scroll, .. }
         | Dialog::Failure { scroll, .. } => *scroll,
         Dialog::Explain(form) => form.scroll,
@@ -37,6 +38,7 @@ pub fn draw(m: &Model, dialog: &Dialog, theme: Theme, width: usize, height: usiz
         | Dialog::Flow(_)
         | Dialog::Connection(_)
         | Dialog::Entry(_)
+        | Dialog::Lab
         | Dialog::Move { .. } => 0,
     };
     let lines = lines(m, dialog);
@@ -72,6 +74,10 @@ pub fn lines(m: &Model, dialog: &Dialog) -> Vec<Line<'static>> {
         Dialog::Entry(e) => details::entry(m, e, theme),
         Dialog::Text { request, text, .. } => asked(m, request, text.as_deref(), theme, width),
         Dialog::Revert { request, diff, .. } => asked(m, request, diff.as_deref(), theme, width),
+        Dialog::Resolve { choice: None, .. } => plain(&tr!(m.lang, "choose-help"), Tone::Plain),
+        Dialog::Resolve { choice: Some(choice), diff, .. } => {
+            asked(m, &choice.diff(), diff.as_deref(), theme, width)
+        }
         Dialog::Kill { victims, .. } => {
             let list: Vec<_> = victims.iter().collect();
             connections::table(m, &list, None, theme, width, list.len() + 1)
@@ -97,6 +103,7 @@ pub fn lines(m: &Model, dialog: &Dialog) -> Vec<Line<'static>> {
             };
             plain(&text, Tone::Plain)
         }
+        Dialog::Lab => plain(&tr!(m.lang, "lab-help"), Tone::Plain),
         Dialog::Report { report, .. } => report_lines(m, report, theme, width),
         Dialog::Explain(form) => match &form.result {
             None if form.waiting => plain(&tr!(m.lang, "text-waiting"), Tone::Dim),
@@ -124,7 +131,9 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
             Target::Revision(n) => tr!(lang, "title-rollback", revision = n.to_string()),
         },
         Dialog::Revert { .. } => tr!(lang, "title-revert"),
+        Dialog::Resolve { .. } => tr!(lang, "title-choose"),
         Dialog::Move { .. } => tr!(lang, "title-move"),
+        Dialog::Lab => tr!(lang, "title-lab"),
         Dialog::Report { .. } => tr!(lang, "title-report"),
         Dialog::Explain(_) => tr!(lang, "title-explain"),
         Dialog::Failure { .. } => tr!(lang, "title-failure"),
@@ -140,6 +149,19 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
             };
             out.extend(wrap(&text, width).into_iter().map(|l| toned(l, tone, theme)));
         }
+        Dialog::Resolve { choice, sending, .. } => {
+            let status = m.pair.as_ref().and_then(|p| p.as_ref().ok());
+            if let (Some(status), Some(choice)) = (status, choice) {
+                let text = crate::pair::changes(lang, status, *choice);
+                out.extend(wrap(&text, width).into_iter().map(|l| toned(l, Tone::Plain, theme)));
+            }
+            let text = match (sending, choice) {
+                (true, _) => tr!(lang, "text-sending"),
+                (false, Some(_)) => tr!(lang, "choose-sure"),
+                (false, None) => tr!(lang, "choose-question"),
+            };
+            out.push(toned(text, Tone::Warn, theme));
+        }
         Dialog::Move { sending, .. } => {
             let text = if *sending { tr!(lang, "text-sending") } else { tr!(lang, "move-question") };
             out.push(toned(text, Tone::Warn, theme));
@@ -154,6 +176,7 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
         | Dialog::Connection(_)
         | Dialog::Entry(_)
         | Dialog::Text { .. }
+        | Dialog::Lab
         | Dialog::Report { .. }
         | Dialog::Failure { .. } => {}
     }
@@ -164,6 +187,7 @@ fn text_title(m: &Model, request: &Request) -> String {
     match request {
         Request::Show(n) => tr!(m.lang, "title-show", revision = n.to_string()),
         Request::Diff(from, to) if from == "running" && to == "candidate" => tr!(m.lang, "title-candidate"),
+        Request::Diff(_, to) if to == PEER => tr!(m.lang, "title-nodes"),
         Request::Diff(from, to) => tr!(m.lang, "title-diff", from = from.as_str(), to = to.as_str()),
         _ => tr!(m.lang, "title-plan"),
     }
@@ -309,6 +333,10 @@ fn report_lines(m: &Model, r: &CommitReport, theme: Theme, width: usize) -> Vec<
         ),
         Tone::Good,
     );
+    if let Some(peer) = &r.peer {
+        let (tone, text) = words::peer(lang, peer);
+        say(text, tone);
+    }
     if let Some(seconds) = r.confirm_s {
         let left = duration(lang, seconds.into());
         say(tr!(lang, "report-trial", left = left), Tone::Warn);

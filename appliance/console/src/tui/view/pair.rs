@@ -5,7 +5,7 @@ use rempart_bus::ha::HaStatus;
 
 use super::toned;
 use crate::format::{date_time, integer, wrap};
-use crate::pair::{facts, microseconds};
+use crate::pair::{facts, holder, microseconds};
 use crate::tr;
 use crate::tui::grid::{Cell, Column, Grid};
 use crate::tui::model::Model;
@@ -83,6 +83,7 @@ fn routers(m: &Model, s: &HaStatus, theme: Theme, width: usize) -> Vec<Line<'sta
             (r.vrid.to_string(), Tone::Plain),
             (r.protocol.clone(), Tone::Plain),
             said(m, words::router(&r.state)),
+            (holder(s, r).unwrap_or("-").to_owned(), Tone::Plain),
             (r.addresses.join(" "), Tone::Plain),
         ]
     };
@@ -92,6 +93,7 @@ fn routers(m: &Model, s: &HaStatus, theme: Theme, width: usize) -> Vec<Line<'sta
         Column::number(tr!(lang, "head-vrid"), 4),
         Column::text(tr!(lang, "head-protocol"), 5, 6),
         Column::text(tr!(lang, "head-state"), 12, 14),
+        Column::text(tr!(lang, "head-holder"), 8, 15),
         Column::text(tr!(lang, "head-addresses"), 15, 80),
     ];
     grid(columns, &rows, theme, width)

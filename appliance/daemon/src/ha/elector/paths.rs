@@ -5,8 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rempart_pair::ports;
 use rempart_plan::ha::PathPlan;
+use rempart_plan::ha::ports;
 use rempart_system::linkwatch::LinkWatch;
 use socket2::{Domain, Socket, Type};
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rempart_pair::keys::{Endpoint, Refused};
-use rempart_pair::ports;
+use rempart_plan::ha::ports;
 use rempart_system::datagram::{DatagramSocket, Incoming, Outgoing};
 
 use super::Way;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use rempart_pair::pairing::{Code, Join, Output, Seed};
-use rempart_pair::ports;
+use rempart_plan::ha::ports;
 use rempart_system::linkwatch::LinkWatch;
 use rempart_system::virtual_link::{Batch, VirtualLink, VirtualLinks};
 use tokio::net::TcpStream;

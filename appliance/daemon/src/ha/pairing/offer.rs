@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rempart_pair::pairing::{Failure, Offer, Output, Sealed, Seed};
-use rempart_pair::ports;
+use rempart_plan::ha::ports;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;

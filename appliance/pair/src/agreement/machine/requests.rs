@@ -31,6 +31,14 @@ impl Agreement {
         self.out.push_back(Output::Answer(token, response));
     }
 
+    /// What to say of a revision that no task is about: it is the head here, or else `otherwise`.
+    fn kept_or(&self, id: RevisionId, otherwise: Response) -> Response {
+        match self.own.head {
+            Some(head) if head == id => Response::Kept,
+            Some(_) | None => otherwise,
+        }
+    }
+
     fn refuse(&mut self, token: Token, refusal: Refusal) {
         self.answer_now(token, Response::Refused(refusal));
     }
@@ -180,10 +188,7 @@ impl Agreement {
             | Task::Fetching(..)
             | Task::Adopting(..)
             | Task::Overwriting => {
-                let response = match self.own.head {
-                    Some(head) if head == id => Response::Kept,
-                    Some(_) | None => Response::Refused(Refusal::Unknown),
-                };
+                let response = self.kept_or(id, Response::Refused(Refusal::Unknown));
                 self.answer_now(token, response);
             }
         }
@@ -222,10 +227,7 @@ impl Agreement {
             | Task::Fetching(..)
             | Task::Adopting(..)
             | Task::Overwriting => {
-                let response = match self.own.head {
-                    Some(head) if head == id => Response::Kept,
-                    Some(_) | None => Response::Aborted,
-                };
+                let response = self.kept_or(id, Response::Aborted);
                 self.answer_now(token, response);
             }
         }
@@ -248,10 +250,7 @@ impl Agreement {
             }
             task => {
                 self.task = task;
-                match self.own.head {
-                    Some(head) if head == id => Response::Kept,
-                    Some(_) | None => Response::Refused(Refusal::Unknown),
-                }
+                self.kept_or(id, Response::Refused(Refusal::Unknown))
             }
         };
         self.answer_now(token, response);
@@ -279,10 +278,7 @@ impl Agreement {
             }
             task => {
                 self.task = task;
-                match self.own.head {
-                    Some(head) if head == id => Response::Kept,
-                    Some(_) | None => Response::Aborted,
-                }
+                self.kept_or(id, Response::Aborted)
             }
         };
         self.answer_now(token, response);
@@ -309,25 +305,5 @@ impl Agreement {
 
 /// Whether the task is about a commit that was typed here and has this id.
 fn proposes(task: &Task, id: RevisionId) -> bool {
-    match task {
-        Task::Preparing(c)
-        | Task::PeerApplying(c)
-        | Task::Applying(c)
-        | Task::OwnTrial(c)
-        | Task::Keeping(c)
-        | Task::TellingKeep(c)
-        | Task::GoingBack(c, _)
-        | Task::TellingAbort(c, _) => c.id == id,
-        Task::Idle
-        | Task::Checking(..)
-        | Task::Prepared(..)
-        | Task::PeerWantsIt(..)
-        | Task::PeerTrial(..)
-        | Task::Forwarding(..)
-        | Task::Accepting(..)
-        | Task::Withdrawing(..)
-        | Task::Fetching(..)
-        | Task::Adopting(..)
-        | Task::Overwriting => false,
-    }
+    task.own().is_some_and(|commit| commit.id == id)
 }
