@@ -35,6 +35,7 @@ mod flight;
 mod queue;
 mod receiver;
 mod sender;
+mod slots;
 mod table;
 pub mod wire;
 

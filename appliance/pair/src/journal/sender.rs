@@ -221,11 +221,8 @@ impl Sender {
         self.advance(now);
     }
 
-    /// A path has come up or has changed: nothing that was sent before is relied on.
+    /// A path has come up or has changed: the other side is asked what has come of what was sent before.
     pub fn handle_path(&mut self, now: Instant) {
-        if !self.flight.is_empty() {
-            self.flight.expire(now);
-        }
         self.ask_due = true;
         self.advance(now);
     }
@@ -238,7 +235,8 @@ impl Sender {
     /// Time has come ([`Sender::poll_timeout`]).
     pub fn handle_timeout(&mut self, now: Instant) {
         self.queue.ripen(now);
-        if self.flight.expires().is_some_and(|at| at <= now) && self.flight.expire(now) {
+        if self.flight.expires().is_some_and(|at| at <= now) {
+            self.flight.expire(now);
             self.ask_due = true;
         }
         if self.ask_at <= now {

@@ -30,6 +30,10 @@ const EAGER_REPAIRS: u32 = 3;
 /// The longest such wait.
 const LAZY_REPAIR: Duration = Duration::from_secs(60);
 
+/// Entries of a dump that may wait to be sent: a third of what may be under way, so that the line never waits for the
+/// kernel, and no more, because each takes 300 bytes.
+const MAX_DUMPED: usize = 4_096;
+
 /// Dumps that are to be made.
 pub(super) struct Wanted {
     load: bool,
@@ -107,7 +111,7 @@ impl Sender {
         match self.link {
             Link::Apart => usize::MAX,
             // Events come first.
-            Link::Joined { .. } => self.queue.room() / 2,
+            Link::Joined { .. } => (self.queue.room() / 2).min(MAX_DUMPED.saturating_sub(self.queue.len())),
         }
     }
 

@@ -1,9 +1,11 @@
 //! Whatever the line does and whoever dies: in the end both kernels hold the same.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::slots::{Slot, Slots};
 use super::super::wire::{Message, Record, Report, Verdict};
 use super::super::{Key, MAX_ENTRY, Urgency};
 use super::model::{Kernel, Line, Pair, Random, SMALL_STEP, key};
@@ -130,7 +132,7 @@ proptest! {
     fn reports_survive_the_wire(written in 0u64..1 << 40, received in prop::collection::vec(any::<u8>(), 0..128)) {
         let report = Report {
             incarnation: 1, invitation: 2, stream: 3, written, entries: 4, window: 5, ready: true, doubtful: true,
-            verdict: Verdict::Equal { token: 6 }, received: &received,
+            verdict: Verdict::Equal { token: 6 }, asked: 7, received: &received,
         };
         let mut bytes = Vec::new();
         Message::Report(report.clone()).encode(&mut bytes);
@@ -147,7 +149,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 1u8..5) {
         let mut bytes = bytes;
-        for (place, value) in bytes.iter_mut().zip([kind, 1]) { *place = value; }
+        for (place, value) in bytes.iter_mut().zip([kind, 2]) { *place = value; }
         if let Some(Message::Data(data)) = Message::decode(&bytes) {
             for record in data.records() {
                 if let Record::Put { bytes, .. } = record { prop_assert!(bytes.len() <= MAX_ENTRY); }
@@ -171,4 +173,29 @@ fn coarse(pair: &mut Pair, limit: Duration) -> Result<Duration, String> {
         pair.step(Duration::from_millis(20));
     }
     pair.settle(Duration::from_secs(1))
+}
+
+proptest! {
+    /// In: any insertions and removals of few keys, crowded into one shard. Out: what an ordinary map holds.
+    #[test]
+    fn slots_are_a_map(steps in prop::collection::vec((any::<bool>(), 0u64..200, 1u64..1 << 40), 0..2_000)) {
+        let (mut slots, mut map) = (Slots::new(), HashMap::new());
+        for (insert, number, value) in steps {
+            let mut key = [0; 16];
+            key[..8].copy_from_slice(&number.to_le_bytes());
+            let (old, expected) = match insert {
+                true => (slots.insert(&key, Slot::new(value, 1)), map.insert(key, value)),
+                false => (slots.remove(&key), map.remove(&key)),
+            };
+            prop_assert_eq!(old.map(Slot::fingerprint), expected);
+            prop_assert_eq!(slots.len(), map.len());
+        }
+        for (key, value) in &map {
+            prop_assert_eq!(slots.get(key).map(Slot::fingerprint), Some(*value));
+        }
+        slots.retain(|slot| slot.fingerprint() % 2 == 0);
+        map.retain(|_, value| *value % 2 == 0);
+        let held: HashMap<_, _> = slots.iter().map(|(key, slot)| (*key, slot.fingerprint())).collect();
+        prop_assert_eq!(held, map);
+    }
 }
