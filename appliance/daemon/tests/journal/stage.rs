@@ -1,6 +1,6 @@
 //! Two nodes: a namespace each, a cable between them, a journal in each.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -48,16 +48,11 @@ impl Node {
     /// Starts its journal, which forgets nothing that the kernel holds.
     pub fn start(&mut self, active: bool) {
         self.journal = None;
-        let way = Way {
-            device: "sync".to_owned(),
-            local: CABLE[self.index].into(),
-            remote: CABLE[1 - self.index].into(),
-        };
         let sender = self.sender.clone();
         let config = Config {
             secret: PairSecret::new(self.secret.into()),
             index: NodeIndex::new(self.index as u8).unwrap(),
-            surroundings: Surroundings { paths: vec![way], own: CABLE.map(IpAddr::from).to_vec() },
+            surroundings: self.surroundings(),
             report: Box::new(move |report| drop(sender.send(report))),
         };
         let start = || match self.event_bytes {
@@ -66,6 +61,22 @@ impl Node {
         };
         self.journal = Some(self.place.enter(start).unwrap());
         self.tell(Command::Role { active });
+    }
+
+    /// Connections of this address are its own from now on.
+    pub fn withdraw(&self, address: IpAddr) {
+        let mut surroundings = self.surroundings();
+        surroundings.own.push(address);
+        self.tell(Command::Surroundings(surroundings));
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let way = Way {
+            device: "sync".to_owned(),
+            local: CABLE[self.index].into(),
+            remote: CABLE[1 - self.index].into(),
+        };
+        Surroundings { paths: vec![way], own: CABLE.map(IpAddr::from).to_vec() }
     }
 
     /// Ends its journal, as if it had been killed: nobody is told.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rempart_daemon::ha::journal::{Command, Report};
 use rempart_pair::journal::Notice;
-use rempart_system::conntrack::{Layer4, Status, TcpState, Tuple};
-use rempart_system::flowsync::{Expectation, Flow, Name, ProtocolState, Record, Sctp, Zone, ZoneScope};
+use rempart_system::conntrack::{Layer4, Status, TcpState};
+use rempart_system::flowsync::{Flow, ProtocolState, Record, Sctp, Zone, ZoneScope};
 
 use crate::common::in_namespace;
 use crate::samples::{flow, ftp, ports, tcp_state, v4, v6};
@@ -256,6 +256,39 @@ fn timeouts_are_long_on_the_standby_and_true_after() {
         nodes[1].tell(Command::Role { active: true });
         wait("true timeouts", || timeout(&udp) <= 180 && timeout(&nth(1)) <= 432_000);
         assert!(timeout(&udp) > 60 && timeout(&nth(1)) > 1_000);
+    });
+}
+
+/// Roles change often, a connection stops being the pair's business meanwhile, and a program is killed: what is active in the
+/// end keeps no timeout that a standby has written.
+#[test]
+fn no_timeout_of_a_standby_stays() {
+    in_namespace(|| async {
+        let mut nodes = pair();
+        wait_live(&nodes);
+        let udp = flow(17, v4(1), v4(2), ports(5000, 53), ports(53, 5000));
+        let foreign = flow(17, v4(77), v4(2), ports(5000, 53), ports(53, 5000));
+        nodes[0].create(&[Record::Flow(udp), Record::Flow(foreign), Record::Flow(nth(1))]);
+        wait_equal(&nodes);
+        let longest =
+            |node: &Node| node.place.enter(everything).iter().map(Record::timeout_s).max().unwrap_or(0);
+        for round in 0..5 {
+            let (old, new) = (round % 2, (round + 1) % 2);
+            nodes[old].tell(Command::Role { active: false });
+            nodes[new].tell(Command::Role { active: true });
+            wait("the other node live", || nodes[new].journal_is_live() && nodes[old].journal_is_live());
+        }
+        nodes[1].withdraw(v4(77));
+        wait("true timeouts", || longest(&nodes[1]) <= 432_000);
+        // Once more as a standby, then killed; its successor finds them at once.
+        nodes[1].tell(Command::Role { active: false });
+        nodes[0].tell(Command::Role { active: true });
+        wait("long timeouts", || longest(&nodes[1]) > 1_000_000);
+        nodes[1].kill();
+        nodes[0].kill();
+        nodes[1].start(true);
+        nodes[1].withdraw(v4(77));
+        wait("true timeouts again", || longest(&nodes[1]) <= 432_000);
     });
 }
 

@@ -84,7 +84,8 @@ impl Active {
 
     /// The event socket, if it is to be waited for now.
     pub(super) fn source(&self, now: Instant) -> Option<BorrowedFd<'_>> {
-        self.events.as_ref().filter(|_| self.pace.hold(now).is_none()).map(datagram::source)
+        let waits = self.pace.hold(now).is_some() || self.sender.is_full();
+        self.events.as_ref().filter(|_| !waits).map(datagram::source)
     }
 
     /// Everything that has happened in the kernel until now is to be in the other one.
@@ -101,7 +102,8 @@ impl Active {
         filter: &Filter,
         send: &mut dyn FnMut(&mut Sender),
     ) -> io::Result<()> {
-        if self.pace.hold(now).is_some() && self.flush.is_none() {
+        // While the other node is slower than this one, events wait in the kernel.
+        if self.pace.hold(now).is_some() && self.flush.is_none() || self.sender.is_full() {
             return Ok(());
         }
         let mut count = 0;
@@ -196,8 +198,11 @@ impl Active {
         let Some(walk) = &mut self.walk else { return };
         let (sender, hash, scratch) = (&mut self.sender, &self.hash, &mut self.scratch);
         let mut given = false;
-        let step = walk.step(STEP, filter, &mut |record| {
+        let step = walk.step(STEP, &Filter::everything(), &mut |record| {
             given |= is_given(record);
+            if !filter.passes(record) {
+                return;
+            }
             let key = record.key(hash);
             if sender.wants(&key) {
                 scratch.clear();
@@ -227,7 +232,7 @@ impl Active {
     /// There is work that waits for nothing.
     pub(super) fn is_busy(&self, now: Instant) -> bool {
         let walks = self.walk.is_some() && self.sender.room() >= 2 * STEP;
-        walks || self.more && self.pace.hold(now).is_none()
+        walks || self.more && self.pace.hold(now).is_none() && !self.sender.is_full()
     }
 
     pub(super) fn due(&self, now: Instant) -> Instant {

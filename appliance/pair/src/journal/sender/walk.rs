@@ -166,6 +166,14 @@ impl Sender {
         let Some(walk) = self.walk.take() else { return };
         if complete && !walk.spoiled {
             self.remove_unseen(now, walk.audit, walk.load);
+            if walk.lost
+                && let Some(flush) = &mut self.flush
+            {
+                // What the audit has found is behind the mark.
+                self.queue.unmark(Marker::Flush);
+                self.queue.mark(Marker::Flush);
+                flush.sequence = None;
+            }
             self.loaded |= walk.load;
             self.ask_due |= walk.load;
             if let Some(repair) = self.repair.as_mut().filter(|repair| repair.stage == Stage::Dumping) {
@@ -264,7 +272,8 @@ impl Sender {
 
     pub(super) fn advance_walk(&mut self, now: Instant) {
         let opening = self.repair.as_ref().is_some_and(|repair| repair.stage == Stage::Opening);
-        let due = self.wanted.load || self.wanted.audit.is_some_and(|at| at <= now);
+        let audit = self.wanted.audit.is_some_and(|at| at <= now) && self.is_calm();
+        let due = self.wanted.load || audit;
         if due && self.walk.is_none() && !opening {
             self.begin_walk(now);
         }

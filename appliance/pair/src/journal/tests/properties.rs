@@ -98,6 +98,40 @@ proptest! {
         prop_assert!(settled.is_ok(), "seed {seed}: {}", settled.unwrap_err());
     }
 
+    /// Before a planned hand-over: when a flush is told complete, the other kernel holds what this one held when it was
+    /// asked for, however bad the line is.
+    #[test]
+    fn a_complete_flush_is_complete(seed in any::<u64>(), loss in 0u64..40, double in 0u64..20, delay in 0u64..5_000) {
+        let mut random = Random(seed);
+        let mut pair = Pair::new(seed, kernel(&mut random, 100), Kernel::new());
+        pair.step = SMALL_STEP;
+        prop_assert!(pair.settle(Duration::from_secs(5)).is_ok(), "seed {seed}: no beginning");
+        pair.line = Line { loss_percent: loss, double_percent: double, delay_max_us: delay, cut: false };
+        for token in 0..10 {
+            for _ in 0..pair.random.below(60) {
+                let number = pair.random.below(KEYS);
+                if pair.random.percent(30) {
+                    pair.remove(number);
+                } else {
+                    let urgency = [Urgency::Now, Urgency::Soon, Urgency::Hold][pair.random.below(3) as usize];
+                    let bytes = vec![pair.random.below(6) as u8; 60];
+                    pair.put(number, &bytes, urgency);
+                }
+            }
+            pair.run(Duration::from_millis(1));
+            let now = pair.now;
+            pair.sender.flush(now, token);
+            for _ in 0..40_000 {
+                pair.step(Duration::from_micros(500));
+                if let Some((_, complete)) = pair.flushed.iter().find(|(told, _)| *told == token) {
+                    prop_assert!(!complete || pair.standby == pair.active, "seed {seed}: flush {token}");
+                    break;
+                }
+            }
+            prop_assert!(pair.flushed.iter().any(|(told, _)| *told == token), "seed {seed}: never told");
+        }
+    }
+
     /// decode ∘ encode = id for records.
     #[test]
     fn records_survive_the_wire(

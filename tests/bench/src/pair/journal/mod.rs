@@ -127,6 +127,7 @@ fn delay(report: &mut Report, runs: usize, seconds: u32) -> Result<(), Failure> 
     for run in 0..runs {
         for product in products() {
             let stage = Stage::new(product)?;
+            stage.keep_time()?;
             let count = 2_000 * seconds;
             stage.generate(Traffic { first: 0, count, rate: 2_000 })?;
             stage.wait_for(count, Duration::from_secs(5));

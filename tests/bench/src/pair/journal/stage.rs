@@ -112,6 +112,14 @@ impl Stage {
         }
     }
 
+    /// From now on both kernels remember when each connection was made.
+    pub fn keep_time(&self) -> Result<(), Failure> {
+        for place in &self.places {
+            place.sh("echo 1 > /proc/sys/net/netfilter/nf_conntrack_timestamp")?;
+        }
+        Ok(())
+    }
+
     /// Pulls the cable, or plugs it in.
     pub fn cut(&self, cut: bool) -> Result<(), Failure> {
         // A filter, so that neither side notices: what is worst.
@@ -126,7 +134,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Milliseconds from the creation of each connection here to its creation there.
+    /// Milliseconds from the creation of each connection here to its creation there, since [`Stage::keep_time`].
     pub fn delays(&self) -> Result<Vec<f64>, Failure> {
         let [here, there] = [self.places[0].births()?, self.places[1].births()?];
         let delay = |(tuple, born): (&Tuple, &u64)| here.get(tuple).map(|first| *born as f64 - *first as f64);
@@ -342,7 +350,7 @@ struct Place {
     name: String,
 }
 
-/// Two namespaces with a cable, whose kernels track connections and remember when each was made.
+/// Two namespaces with a cable, whose kernels track connections.
 fn cabled() -> Result<[Place; 2], Failure> {
     let place = |letter: &str| -> Result<Place, Failure> {
         let name = format!("rb-journal-{}-{letter}", std::process::id());
@@ -356,10 +364,7 @@ fn cabled() -> Result<[Place; 2], Failure> {
                  chain raw_in { type filter hook prerouting priority raw; iifname sync notrack; }; \
                  chain raw_out { type filter hook output priority raw; oifname sync notrack; }; }";
     for (place, address) in places.iter().zip(CABLE) {
-        place.sh(&format!(
-            "ip address add {address}/30 dev sync && ip link set sync up && nft '{rules}' && \
-             echo 1 > /proc/sys/net/netfilter/nf_conntrack_timestamp"
-        ))?;
+        place.sh(&format!("ip address add {address}/30 dev sync && ip link set sync up && nft '{rules}'"))?;
     }
     // Neighbours resolved, as between two nodes that are at work.
     places[0].sh(&format!("ping -c 1 -W 2 {}", CABLE[1]))?;
