@@ -20,8 +20,8 @@ pub fn journal(data: &[u8]) {
     match how % 4 {
         0 => {
             round_trip(rest);
-            pair.to_receiver(rest);
-            pair.to_sender(rest);
+            pair.reach_receiver(rest);
+            pair.reach_sender(rest);
         }
         1 => pair.records(rest),
         2 => pair.report(rest),
@@ -91,15 +91,15 @@ impl Pair {
             }
             there.push(datagram.to_vec());
         }
-        there.iter().for_each(|datagram| self.to_receiver(datagram));
+        there.iter().for_each(|datagram| self.reach_receiver(datagram));
         let mut back = Vec::new();
         while let Some(datagram) = self.receiver.poll_transmit(self.now) {
             back.push(datagram.to_vec());
         }
-        back.iter().for_each(|datagram| self.to_sender(datagram));
+        back.iter().for_each(|datagram| self.reach_sender(datagram));
     }
 
-    fn to_receiver(&mut self, datagram: &[u8]) {
+    fn reach_receiver(&mut self, datagram: &[u8]) {
         self.receiver.handle_datagram(self.now, datagram, &mut |change| match change {
             Change::Put { bytes, .. } => assert!(bytes.len() <= MAX_ENTRY),
             Change::Remove { identity, .. } => assert!(identity.len() <= MAX_ENTRY),
@@ -108,7 +108,7 @@ impl Pair {
         self.drain();
     }
 
-    fn to_sender(&mut self, datagram: &[u8]) {
+    fn reach_sender(&mut self, datagram: &[u8]) {
         self.sender.handle_datagram(self.now, datagram);
         self.drain();
     }
@@ -123,7 +123,7 @@ impl Pair {
             self.sequence += 1;
         }
         round_trip(&datagram);
-        self.to_receiver(&datagram);
+        self.reach_receiver(&datagram);
     }
 
     fn report(&mut self, bytes: &[u8]) {
@@ -134,7 +134,7 @@ impl Pair {
             let report = Report { stream: self.stream, ..report };
             let mut mended = Vec::new();
             Message::Report(report).encode(&mut mended);
-            self.to_sender(&mended);
+            self.reach_sender(&mended);
         }
     }
 
