@@ -27,7 +27,7 @@ LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down \
-  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic test test-full test-pair bench fuzz deny clean
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic test test-full test-pair bench bench-large fuzz deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
@@ -137,6 +137,11 @@ bench: ## the benchmarks
 	@$(MAKE) --no-print-directory setup
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) run --release -p rempart-bench
+
+bench-large: ## a million connections between two nodes: bulk copy, and memory of both (4 GB of memory, some minutes)
+	$(NEEDS_ROOT)
+	@$(MAKE) --no-print-directory setup
+	$(CARGO) run --release -p rempart-bench -- pair.large
 
 fuzz: ## feed noise to the reader of documents: make fuzz FUZZ_SECONDS=600
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo 'installing cargo-fuzz'; $(CARGO) install --locked cargo-fuzz; }

@@ -1,5 +1,7 @@
-//! The part of the programs that others run too: the journal, for the bench and the tests, which have neither a bus
-//! nor an elector.
+//! What `rempartd` and `rempart-ha` have in common, and the journal, which the bench and the tests run without either.
+
+pub mod disk;
+pub mod logging;
 
 /// Of `rempart-ha`.
 pub mod ha {

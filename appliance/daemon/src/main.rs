@@ -12,7 +12,6 @@
 
 mod commit;
 mod control;
-mod disk;
 mod engine;
 mod gather;
 mod judge;
@@ -23,20 +22,19 @@ mod report;
 mod service;
 mod store;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 use rempart_bus::{CONTROL_NAME, CONTROL_PATH};
+use rempart_daemon::{disk, logging};
 use rempart_system::conntrack::Conntrack;
 use rempart_system::links::Links;
 use rempart_system::nft::Nft;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
 use control::Control;
 use engine::Engine;
@@ -62,9 +60,7 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("REMPART_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+    logging::start();
 
     let store = Store::open(&arguments.state)?;
     let nft = Nft::new("nft", NFT_TIMEOUT).locked_by(arguments.state.join("nft.lock"));

@@ -16,13 +16,13 @@
 //! **Nothing is silently skipped.** Datagrams are numbered, acknowledged one by one once they are *in the other kernel*,
 //! and sent again. Whatever cannot be settled that way is settled by comparison: the table of each side is summed up in
 //! [`BUCKETS`] digests, and an entry that is in one table and not in the other makes a digest differ. Where does a
-//! difference come from? A queue that was full, a peer that was away for long, a program that was killed: in each case
-//! the sender just writes into its table what it would have sent, and the comparison that follows finds it. Only the
+//! difference come from? A peer that was away for long, a program that was killed: in each case the sender just writes
+//! into its table what it would have sent, and the comparison that follows finds it. Only the
 //! buckets that differ are sent again; the receiver then removes from these what was not sent. A bulk copy is the same
 //! with an empty receiver.
 //!
-//! An overrun of the event socket is another matter: the sender's own table is wrong. The whole kernel is dumped, and
-//! what differs from the table is sent.
+//! An overrun of the event socket, or a queue that was full, is another matter: the sender's table does not say what its
+//! kernel holds, but still what the receiver has. The whole kernel is dumped, and what differs from the table is sent.
 //!
 //! **Order.** The datagrams of a stream are taken in their order. An entry that changes again before it was sent goes
 //! out once, as it is then; a removal replaces what waits for the same key and is never dropped for room.
@@ -35,6 +35,7 @@ mod flight;
 mod queue;
 mod receiver;
 mod sender;
+mod slots;
 mod table;
 pub mod wire;
 
@@ -172,7 +173,7 @@ pub struct Status {
     pub unchanged: u64,
     /// Entries that came and went before they were sent.
     pub ephemeral: u64,
-    /// Changes that found the queue full and were left to the next comparison.
+    /// Changes that found the queue full and were left to the next audit.
     pub deferred: u64,
     /// Entries longer than [`MAX_ENTRY`]: not replicated.
     pub oversized: u64,

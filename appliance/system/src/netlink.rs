@@ -93,10 +93,18 @@ impl Message {
     pub(crate) fn attr(&mut self, kind: u16, payload: &[u8]) -> &mut Self {
         let len = u16::try_from(NLA_HEADER + payload.len()).unwrap_or(u16::MAX);
         debug_assert!(payload.len() < usize::from(u16::MAX) - NLA_HEADER);
-        self.0.extend_from_slice(&len.to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(payload);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        let ([l0, l1], [k0, k1]) = (len.to_ne_bytes(), kind.to_ne_bytes());
+        match *payload {
+            // Most have one to four bytes.
+            [a] => self.0.extend_from_slice(&[l0, l1, k0, k1, a, 0, 0, 0]),
+            [a, b] => self.0.extend_from_slice(&[l0, l1, k0, k1, a, b, 0, 0]),
+            [a, b, c, d] => self.0.extend_from_slice(&[l0, l1, k0, k1, a, b, c, d]),
+            _ => {
+                self.0.extend_from_slice(&[l0, l1, k0, k1]);
+                self.0.extend_from_slice(payload);
+                self.0.resize(self.0.len().next_multiple_of(4), 0);
+            }
+        }
         self
     }
 

@@ -72,6 +72,9 @@ fn main() -> Result<(), Failure> {
     costs(&mut report, &folder, effort.runs.max(5), &wanted)?;
     pair::run(&mut report, quick, &folder, &wanted)?;
     journal::run(&mut report, quick, &wanted)?;
+    if arguments.first().is_some_and(|name| name == "pair.large") {
+        journal::large(&mut report)?;
+    }
     report.print();
     bars(&report);
     pair::bars(&report);

@@ -30,6 +30,7 @@ use std::time::Duration;
 use quinn::{Connection, Endpoint, EndpointConfig, TokioRuntime, VarInt};
 use rempart_pair::NodeIndex;
 use rempart_plan::ha::ports;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -400,7 +401,12 @@ impl Runner {
 
 /// An endpoint on our address of a way. The accepting side takes connections there.
 fn bind(pair: &Pair, way: &Way, fresh: &mpsc::Sender<Current>) -> std::io::Result<Bound> {
-    let socket = UdpSocket::bind(SocketAddr::new(way.local, ports::CHANNEL))?;
+    let local = SocketAddr::new(way.local, ports::CHANNEL);
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    // A worker that was started again need not wait until the kernel has cleared away the one before.
+    socket.set_reuse_address(true)?;
+    socket.bind(&local.into())?;
+    let socket = UdpSocket::from(socket);
     let server = (!pair.dials).then(|| pair.server.clone());
     let endpoint = Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?;
     let mut tasks = JoinSet::new();

@@ -12,12 +12,8 @@
 //! instant it leaves the kernel as it is, which goes on forwarding; started again it reads what the kernel holds and goes on.
 
 mod channel;
-#[path = "../disk.rs"]
-#[expect(dead_code, reason = "rempartd uses all of it")]
-mod disk;
 mod elector;
 mod files;
-mod journal;
 mod keystore;
 mod pairing;
 mod peer;
@@ -27,11 +23,11 @@ mod status;
 mod supervisor;
 mod worker;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use rempart_daemon::ha::journal;
+use rempart_daemon::{disk, logging};
 
 /// The elector of a Rempart node.
 #[derive(Parser)]
@@ -50,9 +46,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("REMPART_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+    logging::start();
     match arguments.worker {
         None => supervisor::run(&arguments.node, &arguments.state),
         Some(parent) => {

@@ -2,6 +2,8 @@
 
 #[path = "../../../system/tests/common/mod.rs"]
 mod common;
+#[path = "../../../system/tests/flowsync/samples.rs"]
+mod samples;
 
 mod stage;
 mod whole;

@@ -1,19 +1,18 @@
 //! Two nodes: a namespace each, a cable between them, a journal in each.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use rempart_journal::ha::journal::{Command, Config, Handle, Journal, Report, Snapshot, Surroundings, Way};
+use rempart_daemon::ha::journal::{Command, Config, Handle, Journal, Report, Snapshot, Surroundings, Way};
 use rempart_pair::NodeIndex;
 use rempart_pair::journal::Phase;
 use rempart_pair::keys::PairSecret;
-use rempart_system::conntrack::{Layer4, Status, Tcp, TcpState, Tuple};
-use rempart_system::flowsync::{
-    Dump, Expect, Flow, Identity, Progress, ProtocolState, Record, Table, TimeoutRule, Writer, Zone,
-};
+use rempart_system::conntrack::TcpState;
+use rempart_system::flowsync::{Expect, Flow, Identity, Record, Table, TimeoutRule, Writer};
 
 use crate::common::{Neighbour, sh};
+use crate::samples::{dump, flow, ports, tcp_state, v4};
 
 /// Addresses of the cable.
 pub const CABLE: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 77, 1), Ipv4Addr::new(169, 254, 77, 2)];
@@ -49,16 +48,11 @@ impl Node {
     /// Starts its journal, which forgets nothing that the kernel holds.
     pub fn start(&mut self, active: bool) {
         self.journal = None;
-        let way = Way {
-            device: "sync".to_owned(),
-            local: CABLE[self.index].into(),
-            remote: CABLE[1 - self.index].into(),
-        };
         let sender = self.sender.clone();
         let config = Config {
             secret: PairSecret::new(self.secret.into()),
             index: NodeIndex::new(self.index as u8).unwrap(),
-            surroundings: Surroundings { paths: vec![way], own: CABLE.map(IpAddr::from).to_vec() },
+            surroundings: self.surroundings(),
             report: Box::new(move |report| drop(sender.send(report))),
         };
         let start = || match self.event_bytes {
@@ -67,6 +61,22 @@ impl Node {
         };
         self.journal = Some(self.place.enter(start).unwrap());
         self.tell(Command::Role { active });
+    }
+
+    /// Connections of this address are its own from now on.
+    pub fn withdraw(&self, address: IpAddr) {
+        let mut surroundings = self.surroundings();
+        surroundings.own.push(address);
+        self.tell(Command::Surroundings(surroundings));
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let way = Way {
+            device: "sync".to_owned(),
+            local: CABLE[self.index].into(),
+            remote: CABLE[1 - self.index].into(),
+        };
+        Surroundings { paths: vec![way], own: CABLE.map(IpAddr::from).to_vec() }
     }
 
     /// Ends its journal, as if it had been killed: nobody is told.
@@ -161,18 +171,6 @@ pub fn everything() -> Vec<Record> {
     [Table::Flows, Table::Expectations].map(dump).concat()
 }
 
-fn dump(table: Table) -> Vec<Record> {
-    let mut dump = Dump::start(table).unwrap();
-    let mut all = Vec::new();
-    loop {
-        match dump.step(64, &mut |record| all.push(*record)).unwrap() {
-            Progress::More => {}
-            Progress::Restarted => all.clear(),
-            Progress::Done => return all,
-        }
-    }
-}
-
 /// Two nodes whose journals run, the first one active.
 pub fn pair() -> [Node; 2] {
     let mut nodes = cabled();
@@ -229,47 +227,12 @@ pub fn wait_live(nodes: &[Node; 2]) {
     wait("both journals live", live);
 }
 
-pub fn v4(last: u8) -> IpAddr {
-    Ipv4Addr::new(192, 0, 2, last).into()
-}
-
-pub fn v6(last: u16) -> IpAddr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).into()
-}
-
-pub fn ports(source: u16, destination: u16) -> Layer4 {
-    Layer4::Ports { source, destination }
-}
-
-/// A connection that both ends have spoken on.
-pub fn flow(protocol: u8, source: IpAddr, destination: IpAddr, layer4: Layer4, reply: Layer4) -> Flow {
-    Flow {
-        protocol,
-        original: Tuple { source, destination, layer4 },
-        reply: Tuple { source: destination, destination: source, layer4: reply },
-        zone: Zone::default(),
-        status: Status(Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED),
-        timeout_s: 600,
-        state: ProtocolState::None,
-        mark: 0,
-        labels: [0; 16],
-        helper: None,
-        adjustments: None,
-        synproxy: None,
-        master: None,
-    }
-}
-
 /// The `n`th of many established TCP connections through source NAT.
 pub fn nth(n: u32) -> Flow {
     let (port, host) = ((n % 50_000) as u16 + 10_000, (n / 50_000) as u8);
     let client = Ipv4Addr::new(10, 0, 0, host + 1).into();
     let mut flow = flow(6, client, v4(2), ports(port, 443), ports(443, port));
-    flow.state = established();
+    flow.state = tcp_state(TcpState::Established);
     flow.reply.destination = v4(100 + host);
     flow
-}
-
-pub fn established() -> ProtocolState {
-    ProtocolState::Tcp(Tcp { state: TcpState::Established, window_scale: [7, 9], flags: [0x03, 0x03] })
 }

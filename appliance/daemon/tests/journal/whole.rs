@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use rempart_journal::ha::journal::{Command, Report};
+use rempart_daemon::ha::journal::{Command, Report};
 use rempart_pair::journal::Notice;
-use rempart_system::conntrack::{Layer4, Status, TcpState, Tuple};
-use rempart_system::flowsync::{Expectation, Flow, Name, ProtocolState, Record, Sctp, Zone, ZoneScope};
+use rempart_system::conntrack::{Layer4, Status, TcpState};
+use rempart_system::flowsync::{Flow, ProtocolState, Record, Sctp, Zone, ZoneScope};
 
 use crate::common::in_namespace;
+use crate::samples::{flow, ftp, ports, tcp_state, v4, v6};
 use crate::stage::*;
 
 /// One of each kind: protocols, families, translation of source and destination, marks, labels, zones, a helper with
@@ -22,11 +23,11 @@ fn assortment() -> Vec<Record> {
     let icmp = flow(1, v4(1), v4(2), echo(8), echo(0));
     let icmp6 = flow(58, v6(1), v6(2), echo(128), echo(129));
     let mut tcp6 = flow(6, v6(1), v6(2), ports(6000, 443), ports(443, 6000));
-    tcp6.state = established();
+    tcp6.state = tcp_state(TcpState::Established);
     let mut snat6 = flow(17, v6(1), v6(2), ports(6001, 443), ports(443, 7001));
     snat6.reply.destination = v6(0x99);
     let mut dnat = flow(6, v4(3), v4(9), ports(6002, 80), ports(8080, 6002));
-    dnat.state = established();
+    dnat.state = tcp_state(TcpState::Established);
     dnat.reply.source = v4(20);
     let mut marked = flow(17, v4(1), v4(2), ports(6003, 53), ports(53, 6003));
     marked.mark = 0x8000_0042;
@@ -38,7 +39,7 @@ fn assortment() -> Vec<Record> {
         zoned
     };
     let mut closing = flow(6, v4(1), v4(2), ports(6004, 22), ports(22, 6004));
-    closing.state = established();
+    closing.state = tcp_state(TcpState::Established);
     if let ProtocolState::Tcp(tcp) = &mut closing.state {
         tcp.state = TcpState::TimeWait;
     }
@@ -46,7 +47,7 @@ fn assortment() -> Vec<Record> {
     silent.status = Status(Status::CONFIRMED);
     let (master, expectation) = ftp();
     let mut child = flow(6, v4(2), v4(1), ports(20, 2021), ports(2021, 20));
-    child.state = established();
+    child.state = tcp_state(TcpState::Established);
     child.master = Some((6, master.original));
     // The same five numbers in two zones are two connections.
     let flows = [
@@ -69,27 +70,6 @@ fn assortment() -> Vec<Record> {
         child,
     ];
     flows.into_iter().map(Record::Flow).chain([Record::Expectation(expectation)]).collect()
-}
-
-fn ftp() -> (Flow, Expectation) {
-    let mut master = flow(6, v4(1), v4(2), ports(2000, 21), ports(21, 2000));
-    master.state = established();
-    master.helper = Name::new(b"ftp");
-    let every = std::net::Ipv4Addr::BROADCAST.into();
-    let expectation = Expectation {
-        protocol: 6,
-        tuple: Tuple { source: v4(2), destination: v4(1), layer4: ports(0, 2020) },
-        mask: Tuple { source: every, destination: every, layer4: ports(0, 0xffff) },
-        master: (6, master.original),
-        zone: Zone::default(),
-        timeout_s: 300,
-        flags: 0,
-        class: 0,
-        helper: Name::new(b"ftp"),
-        function: None,
-        nat: None,
-    };
-    (master, expectation)
 }
 
 fn many(numbers: std::ops::Range<u32>) -> Vec<Record> {
@@ -276,6 +256,39 @@ fn timeouts_are_long_on_the_standby_and_true_after() {
         nodes[1].tell(Command::Role { active: true });
         wait("true timeouts", || timeout(&udp) <= 180 && timeout(&nth(1)) <= 432_000);
         assert!(timeout(&udp) > 60 && timeout(&nth(1)) > 1_000);
+    });
+}
+
+/// Roles change often, a connection stops being the pair's business meanwhile, and a program is killed: what is active in the
+/// end keeps no timeout that a standby has written.
+#[test]
+fn no_timeout_of_a_standby_stays() {
+    in_namespace(|| async {
+        let mut nodes = pair();
+        wait_live(&nodes);
+        let udp = flow(17, v4(1), v4(2), ports(5000, 53), ports(53, 5000));
+        let foreign = flow(17, v4(77), v4(2), ports(5000, 53), ports(53, 5000));
+        nodes[0].create(&[Record::Flow(udp), Record::Flow(foreign), Record::Flow(nth(1))]);
+        wait_equal(&nodes);
+        let longest =
+            |node: &Node| node.place.enter(everything).iter().map(Record::timeout_s).max().unwrap_or(0);
+        for round in 0..5 {
+            let (old, new) = (round % 2, (round + 1) % 2);
+            nodes[old].tell(Command::Role { active: false });
+            nodes[new].tell(Command::Role { active: true });
+            wait("the other node live", || nodes[new].journal_is_live() && nodes[old].journal_is_live());
+        }
+        nodes[1].withdraw(v4(77));
+        wait("true timeouts", || longest(&nodes[1]) <= 432_000);
+        // Once more as a standby, then killed; its successor finds them at once.
+        nodes[1].tell(Command::Role { active: false });
+        nodes[0].tell(Command::Role { active: true });
+        wait("long timeouts", || longest(&nodes[1]) > 1_000_000);
+        nodes[1].kill();
+        nodes[0].kill();
+        nodes[1].start(true);
+        nodes[1].withdraw(v4(77));
+        wait("true timeouts again", || longest(&nodes[1]) <= 432_000);
     });
 }
 

@@ -7,9 +7,11 @@ use super::wire::{Report, WINDOW};
 
 /// A datagram counts as lost when this many that were sent after it have come: over one path none overtakes another.
 const REORDER: u64 = 3;
-/// The first patience. The receiver acknowledges within 2 ms, but its thread may be writing a full window into the
-/// kernel (40 ms) before it reads the next datagram.
-const PATIENCE_MIN: Duration = Duration::from_millis(20);
+/// The least patience. The receiver acknowledges within 2 ms, and reads nothing while it writes what it has read, up to
+/// 10 ms. To ask too early costs two small datagrams; nothing is sent again for it.
+const PATIENCE_MIN: Duration = Duration::from_millis(5);
+/// The first patience, before any answer has come.
+const PATIENCE_FIRST: Duration = Duration::from_millis(20);
 /// The last: how soon a path that has come back is noticed.
 const PATIENCE_MAX: Duration = Duration::from_millis(160);
 /// Buffers kept for reuse.
@@ -22,6 +24,7 @@ struct Datagram {
     oldest: Instant,
     /// Position among everything sent, repetitions included.
     order: u64,
+    sent: Instant,
     sent_again: bool,
     received: bool,
     lost: bool,
@@ -36,10 +39,13 @@ pub(super) struct Flight {
     /// How many are lost and not yet sent again.
     lost: usize,
     order: u64,
-    patience: Duration,
+    round_trip: RoundTrip,
+    /// How often patience has ended since anything was acknowledged.
+    silences: u32,
     expires: Option<Instant>,
-    /// Nothing was acknowledged in time: one datagram asks, and the others wait for its answer.
-    probing: bool,
+    /// The last question: its token, and what was the last datagram sent before it.
+    asked: Option<(u32, u64)>,
+    tokens: u32,
     pool: Vec<Vec<u8>>,
 }
 
@@ -51,9 +57,11 @@ impl Flight {
             changes: 0,
             lost: 0,
             order: 0,
-            patience: PATIENCE_MIN,
+            round_trip: RoundTrip::default(),
+            silences: 0,
             expires: None,
-            probing: false,
+            asked: None,
+            tokens: 0,
             pool: Vec::new(),
         }
     }
@@ -68,6 +76,7 @@ impl Flight {
         self.first
     }
 
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.datagrams.is_empty()
     }
@@ -108,23 +117,29 @@ impl Flight {
             changes,
             oldest,
             order,
+            sent: now,
             sent_again: false,
             received: false,
             lost: false,
         });
-        self.expires.get_or_insert(now + self.patience);
+        self.expires.get_or_insert(now + self.round_trip.patience(self.silences));
         self.datagrams.back().map_or(&[], |datagram| &datagram.bytes)
     }
 
-    /// Takes note of an acknowledgement; true if it told anything new.
-    pub(super) fn acknowledge(&mut self, now: Instant, report: &Report<'_>) -> bool {
+    /// Takes note of an acknowledgement.
+    pub(super) fn acknowledge(&mut self, now: Instant, report: &Report<'_>) {
         let mut news = false;
+        // The latest that has come for the first time. Of one sent twice nobody knows which has come.
+        let mut freshest = None;
         while self.first <= report.written
             && let Some(datagram) = self.datagrams.pop_front()
         {
             self.first += 1;
             self.changes -= u64::from(datagram.changes);
             self.lost -= usize::from(datagram.lost);
+            if !datagram.received && !datagram.sent_again {
+                freshest = freshest.max(Some(datagram.sent));
+            }
             news = true;
             self.give_back(datagram.bytes);
         }
@@ -137,25 +152,35 @@ impl Flight {
                     news = true;
                     self.lost -= usize::from(std::mem::take(&mut datagram.lost));
                     datagram.received = true;
+                    if !datagram.sent_again {
+                        freshest = freshest.max(Some(datagram.sent));
+                    }
                 }
-                // Of one sent twice nobody knows which has come.
                 if !datagram.sent_again {
                     latest = latest.max(datagram.order);
                 }
             }
         }
-        for datagram in self.datagrams.iter_mut().take(span as usize) {
-            if !datagram.received && !datagram.lost && datagram.order + REORDER <= latest {
-                datagram.lost = true;
-                self.lost += 1;
+        let mut gone = latest.saturating_sub(REORDER);
+        // On one path nothing overtakes the question.
+        if let Some((_, order)) = self.asked.take_if(|(token, _)| *token == report.asked) {
+            gone = gone.max(order);
+        }
+        if gone > 0 {
+            for datagram in &mut self.datagrams {
+                if !datagram.received && !datagram.lost && datagram.order <= gone {
+                    datagram.lost = true;
+                    self.lost += 1;
+                }
             }
         }
-        if news {
-            self.patience = PATIENCE_MIN;
-            self.expires = (!self.datagrams.is_empty()).then(|| now + self.patience);
+        if let Some(sent) = freshest {
+            self.round_trip.note(now.saturating_duration_since(sent));
         }
-        self.probing = false;
-        news
+        if news {
+            self.silences = 0;
+            self.rest(now);
+        }
     }
 
     /// When patience ends.
@@ -163,29 +188,32 @@ impl Flight {
         self.expires
     }
 
-    /// Patience has ended: what has not come is lost, and the first of it is sent to ask. True if there is nothing to
-    /// send, because everything has come and only waits to be written.
-    pub(super) fn expire(&mut self, now: Instant) -> bool {
-        self.lost = 0;
-        for datagram in &mut self.datagrams {
-            datagram.lost = !datagram.received;
-            self.lost += usize::from(datagram.lost);
-        }
-        self.probing = false;
-        self.patience = (self.patience * 2).min(PATIENCE_MAX);
-        self.expires = (!self.datagrams.is_empty()).then(|| now + self.patience);
-        self.lost == 0
+    /// Patience has ended: the receiver is to be asked ([`Flight::ask`]). What is lost its answer tells; what only waits
+    /// in its queue would be sent for nothing.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.silences = self.silences.saturating_add(1);
+        self.rest(now);
+    }
+
+    fn rest(&mut self, now: Instant) {
+        let patience = self.round_trip.patience(self.silences);
+        self.expires = (!self.datagrams.is_empty()).then(|| now + patience);
+    }
+
+    /// A question leaves, with the token that is returned. Not 0.
+    pub(super) fn ask(&mut self) -> u32 {
+        self.tokens = self.tokens.wrapping_add(1).max(1);
+        self.asked = Some((self.tokens, self.order));
+        self.tokens
     }
 
     /// Whether [`Flight::again`] has one.
     pub(super) fn has_lost(&self) -> bool {
-        self.lost > 0 && !self.probing
+        self.lost > 0
     }
 
     /// A datagram to be sent again.
     pub(super) fn again(&mut self) -> Option<&[u8]> {
-        // After patience has ended, one datagram asks whether anybody is there.
-        self.probing = self.patience > PATIENCE_MIN;
         self.order += 1;
         let order = self.order;
         let datagram = self.datagrams.iter_mut().find(|datagram| datagram.lost)?;
@@ -194,5 +222,30 @@ impl Flight {
         datagram.order = order;
         self.lost -= 1;
         Some(&datagram.bytes)
+    }
+}
+
+/// How long an acknowledgement takes, smoothed as TCP does it.
+#[derive(Default)]
+struct RoundTrip(Option<(Duration, Duration)>);
+
+impl RoundTrip {
+    // RFC 6298 §2.2, §2.3
+    fn note(&mut self, sample: Duration) {
+        let (mean, deviation) = match self.0 {
+            None => (sample, sample / 2),
+            Some((mean, deviation)) => ((mean * 7 + sample) / 8, (deviation * 3 + mean.abs_diff(sample)) / 4),
+        };
+        self.0 = Some((mean, deviation));
+    }
+
+    /// How long to wait after so many silences in a row.
+    fn patience(&self, silences: u32) -> Duration {
+        let first = match self.0 {
+            None => PATIENCE_FIRST,
+            Some((mean, deviation)) => (mean + deviation * 4).clamp(PATIENCE_MIN, PATIENCE_MAX),
+        };
+        // RFC 6298 §5.5: each silence makes the next patience twice as long.
+        first.saturating_mul(1 << silences.min(8)).min(PATIENCE_MAX)
     }
 }

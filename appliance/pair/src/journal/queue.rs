@@ -11,7 +11,7 @@ use super::{HOLD, Key, SOON, Urgency};
 use crate::journal::table::{KeyMap, Mark};
 
 /// Entries that may wait: half a second of 80,000 changes in a second, about 10 MB. What comes beyond is left to the
-/// next comparison.
+/// next audit.
 pub(super) const MAX_PENDING: usize = 40_000;
 /// What their bytes may take together. An ordinary entry has 60 to 130.
 pub(super) const MAX_PENDING_BYTES: usize = 8 << 20;

@@ -87,6 +87,8 @@ struct Stream {
     /// What has come too early.
     early: BTreeMap<u64, Vec<u8>>,
     unacknowledged: usize,
+    /// The token of the last question.
+    asked: u32,
     heard: Instant,
     /// Both were equal since it began.
     joined: bool,
@@ -174,9 +176,10 @@ impl Receiver {
     /// [`Receiver::handle_written`] is to be called.
     pub fn handle_datagram(&mut self, now: Instant, bytes: &[u8], sink: &mut dyn FnMut(Change<'_>)) {
         match Message::decode(bytes) {
-            Some(Message::Ask { stream: id }) => {
+            Some(Message::Ask { stream: id, token }) => {
                 if let Some(stream) = self.stream.as_mut().filter(|stream| stream.id == id) {
                     stream.heard = now;
+                    stream.asked = token;
                 }
                 self.report_due = true;
             }
@@ -199,6 +202,7 @@ impl Receiver {
                 written: 0,
                 early: BTreeMap::new(),
                 unacknowledged: 0,
+                asked: 0,
                 heard: now,
                 joined: false,
                 repair: None,
@@ -425,10 +429,10 @@ impl Receiver {
         self.report_at = now + REPORT;
         let mut received = [0; WINDOW / 8];
         let mut length = 0;
-        let (mut id, mut written) = (0, 0);
+        let (mut id, mut written, mut asked) = (0, 0, 0);
         if let Some(stream) = &mut self.stream {
             stream.unacknowledged = 0;
-            (id, written) = (stream.id, stream.written);
+            (id, written, asked) = (stream.id, stream.written, stream.asked);
             for sequence in (stream.written + 1..=stream.taken).chain(stream.early.keys().copied()) {
                 let ahead = usize::try_from(sequence - stream.written - 1).unwrap_or(usize::MAX);
                 if let Some(byte) = received.get_mut(ahead / 8) {
@@ -447,6 +451,7 @@ impl Receiver {
             ready: self.is_ready(),
             doubtful: self.doubtful,
             verdict: self.verdict.clone(),
+            asked,
             received: received.get(..length).unwrap_or(&[]),
         };
         self.scratch.clear();

@@ -30,6 +30,8 @@ const ASK: Duration = Duration::from_millis(100);
 const SILENT: Duration = Duration::from_secs(1);
 /// A receiver that was silent for so long is given up, and what waits for it with it.
 const LEAVE: Duration = Duration::from_secs(30);
+/// Room for what a driver reads at once.
+const RESERVE: usize = 512;
 /// Outputs that wait for the driver, which takes them after each call.
 const MAX_OUTPUTS: usize = 64;
 
@@ -221,11 +223,8 @@ impl Sender {
         self.advance(now);
     }
 
-    /// A path has come up or has changed: nothing that was sent before is relied on.
+    /// A path has come up or has changed: the other side is asked what has come of what was sent before.
     pub fn handle_path(&mut self, now: Instant) {
-        if !self.flight.is_empty() {
-            self.flight.expire(now);
-        }
         self.ask_due = true;
         self.advance(now);
     }
@@ -238,7 +237,8 @@ impl Sender {
     /// Time has come ([`Sender::poll_timeout`]).
     pub fn handle_timeout(&mut self, now: Instant) {
         self.queue.ripen(now);
-        if self.flight.expires().is_some_and(|at| at <= now) && self.flight.expire(now) {
+        if self.flight.expires().is_some_and(|at| at <= now) {
+            self.flight.expire(now);
             self.ask_due = true;
         }
         if self.ask_at <= now {
@@ -284,8 +284,12 @@ impl Sender {
             | Comparison::DigestsDue { .. }
             | Comparison::Digested { .. } => None,
         };
-        let others =
-            [self.queue.due(), self.flight.expires(), comparison, self.wanted.due(self.walk.is_some())];
+        let others = [
+            self.queue.due(),
+            self.flight.expires(),
+            comparison,
+            self.wanted.due(self.walk.is_some() || !self.is_calm()),
+        ];
         others.into_iter().flatten().fold(self.ask_at, Instant::min)
     }
 
@@ -344,7 +348,7 @@ impl Sender {
                     self.status.coalesced += u64::from(coalesced);
                     return;
                 }
-                Err(_) => self.defer(now),
+                Err(_) => return self.defer(now),
             }
         }
         // Whoever is compared with this table later will learn of it.
@@ -361,26 +365,33 @@ impl Sender {
                     self.status.coalesced += u64::from(coalesced);
                     return;
                 }
-                Err(_) => self.defer(now),
+                Err(_) => return self.defer(now),
             }
         }
         self.queue.cancel(key);
         self.table.remove(key);
     }
 
-    /// There was no room for a change.
+    /// There was no room for a change. The table still says what the receiver has, so an audit finds the change and what
+    /// else found no room, and nothing but these is sent.
     fn defer(&mut self, now: Instant) {
         self.status.deferred += 1;
-        self.doubt = true;
+        self.wanted.audit_for_loss(now);
         // For somebody who does not answer nothing is kept that a comparison can find.
         if matches!(self.link, Link::Joined { silent: true, .. }) {
             self.leave(now);
         }
     }
 
-    /// Room to take up a comparison that a full queue has made necessary.
+    /// Room to take up a comparison or an audit that a full queue has made necessary.
     fn is_calm(&self) -> bool {
         self.queue.len() <= MAX_PENDING / 4
+    }
+
+    /// There is hardly room for more changes, and somebody takes those that wait: events had better stay in the kernel's
+    /// queue for the moment, where there is room.
+    pub fn is_full(&self) -> bool {
+        matches!(self.link, Link::Joined { silent: false, .. }) && self.queue.room() < RESERVE
     }
 
     fn output(&mut self, output: Output) {

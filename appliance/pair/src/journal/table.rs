@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::slots::{Slot, Slots};
 use super::{BUCKETS, Key};
 
 /// The bucket of a key. Other bits than those that place it in the map.
@@ -74,24 +75,8 @@ impl std::fmt::Debug for Buckets {
 pub(super) type Mark = u8;
 /// The mark of an entry that is to be removed from the kernel and counts as gone already.
 const DOOMED: Mark = 0;
-
-/// A fingerprint of 56 bits, and a mark: 24 bytes an entry with its key.
-#[derive(Clone, Copy)]
-struct Slot(u64);
-
-impl Slot {
-    fn new(fingerprint: u64, mark: Mark) -> Self {
-        Self(fingerprint << 8 | u64::from(mark))
-    }
-
-    fn fingerprint(self) -> u64 {
-        self.0 >> 8
-    }
-
-    fn mark(self) -> Mark {
-        self.0.to_le_bytes()[0]
-    }
-}
+/// Of the doomed no fingerprint is needed any more.
+const GONE: u64 = 1;
 
 /// Keys are keyed hashes already, so eight of their bytes are as good as a hash of them.
 #[derive(Default)]
@@ -117,7 +102,7 @@ pub(super) type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<Leading>>;
 
 /// See the head of the file.
 pub(super) struct Table {
-    slots: KeyMap<Slot>,
+    slots: Slots,
     digests: Box<[u64; BUCKETS]>,
     mark: Mark,
     doomed: usize,
@@ -135,7 +120,7 @@ pub(super) enum Found {
 
 impl Table {
     pub(super) fn new() -> Self {
-        Self { slots: KeyMap::default(), digests: Box::new([0; BUCKETS]), mark: 1, doomed: 0 }
+        Self { slots: Slots::new(), digests: Box::new([0; BUCKETS]), mark: 1, doomed: 0 }
     }
 
     /// Entries, without the doomed.
@@ -178,7 +163,7 @@ impl Table {
     /// Puts an entry, as seen when `mark` was the mark.
     pub(super) fn insert_marked(&mut self, key: &Key, fingerprint: u64, mark: Mark) -> Found {
         let fingerprint = Self::cut(fingerprint);
-        let old = self.slots.insert(*key, Slot::new(fingerprint, mark));
+        let old = self.slots.insert(key, Slot::new(fingerprint, mark));
         let (found, gone) = match old {
             None => (Found::Nothing, 0),
             Some(old) if old.mark() == DOOMED => {
@@ -221,7 +206,7 @@ impl Table {
     pub(super) fn doom(&mut self, key: &Key) -> bool {
         let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.mark() != DOOMED) else { return false };
         let fingerprint = slot.fingerprint();
-        *slot = Slot::new(fingerprint, DOOMED);
+        *slot = Slot::new(GONE, DOOMED);
         self.doomed += 1;
         let digest = self.digest(key);
         *digest = digest.wrapping_sub(weight(key, fingerprint));
@@ -234,7 +219,7 @@ impl Table {
             Some(mark) => mark,
             None => {
                 // An entry that nobody touched for 254 walks must not look as if it had just been seen.
-                for slot in self.slots.values_mut().filter(|slot| slot.mark() != DOOMED) {
+                for slot in self.slots.slots_mut().filter(|slot| slot.mark() != DOOMED) {
                     *slot = Slot::new(slot.fingerprint(), 1);
                 }
                 2
@@ -244,14 +229,14 @@ impl Table {
 
     /// Hands every entry that the walk has not seen to `visit`.
     pub(super) fn unseen(&self, mut visit: impl FnMut(&Key)) {
-        let missing = |slot: &Slot| slot.mark() != self.mark && slot.mark() != DOOMED;
-        self.slots.iter().filter(|(_, slot)| missing(slot)).for_each(|(key, _)| visit(key));
+        let missing = |slot: Slot| slot.mark() != self.mark && slot.mark() != DOOMED;
+        self.slots.iter().filter(|(_, slot)| missing(*slot)).for_each(|(key, _)| visit(key));
     }
 
     /// Forgets the doomed.
     pub(super) fn forget_doomed(&mut self) {
         if self.doomed > 0 {
-            self.slots.retain(|_, slot| slot.mark() != DOOMED);
+            self.slots.retain(|slot| slot.mark() != DOOMED);
             self.doomed = 0;
         }
     }
@@ -278,7 +263,7 @@ fn weight(key: &Key, fingerprint: u64) -> u64 {
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
-fn scatter(value: u64) -> u64 {
+pub(super) fn scatter(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

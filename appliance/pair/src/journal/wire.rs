@@ -1,12 +1,12 @@
 //! The journal's messages, before sealing. All numbers big-endian.
 //!
 //! ```text
-//!  Ask     1 │ format │ stream 8                                         sender: report, please
+//!  Ask     1 │ format │ stream 8 │ token 4                               sender: report, please
 //!  Offer   2 │ format │ stream 8 │ incarnation 8 │ invitation 4          sender: take this stream up
 //!  Data    3 │ format │ stream 8 │ sequence 8 │ urgent 1 │ record …      sender
 //!  Report  4 │ format │ incarnation 8 │ invitation 4 │ stream 8 │ written 8 │ entries 8 │ window 2 │ flags 1
 //!            │ verdict: 0 or 1 equal ‖ token 4 or 2 differs ‖ token 4 ‖ buckets 512
-//!            │ length 1 ‖ received: a bit for each sequence number from written + 1 on       receiver
+//!            │ asked 4 │ length 1 ‖ received: a bit for each sequence number from written + 1 on   receiver
 //!
 //!  records   1 put     │ key 16 │ length 2 │ bytes      2 replace (the same, for another entry with the same key)
 //!            3 remove  │ key 16 │ length 2 │ bytes      none: whoever sent it knows no more than the key
@@ -20,7 +20,7 @@ use super::table::Buckets;
 use super::{BUCKETS, Key, MAX_ENTRY, MAX_PLAINTEXT};
 
 /// The version of these messages.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 /// Datagrams that may be under way: at 12 entries each and 1 ms there and back, ten million in a second; 1.4 MB.
 pub const WINDOW: usize = 1024;
 /// What a Data message has before its records, in bytes.
@@ -37,6 +37,8 @@ pub enum Message<'a> {
     Ask {
         /// The stream that it sends, 0 for none.
         stream: u64,
+        /// To be repeated in the report: whatever was sent before this and is not in the report is lost.
+        token: u32,
     },
     /// Sender: take this stream up.
     Offer {
@@ -86,6 +88,8 @@ pub struct Report<'a> {
     pub doubtful: bool,
     /// What came of the last comparison.
     pub verdict: Verdict,
+    /// The token of the last question in this stream, 0 for none.
+    pub asked: u32,
     /// A bit for each sequence number from `written + 1` on, the lowest first.
     pub received: &'a [u8],
 }
@@ -170,7 +174,7 @@ impl<'a> Message<'a> {
             return None;
         }
         let message = match kind {
-            1 => Self::Ask { stream: reader.u64()? },
+            1 => Self::Ask { stream: reader.u64()?, token: reader.u32()? },
             2 => Self::Offer { stream: reader.u64()?, incarnation: reader.u64()?, invitation: reader.u32()? },
             3 => {
                 let (stream, sequence, urgent) = (reader.u64()?, reader.u64()?, reader.flag()?);
@@ -191,9 +195,10 @@ impl<'a> Message<'a> {
     /// Appends the message; what is left out of a Data message are its records, which [`Record::encode`] appends.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Ask { stream } => {
+            Self::Ask { stream, token } => {
                 out.extend_from_slice(&[1, FORMAT]);
                 out.extend_from_slice(&stream.to_be_bytes());
+                out.extend_from_slice(&token.to_be_bytes());
             }
             Self::Offer { stream, incarnation, invitation } => {
                 out.extend_from_slice(&[2, FORMAT]);
@@ -259,6 +264,7 @@ impl<'a> Report<'a> {
             }
             _ => return None,
         };
+        let asked = reader.u32()?;
         let length = usize::from(reader.u8()?);
         let received = reader.take(length).filter(|bits| bits.len() <= WINDOW / 8)?;
         let (ready, doubtful) = (flags & 1 != 0, flags & 2 != 0);
@@ -272,6 +278,7 @@ impl<'a> Report<'a> {
             ready,
             doubtful,
             verdict,
+            asked,
             received,
         })
     }
@@ -297,6 +304,7 @@ impl<'a> Report<'a> {
                 out.extend_from_slice(&buckets.to_bytes());
             }
         }
+        out.extend_from_slice(&self.asked.to_be_bytes());
         // At most WINDOW bits.
         let received = self.received.get(..WINDOW / 8).unwrap_or(self.received);
         out.push(received.len() as u8);

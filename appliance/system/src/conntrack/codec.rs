@@ -6,7 +6,7 @@
 //! CTA_TUPLE_REPLY { … }  CTA_STATUS  CTA_TIMEOUT  CTA_MARK  CTA_ID  CTA_ZONE
 //! CTA_PROTOINFO { CTA_PROTOINFO_TCP { STATE WSCALE_* FLAGS_* } }
 //! CTA_COUNTERS_* { PACKETS BYTES }  CTA_TIMESTAMP { START }  CTA_HELP { NAME }
-//! CTA_NAT_SRC, CTA_NAT_DST { MINIP MAXIP PROTO { PORT_MIN PORT_MAX } }      only when creating
+//! CTA_NAT_SRC, CTA_NAT_DST { MINIP PROTO { PORT_MIN } }    only when creating
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -73,12 +73,9 @@ const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
 const CTA_STATS_GLOBAL_MAX_ENTRIES: u16 = 2;
 
 const CTA_NAT_V4_MINIP: u16 = 1;
-const CTA_NAT_V4_MAXIP: u16 = 2;
 const CTA_NAT_PROTO: u16 = 3;
 const CTA_NAT_V6_MINIP: u16 = 4;
-const CTA_NAT_V6_MAXIP: u16 = 5;
 const CTA_PROTONAT_PORT_MIN: u16 = 1;
-const CTA_PROTONAT_PORT_MAX: u16 = 2;
 
 /// Status bits that a creator may set; the kernel works out the others.
 pub(crate) const SETTABLE_STATUS: u32 = Status::SEEN_REPLY | Status::ASSURED | Status::CONFIRMED;
@@ -279,13 +276,13 @@ fn end(address: IpAddr, layer4: Layer4, is_source: bool) -> End {
 fn put_nat(message: &mut Message, kind: u16, (address, port): End) {
     let outer = message.open(kind);
     match address {
-        IpAddr::V4(a) => message.attr(CTA_NAT_V4_MINIP, &a.octets()).attr(CTA_NAT_V4_MAXIP, &a.octets()),
-        IpAddr::V6(a) => message.attr(CTA_NAT_V6_MINIP, &a.octets()).attr(CTA_NAT_V6_MAXIP, &a.octets()),
+        // The kernel takes the least for the greatest where that is left out (`nf_nat_ipv4_nlattr_to_range`).
+        IpAddr::V4(a) => message.attr(CTA_NAT_V4_MINIP, &a.octets()),
+        IpAddr::V6(a) => message.attr(CTA_NAT_V6_MINIP, &a.octets()),
     };
     if let Some(port) = port {
         let inner = message.open(CTA_NAT_PROTO);
         message.attr(CTA_PROTONAT_PORT_MIN, &port.to_be_bytes());
-        message.attr(CTA_PROTONAT_PORT_MAX, &port.to_be_bytes());
         message.close(inner);
     }
     message.close(outer);

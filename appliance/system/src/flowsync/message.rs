@@ -16,6 +16,7 @@
 //! reply is what an update cannot change; so an entry with the same original tuple but another translation is not
 //! found, and the writer replaces it, instead of going on with a translation that the other node does not have.
 
+use nix::errno::Errno;
 use nix::libc;
 use rempart_config::space::Family;
 
@@ -82,7 +83,8 @@ pub(super) const STATUS_FIXED_TIMEOUT: u32 = 1 << 10;
 /// The kernel keeps the timeouts of GRE in the entry and sets them at its first packet (`gre_packet`). An entry from
 /// outside never has a first packet, so its next one would set the timeout to zero and end the connection. A fixed timeout
 /// prevents that, at the price that the entry ends a day after it was last written; then the next packet makes a new one
-/// if the policy admits it.
+/// if the policy admits it. It is a day on a standby too, because nothing shortens it after a take-over; the standby
+/// misses it when it reads its kernel the next time, and is sent it again.
 const GRE_TIMEOUT_S: u32 = 86_400;
 
 /// What a message says.
@@ -335,6 +337,16 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) const ALL: Self = Self { helper: true, master: true };
+
+    /// What is left for another attempt after the kernel has refused `flow`: it lacks the master, or the helper. `None`
+    /// when nothing could be given up for that.
+    pub(super) fn given_up(self, flow: &Flow, why: Errno) -> Option<Self> {
+        match why {
+            Errno::ENOENT if flow.master.is_some() && self.master => Some(Self { master: false, ..self }),
+            Errno::EOPNOTSUPP if flow.helper.is_some() && self.helper => Some(Self { helper: false, ..self }),
+            _ => None,
+        }
+    }
 }
 
 /// What an update may say beyond what every entry has.
@@ -386,7 +398,7 @@ pub(super) fn update(bytes: Vec<u8>, flow: &Flow, timeout_s: u32, scope: Scope, 
 fn put_content(message: &mut Message, flow: &Flow, timeout_s: u32, expected: bool) {
     let expected = if expected { Status::EXPECTED } else { 0 };
     let (fixed, timeout_s) = match i32::from(flow.protocol) {
-        libc::IPPROTO_GRE => (STATUS_FIXED_TIMEOUT, timeout_s.max(GRE_TIMEOUT_S)),
+        libc::IPPROTO_GRE => (STATUS_FIXED_TIMEOUT, GRE_TIMEOUT_S),
         _ => (0, timeout_s),
     };
     let status = flow.status.0 & Flow::REPLICATED_STATUS | Status::CONFIRMED | expected | fixed;

@@ -217,20 +217,22 @@ impl Record {
 impl Identity {
     /// By what the two nodes know the entry: SipHash-1-3-128 of everything in the identity.
     pub fn key(&self, hash: &HashKey) -> Key {
-        let mut hasher = SipHasher13::new_with_key(&hash.0);
+        let mut bytes = Gathered { bytes: [0; Gathered::MAX], len: 0 };
         match self {
             Self::Flow { protocol, original, zone } => {
-                hasher.write(&[0, *protocol]);
-                write_zone(&mut hasher, zone);
-                write_tuple(&mut hasher, original);
+                bytes.add(&[0, *protocol]);
+                bytes.add_zone(zone);
+                bytes.add_tuple(original);
             }
             Self::Expectation { protocol, tuple, mask, zone } => {
-                hasher.write(&[1, *protocol]);
-                write_zone(&mut hasher, zone);
-                write_tuple(&mut hasher, tuple);
-                write_tuple(&mut hasher, mask);
+                bytes.add(&[1, *protocol]);
+                bytes.add_zone(zone);
+                bytes.add_tuple(tuple);
+                bytes.add_tuple(mask);
             }
         }
+        let mut hasher = SipHasher13::new_with_key(&hash.0);
+        hasher.write(bytes.bytes.get(..bytes.len).unwrap_or(&bytes.bytes));
         hasher.finish128().as_bytes()
     }
 
@@ -242,42 +244,55 @@ impl Identity {
     }
 }
 
-/// Without lengths: the tag of the address family says how many bytes follow, so no two tuples give the same.
-fn write_tuple(hasher: &mut SipHasher13, tuple: &Tuple) {
-    for address in [tuple.source, tuple.destination] {
-        match address {
-            IpAddr::V4(a) => {
-                hasher.write(&[4]);
-                hasher.write(&a.octets());
-            }
-            IpAddr::V6(a) => {
-                hasher.write(&[6]);
-                hasher.write(&a.octets());
-            }
-        }
-    }
-    let [s0, s1, d0, d1] = match tuple.layer4 {
-        Layer4::Ports { source, destination } => {
-            hasher.write(&[1]);
-            let ([s0, s1], [d0, d1]) = (source.to_be_bytes(), destination.to_be_bytes());
-            [s0, s1, d0, d1]
-        }
-        Layer4::Icmp { kind, code, id } => {
-            hasher.write(&[2]);
-            let [i0, i1] = id.to_be_bytes();
-            [kind, code, i0, i1]
-        }
-        Layer4::Other => {
-            hasher.write(&[3]);
-            [0; 4]
-        }
-    };
-    hasher.write(&[s0, s1, d0, d1]);
+/// What is hashed, gathered first: many small pieces cost more than the hash.
+struct Gathered {
+    bytes: [u8; Self::MAX],
+    len: usize,
 }
 
-fn write_zone(hasher: &mut SipHasher13, zone: &Zone) {
-    let [high, low] = zone.id.to_be_bytes();
-    hasher.write(&[high, low, zone.scope.number()]);
+impl Gathered {
+    /// An expectation over IPv6: 5 bytes, and twice two addresses and ports with their tags.
+    const MAX: usize = 5 + 2 * (2 * 17 + 5);
+
+    fn add(&mut self, piece: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(self.len..self.len + piece.len()) {
+            place.copy_from_slice(piece);
+            self.len += piece.len();
+        }
+    }
+
+    fn add_zone(&mut self, zone: &Zone) {
+        let [high, low] = zone.id.to_be_bytes();
+        self.add(&[high, low, zone.scope.number()]);
+    }
+
+    /// Without lengths: the tag of the address family says how many bytes follow, so no two tuples give the same.
+    fn add_tuple(&mut self, tuple: &Tuple) {
+        for address in [tuple.source, tuple.destination] {
+            match address {
+                IpAddr::V4(a) => {
+                    self.add(&[4]);
+                    self.add(&a.octets());
+                }
+                IpAddr::V6(a) => {
+                    self.add(&[6]);
+                    self.add(&a.octets());
+                }
+            }
+        }
+        let last = match tuple.layer4 {
+            Layer4::Ports { source, destination } => {
+                let ([s0, s1], [d0, d1]) = (source.to_be_bytes(), destination.to_be_bytes());
+                [1, s0, s1, d0, d1]
+            }
+            Layer4::Icmp { kind, code, id } => {
+                let [i0, i1] = id.to_be_bytes();
+                [2, kind, code, i0, i1]
+            }
+            Layer4::Other => [3, 0, 0, 0, 0],
+        };
+        self.add(&last);
+    }
 }
 
 impl Flow {

@@ -345,7 +345,7 @@ impl Writer {
             (Request::Create { flow, timeout_s }, Errno::EEXIST) => self.make_way(flow, *timeout_s),
             (Request::Create { flow, .. }, Errno::ENOENT) if flow.master.is_some() => self.wait(request),
             (Request::Create { flow, timeout_s }, Errno::EOPNOTSUPP) if flow.helper.is_some() => {
-                self.make(flow, *timeout_s, Parts { helper: false, ..Parts::ALL })
+                self.make(flow, *timeout_s, Parts::ALL.given_up(flow, errno).unwrap_or(Parts::ALL))
             }
             (Request::Update { flow, timeout_s }, Errno::ENOENT) => self.make(flow, *timeout_s, Parts::ALL),
             (Request::Update { flow, timeout_s }, Errno::EBUSY | Errno::EPERM) => {
@@ -407,12 +407,13 @@ impl Writer {
                     return Ok(());
                 }
                 Some(Errno::EEXIST) => return self.make_way(flow, timeout_s),
-                Some(Errno::ENOENT) if flow.master.is_some() && parts.master => parts.master = false,
-                Some(Errno::EOPNOTSUPP) if flow.helper.is_some() && parts.helper => parts.helper = false,
-                Some(errno) => {
-                    last = errno;
-                    break;
-                }
+                Some(errno) => match parts.given_up(flow, errno) {
+                    Some(fewer) => parts = fewer,
+                    None => {
+                        last = errno;
+                        break;
+                    }
+                },
             }
         }
         self.refuse(&request, last);
@@ -467,9 +468,10 @@ impl Writer {
                     self.made(flow, parts);
                     return Ok(());
                 }
-                Some(Errno::ENOENT) if flow.master.is_some() && parts.master => parts.master = false,
-                Some(Errno::EOPNOTSUPP) if flow.helper.is_some() && parts.helper => parts.helper = false,
-                Some(errno) => last = errno,
+                Some(errno) => match parts.given_up(flow, errno) {
+                    Some(fewer) => parts = fewer,
+                    None => last = errno,
+                },
             }
         }
         self.refuse(&Request::Create { flow: *flow, timeout_s }, last);

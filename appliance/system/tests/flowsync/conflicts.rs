@@ -173,7 +173,7 @@ fn refusals_are_told() {
         let mut writer = writer();
         let mut wrong = tcp(2);
         wrong.protocol = 1;
-        let (_, lonely) = crate::helpers::ftp();
+        let (_, lonely) = crate::samples::ftp();
         for record in
             [Record::Flow(tcp(1)), Record::Flow(wrong), Record::Expectation(lonely), Record::Flow(tcp(3))]
         {

@@ -30,7 +30,7 @@ fn seeds() -> Vec<(&'static str, Record)> {
     let mut sctp = flow(132, v6(1), v6(2), ports(1, 2), ports(2, 1));
     sctp.state = ProtocolState::Sctp(Sctp { state: 4, tags: [1, 2] });
     let echo = |kind| Layer4::Icmp { kind, code: 0, id: 7 };
-    let (_, expectation) = crate::helpers::ftp();
+    let (_, expectation) = crate::samples::ftp();
     vec![
         ("tcp", Record::Flow(tcp(1000))),
         ("syn", Record::Flow(syn(1))),

@@ -1,37 +1,12 @@
 //! Connections that a helper follows: FTP, whose data connections are announced in the control connection.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use rempart_system::conntrack::Tuple;
-use rempart_system::flowsync::{Expectation, Flow, Name, Record, Zone};
+use rempart_system::flowsync::{Name, Record};
 
 use crate::common::{Neighbour, in_namespace};
 use crate::pair::Pair;
-use crate::samples::{ports, tcp, tuple, v4};
-
-/// A control connection, and the data connection that it expects from the server.
-pub fn ftp() -> (Flow, Expectation) {
-    let mut master = tcp(2000);
-    master.original.layer4 = ports(2000, 21);
-    master.reply.layer4 = ports(21, 2000);
-    master.helper = Name::new(b"ftp");
-    let every: IpAddr = Ipv4Addr::BROADCAST.into();
-    let expectation = Expectation {
-        protocol: 6,
-        tuple: tuple(v4(2), v4(1), ports(0, 2020)),
-        mask: Tuple { source: every, destination: every, layer4: ports(0, 0xffff) },
-        master: (6, master.original),
-        zone: Zone::default(),
-        timeout_s: 300,
-        flags: 0,
-        class: 0,
-        helper: Name::new(b"ftp"),
-        function: None,
-        nat: None,
-    };
-    (master, expectation)
-}
 
 /// The client's end of a session in active mode: it names a port, the server connects to it.
 struct Session {

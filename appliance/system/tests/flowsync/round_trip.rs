@@ -163,7 +163,7 @@ fn expectations() {
     in_namespace(|| async {
         track(false);
         let mut writer = writer();
-        let (master, expectation) = crate::helpers::ftp();
+        let (master, expectation) = crate::samples::ftp();
         // One to a master is the most that FTP takes.
         let mut other = master;
         other.original.layer4 = ports(2001, 21);

@@ -1,11 +1,13 @@
-//! Records to write, and reading back what the kernel made of them.
+//! Records to write, and reading back what the kernel made of them. The tests of the journal use them too, not all of them.
+
+#![allow(dead_code, reason = "each program of tests uses a part")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rempart_system::conntrack::{Layer4, Status, Tcp, TcpState, Tuple};
 use rempart_system::flowsync::{
-    Dump, Expect, Expectation, Flow, Identity, Progress, ProtocolState, Record, Table, TimeoutRule, Writer,
-    Zone,
+    Dump, Expect, Expectation, Flow, Identity, Name, Progress, ProtocolState, Record, Table, TimeoutRule,
+    Writer, Zone,
 };
 
 use crate::common::sh;
@@ -62,6 +64,29 @@ pub fn tcp(port: u16) -> Flow {
 
 pub fn tcp_state(state: TcpState) -> ProtocolState {
     ProtocolState::Tcp(Tcp { state, window_scale: [7, 9], flags: [0x03, 0x03] })
+}
+
+/// A control connection, and the data connection that it expects from the server.
+pub fn ftp() -> (Flow, Expectation) {
+    let mut master = tcp(2000);
+    master.original.layer4 = ports(2000, 21);
+    master.reply.layer4 = ports(21, 2000);
+    master.helper = Name::new(b"ftp");
+    let every: IpAddr = Ipv4Addr::BROADCAST.into();
+    let expectation = Expectation {
+        protocol: 6,
+        tuple: tuple(v4(2), v4(1), ports(0, 2020)),
+        mask: Tuple { source: every, destination: every, layer4: ports(0, 0xffff) },
+        master: (6, master.original),
+        zone: Zone::default(),
+        timeout_s: 300,
+        flags: 0,
+        class: 0,
+        helper: Name::new(b"ftp"),
+        function: None,
+        nat: None,
+    };
+    (master, expectation)
 }
 
 /// Makes the kernel track connections in this namespace. With `labels`, a rule sets one, so that there is room for them.

@@ -9,7 +9,7 @@ use rempart_system::datagram;
 use rempart_system::flowsync::{Event, Events, HashKey, Hint, Read, Record};
 
 use super::pace::Pace;
-use super::settle::Settle;
+use super::settle::{Settle, is_given};
 use super::walk::{Filter, Walk};
 
 /// Batches of 64 events that are read before anything else has its turn.
@@ -29,17 +29,22 @@ pub(super) struct Active {
     overrun: bool,
     /// To be flushed once the events that had come by then are read.
     flush: Option<u64>,
+    /// Cannot be flushed, because events are not heard.
+    unheard: Option<u64>,
     /// The socket was not read empty the last time.
     more: bool,
     pace: Pace,
     walk: Option<Walk>,
     settle: Option<Settle>,
+    /// The kernel holds, or may hold, timeouts that a standby has written.
+    given: bool,
     scratch: Vec<u8>,
     pub(super) unread: u64,
 }
 
 impl Active {
-    pub(super) fn new(now: Instant, sender: Sender, hash: HashKey, event_bytes: usize) -> Self {
+    /// `given`: this node was the standby until now.
+    pub(super) fn new(now: Instant, sender: Sender, hash: HashKey, event_bytes: usize, given: bool) -> Self {
         Self {
             sender,
             hash,
@@ -48,10 +53,12 @@ impl Active {
             retry_at: now,
             overrun: false,
             flush: None,
+            unheard: None,
             more: false,
             pace: Pace::default(),
             walk: None,
             settle: None,
+            given,
             scratch: Vec::with_capacity(512),
             unread: 0,
         }
@@ -66,7 +73,7 @@ impl Active {
         if self.events.is_none() {
             self.events = Some(Events::open(self.event_bytes)?);
         }
-        let settle = Settle::start(now)?;
+        let settle = Settle::start(now, self.given)?;
         if let Some(events) = &mut self.events {
             // It changes timeouts, which is nobody's business.
             events.ignore(settle.port());
@@ -77,12 +84,15 @@ impl Active {
 
     /// The event socket, if it is to be waited for now.
     pub(super) fn source(&self, now: Instant) -> Option<BorrowedFd<'_>> {
-        self.events.as_ref().filter(|_| self.pace.hold(now).is_none()).map(datagram::source)
+        let waits = self.pace.hold(now).is_some() || self.sender.is_full();
+        self.events.as_ref().filter(|_| !waits).map(datagram::source)
     }
 
     /// Everything that has happened in the kernel until now is to be in the other one.
     pub(super) fn flush(&mut self, token: u64) {
-        self.flush = Some(token);
+        if let Some(earlier) = self.flush.replace(token) {
+            self.unheard = Some(earlier);
+        }
     }
 
     /// Reads events; `send` is called after each batch so that none waits for the next.
@@ -92,13 +102,17 @@ impl Active {
         filter: &Filter,
         send: &mut dyn FnMut(&mut Sender),
     ) -> io::Result<()> {
-        if self.pace.hold(now).is_some() && self.flush.is_none() {
+        // While the other node is slower than this one, events wait in the kernel.
+        if self.pace.hold(now).is_some() && self.flush.is_none() || self.sender.is_full() {
             return Ok(());
         }
         let mut count = 0;
         self.more = false;
         for _ in 0..BATCHES {
-            let Some(events) = &mut self.events else { return Ok(()) };
+            let Some(events) = &mut self.events else {
+                self.unheard = self.flush.take().or(self.unheard);
+                return Ok(());
+            };
             let (sender, hash, scratch) = (&mut self.sender, &self.hash, &mut self.scratch);
             let overrun = &mut self.overrun;
             let read = events.read_batch(&mut |event| {
@@ -123,6 +137,7 @@ impl Active {
                     self.retry_at = now + RETRY;
                     // Nobody knows what is missed until it is opened again.
                     self.overrun = true;
+                    self.unheard = self.flush.take().or(self.unheard);
                     return Err(error);
                 }
             }
@@ -143,6 +158,9 @@ impl Active {
         filter: &Filter,
         tell: &mut dyn FnMut(Output),
     ) -> io::Result<()> {
+        if let Some(token) = self.unheard.take() {
+            tell(Output::Flushed { token, complete: false });
+        }
         if let Some(events) = self.events.as_mut().filter(|events| events.due().is_some_and(|due| due <= now))
         {
             let (sender, hash, scratch) = (&mut self.sender, &self.hash, &mut self.scratch);
@@ -160,7 +178,7 @@ impl Active {
             }
         }
         match &mut self.settle {
-            Some(settle) => settle.handle_timeout(now, filter),
+            Some(settle) => settle.handle_timeout(now),
             None => Ok(()),
         }
     }
@@ -179,7 +197,12 @@ impl Active {
         }
         let Some(walk) = &mut self.walk else { return };
         let (sender, hash, scratch) = (&mut self.sender, &self.hash, &mut self.scratch);
-        let step = walk.step(STEP, filter, &mut |record| {
+        let mut given = false;
+        let step = walk.step(STEP, &Filter::everything(), &mut |record| {
+            given |= is_given(record);
+            if !filter.passes(record) {
+                return;
+            }
             let key = record.key(hash);
             if sender.wants(&key) {
                 scratch.clear();
@@ -187,6 +210,12 @@ impl Active {
                 sender.dumped(now, &key, scratch);
             }
         });
+        if given
+            && !std::mem::replace(&mut self.given, true)
+            && let Some(settle) = &mut self.settle
+        {
+            settle.hasten(now);
+        }
         match step {
             Ok(false) => {}
             Ok(true) => {
@@ -203,13 +232,13 @@ impl Active {
     /// There is work that waits for nothing.
     pub(super) fn is_busy(&self, now: Instant) -> bool {
         let walks = self.walk.is_some() && self.sender.room() >= 2 * STEP;
-        walks || self.more && self.pace.hold(now).is_none()
+        walks || self.more && self.pace.hold(now).is_none() && !self.sender.is_full()
     }
 
     pub(super) fn due(&self, now: Instant) -> Instant {
         let retry = (self.events.is_none() || self.settle.is_none()).then_some(self.retry_at);
         let second = self.events.as_ref().and_then(Events::due);
-        let settle = self.settle.as_ref().and_then(Settle::due);
+        let settle = self.settle.as_ref().map(Settle::due);
         [retry, second, settle, self.pace.hold(now)]
             .into_iter()
             .flatten()

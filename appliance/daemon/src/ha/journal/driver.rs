@@ -228,7 +228,10 @@ impl Driver {
 
     /// False when it is time to end.
     fn take_orders(&mut self) -> bool {
-        self.inbox.waker.rest();
+        // The first source. Before the first wait nobody knows.
+        if self.ready.first() != Some(&false) {
+            self.inbox.waker.rest();
+        }
         loop {
             match self.inbox.orders.try_recv() {
                 Ok(Order::Command(command)) => {
@@ -268,12 +271,12 @@ impl Driver {
             (same @ Role::Active(_), true) | (same @ Role::Standby(_), false) => same,
             (Role::None, true) => {
                 let sender = Sender::new(now, self.sender_config()?);
-                Role::Active(Box::new(Active::new(now, sender, self.hash, self.event_bytes)))
+                Role::Active(Box::new(Active::new(now, sender, self.hash, self.event_bytes, false)))
             }
             (Role::None, false) => Role::Standby(Box::new(Standby::new(now, self.receiver(now)?, self.hash))),
             (Role::Standby(standby), true) => {
                 let sender = Sender::from_receiver(now, self.sender_config()?, standby.receiver);
-                Role::Active(Box::new(Active::new(now, sender, self.hash, self.event_bytes)))
+                Role::Active(Box::new(Active::new(now, sender, self.hash, self.event_bytes, true)))
             }
             (Role::Active(active), false) => {
                 let receiver = Receiver::from_sender(now, self.receiver_config()?, active.sender);

@@ -5,19 +5,18 @@
 
 use std::time::{Duration, Instant};
 
-/// How long it gathers.
-const GATHER: Duration = Duration::from_micros(300);
+/// From so many in a second on it gathers for so long, the longest first: two datagrams full, or one of six.
+const GATHER: [(u32, Duration); 2] =
+    [(15_000, Duration::from_millis(1)), (6_000, Duration::from_micros(300))];
 /// Over which time the rate is measured.
 const WINDOW: Duration = Duration::from_millis(4);
-/// So many in a window are many: 6,000 in a second.
-const MANY: u32 = 24;
 
 /// See the head of the file.
 #[derive(Default)]
 pub(super) struct Pace {
     since: Option<Instant>,
     count: u32,
-    many: bool,
+    gather: Option<Duration>,
     hold: Option<Instant>,
 }
 
@@ -29,10 +28,12 @@ impl Pace {
         if now.saturating_duration_since(since) >= WINDOW {
             // A window that took long because nothing came was a quiet one.
             let elapsed = now.saturating_duration_since(since).as_micros().max(1);
-            self.many = u128::from(self.count) * WINDOW.as_micros() >= u128::from(MANY) * elapsed;
+            let rate = u128::from(self.count) * 1_000_000 / elapsed;
+            let fast = GATHER.iter().find(|(least, _)| rate >= u128::from(*least));
+            self.gather = fast.map(|(_, gather)| *gather);
             (self.since, self.count) = (Some(now), 0);
         }
-        self.hold = self.many.then(|| now + GATHER);
+        self.hold = self.gather.map(|gather| now + gather);
     }
 
     /// Until when nothing is to be read.

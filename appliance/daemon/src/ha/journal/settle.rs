@@ -2,8 +2,10 @@
 //!
 //! A standby keeps every connection for [`LONG_S`], because it sees none of their packets. Once active, the kernel gives
 //! each connection that has a packet its true timeout by itself; those that stay silent get it here, at leisure. A walk
-//! that had something to do is followed by another one, because a connection may have closed between being read and
-//! being given the timeout of an open one.
+//! that had something to do is followed soon by another one, because a connection may have closed between being read and
+//! being given the timeout of an open one; and there is one from time to time anyway, so that no entry keeps such a
+//! timeout on an active node, whatever wrote it. All entries are visited, not only those that are the pair's business now:
+//! they may have been when they were written.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -21,8 +23,10 @@ const GIVEN_S: u32 = LONG_S / 2;
 const CLOSING_S: u32 = 3_600;
 /// When it begins after a take-over.
 const AFTER: Duration = Duration::from_secs(3);
-/// Between two walks.
+/// Between a walk that had something to do, or failed, and the next.
 const BETWEEN: Duration = Duration::from_secs(10);
+/// Between others.
+const AGAIN: Duration = Duration::from_secs(600);
 /// Entries of one step, and the time between two: 20,000 in a second, about 4 % of a core.
 const STEP: usize = 64;
 const PAUSE: Duration = Duration::from_micros(3_200);
@@ -32,15 +36,29 @@ pub(super) struct Settle {
     writer: Writer,
     timeouts: Timeouts,
     walk: Option<Walk>,
+    everything: Filter,
     found: u64,
-    /// `None`: there is nothing left to do.
-    next: Option<Instant>,
+    next: Instant,
 }
 
 impl Settle {
-    pub(super) fn start(now: Instant) -> io::Result<Self> {
+    /// `needed`: this node was a standby, or may have been.
+    pub(super) fn start(now: Instant, needed: bool) -> io::Result<Self> {
         let timeouts = Timeouts::read().map_err(io::Error::other)?;
-        Ok(Self { writer: Writer::open()?, timeouts, walk: None, found: 0, next: Some(now + AFTER) })
+        let next = now + if needed { AFTER } else { AGAIN };
+        Ok(Self {
+            writer: Writer::open()?,
+            timeouts,
+            walk: None,
+            everything: Filter::everything(),
+            found: 0,
+            next,
+        })
+    }
+
+    /// An entry was seen that a standby has written.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        self.next = self.next.min(now + AFTER);
     }
 
     /// The netlink port of what it writes.
@@ -48,42 +66,48 @@ impl Settle {
         self.writer.port()
     }
 
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Instant {
         self.next
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant, filter: &Filter) -> io::Result<()> {
-        if self.next.is_none_or(|at| at > now) {
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> io::Result<()> {
+        if self.next > now {
             return Ok(());
         }
+        // If anything fails, later.
+        self.next = now + BETWEEN;
         let walk = match &mut self.walk {
             Some(walk) => walk,
             None => self.walk.insert(Walk::start()?),
         };
         let (writer, timeouts, found) = (&mut self.writer, &self.timeouts, &mut self.found);
         let mut failure = Ok(());
-        let done = walk.step(STEP, filter, &mut |record| {
+        let done = walk.step(STEP, &self.everything, &mut |record| {
             if let Record::Flow(flow) = record
                 && let Some(seconds) = true_timeout(timeouts, flow)
             {
                 *found += 1;
-                failure = writer.set_timeout(&flow.identity(), seconds);
+                let set = writer.set_timeout(&flow.identity(), seconds);
+                failure = std::mem::replace(&mut failure, Ok(())).and(set);
             }
         });
         self.writer.flush().and(failure)?;
         match done {
-            Ok(false) => self.next = Some(now + PAUSE),
+            Ok(false) => self.next = now + PAUSE,
             Ok(true) => {
                 self.walk = None;
-                self.next = (std::mem::take(&mut self.found) > 0).then(|| now + BETWEEN);
+                let found = std::mem::take(&mut self.found);
+                self.next = now + if found > 0 { BETWEEN } else { AGAIN };
             }
-            Err(_) => {
-                self.walk = None;
-                self.next = Some(now + BETWEEN);
-            }
+            Err(_) => self.walk = None,
         }
         Ok(())
     }
+}
+
+/// Whether a standby has written it, and nothing has happened to it since.
+pub(super) fn is_given(record: &Record) -> bool {
+    matches!(record, Record::Flow(flow) if flow.timeout_s > GIVEN_S)
 }
 
 /// What to set, if what it has is not its own.

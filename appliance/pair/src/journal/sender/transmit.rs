@@ -40,8 +40,8 @@ impl Sender {
             return Some(self.encode(&Message::Offer { stream, incarnation, invitation }));
         }
         if std::mem::take(&mut self.ask_due) {
-            let stream = self.stream();
-            return Some(self.encode(&Message::Ask { stream }));
+            let (stream, token) = (self.stream(), self.flight.ask());
+            return Some(self.encode(&Message::Ask { stream, token }));
         }
         let Link::Joined { stream, window, .. } = self.link else { return None };
         if self.flight.has_lost() {

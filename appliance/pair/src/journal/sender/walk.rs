@@ -30,6 +30,10 @@ const EAGER_REPAIRS: u32 = 3;
 /// The longest such wait.
 const LAZY_REPAIR: Duration = Duration::from_secs(60);
 
+/// Entries of a dump that may wait to be sent: a third of what may be under way, so that the line never waits for the
+/// kernel, and no more, because each takes 300 bytes.
+const MAX_DUMPED: usize = 4_096;
+
 /// Dumps that are to be made.
 pub(super) struct Wanted {
     load: bool,
@@ -107,7 +111,7 @@ impl Sender {
         match self.link {
             Link::Apart => usize::MAX,
             // Events come first.
-            Link::Joined { .. } => self.queue.room() / 2,
+            Link::Joined { .. } => (self.queue.room() / 2).min(MAX_DUMPED.saturating_sub(self.queue.len())),
         }
     }
 
@@ -162,6 +166,14 @@ impl Sender {
         let Some(walk) = self.walk.take() else { return };
         if complete && !walk.spoiled {
             self.remove_unseen(now, walk.audit, walk.load);
+            if walk.lost
+                && let Some(flush) = &mut self.flush
+            {
+                // What the audit has found is behind the mark.
+                self.queue.unmark(Marker::Flush);
+                self.queue.mark(Marker::Flush);
+                flush.sequence = None;
+            }
             self.loaded |= walk.load;
             self.ask_due |= walk.load;
             if let Some(repair) = self.repair.as_mut().filter(|repair| repair.stage == Stage::Dumping) {
@@ -260,7 +272,8 @@ impl Sender {
 
     pub(super) fn advance_walk(&mut self, now: Instant) {
         let opening = self.repair.as_ref().is_some_and(|repair| repair.stage == Stage::Opening);
-        let due = self.wanted.load || self.wanted.audit.is_some_and(|at| at <= now);
+        let audit = self.wanted.audit.is_some_and(|at| at <= now) && self.is_calm();
+        let due = self.wanted.load || audit;
         if due && self.walk.is_none() && !opening {
             self.begin_walk(now);
         }

@@ -1,9 +1,11 @@
 //! Whatever the line does and whoever dies: in the end both kernels hold the same.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::slots::{Slot, Slots};
 use super::super::wire::{Message, Record, Report, Verdict};
 use super::super::{Key, MAX_ENTRY, Urgency};
 use super::model::{Kernel, Line, Pair, Random, SMALL_STEP, key};
@@ -96,6 +98,40 @@ proptest! {
         prop_assert!(settled.is_ok(), "seed {seed}: {}", settled.unwrap_err());
     }
 
+    /// Before a planned hand-over: when a flush is told complete, the other kernel holds what this one held when it was
+    /// asked for, however bad the line is.
+    #[test]
+    fn a_complete_flush_is_complete(seed in any::<u64>(), loss in 0u64..40, double in 0u64..20, delay in 0u64..5_000) {
+        let mut random = Random(seed);
+        let mut pair = Pair::new(seed, kernel(&mut random, 100), Kernel::new());
+        pair.step = SMALL_STEP;
+        prop_assert!(pair.settle(Duration::from_secs(5)).is_ok(), "seed {seed}: no beginning");
+        pair.line = Line { loss_percent: loss, double_percent: double, delay_max_us: delay, cut: false };
+        for token in 0..10 {
+            for _ in 0..pair.random.below(60) {
+                let number = pair.random.below(KEYS);
+                if pair.random.percent(30) {
+                    pair.remove(number);
+                } else {
+                    let urgency = [Urgency::Now, Urgency::Soon, Urgency::Hold][pair.random.below(3) as usize];
+                    let bytes = vec![pair.random.below(6) as u8; 60];
+                    pair.put(number, &bytes, urgency);
+                }
+            }
+            pair.run(Duration::from_millis(1));
+            let now = pair.now;
+            pair.sender.flush(now, token);
+            for _ in 0..40_000 {
+                pair.step(Duration::from_micros(500));
+                if let Some((_, complete)) = pair.flushed.iter().find(|(told, _)| *told == token) {
+                    prop_assert!(!complete || pair.standby == pair.active, "seed {seed}: flush {token}");
+                    break;
+                }
+            }
+            prop_assert!(pair.flushed.iter().any(|(told, _)| *told == token), "seed {seed}: never told");
+        }
+    }
+
     /// decode ∘ encode = id for records.
     #[test]
     fn records_survive_the_wire(
@@ -130,7 +166,7 @@ proptest! {
     fn reports_survive_the_wire(written in 0u64..1 << 40, received in prop::collection::vec(any::<u8>(), 0..128)) {
         let report = Report {
             incarnation: 1, invitation: 2, stream: 3, written, entries: 4, window: 5, ready: true, doubtful: true,
-            verdict: Verdict::Equal { token: 6 }, received: &received,
+            verdict: Verdict::Equal { token: 6 }, asked: 7, received: &received,
         };
         let mut bytes = Vec::new();
         Message::Report(report.clone()).encode(&mut bytes);
@@ -147,7 +183,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 1u8..5) {
         let mut bytes = bytes;
-        for (place, value) in bytes.iter_mut().zip([kind, 1]) { *place = value; }
+        for (place, value) in bytes.iter_mut().zip([kind, 2]) { *place = value; }
         if let Some(Message::Data(data)) = Message::decode(&bytes) {
             for record in data.records() {
                 if let Record::Put { bytes, .. } = record { prop_assert!(bytes.len() <= MAX_ENTRY); }
@@ -171,4 +207,29 @@ fn coarse(pair: &mut Pair, limit: Duration) -> Result<Duration, String> {
         pair.step(Duration::from_millis(20));
     }
     pair.settle(Duration::from_secs(1))
+}
+
+proptest! {
+    /// In: any insertions and removals of few keys, crowded into one shard. Out: what an ordinary map holds.
+    #[test]
+    fn slots_are_a_map(steps in prop::collection::vec((any::<bool>(), 0u64..200, 1u64..1 << 40), 0..2_000)) {
+        let (mut slots, mut map) = (Slots::new(), HashMap::new());
+        for (insert, number, value) in steps {
+            let mut key = [0; 16];
+            key[..8].copy_from_slice(&number.to_le_bytes());
+            let (old, expected) = match insert {
+                true => (slots.insert(&key, Slot::new(value, 1)), map.insert(key, value)),
+                false => (slots.remove(&key), map.remove(&key)),
+            };
+            prop_assert_eq!(old.map(Slot::fingerprint), expected);
+            prop_assert_eq!(slots.len(), map.len());
+        }
+        for (key, value) in &map {
+            prop_assert_eq!(slots.get(key).map(Slot::fingerprint), Some(*value));
+        }
+        slots.retain(|slot| slot.fingerprint() % 2 == 0);
+        map.retain(|_, value| *value % 2 == 0);
+        let held: HashMap<_, _> = slots.iter().map(|(key, slot)| (*key, slot.fingerprint())).collect();
+        prop_assert_eq!(held, map);
+    }
 }

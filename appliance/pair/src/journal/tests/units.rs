@@ -157,6 +157,7 @@ fn report(written: u64, received: &[u8]) -> Report<'_> {
         ready: true,
         doubtful: false,
         verdict: Verdict::None,
+        asked: 0,
         received,
     }
 }
@@ -188,39 +189,68 @@ fn a_gap_is_sent_again_once() {
     }
 }
 
-/// Silence: one datagram asks, the rest waits for an answer, and each silence is twice as long as the one before.
-#[test]
-fn silence_is_probed_with_one() {
-    let start = Instant::now();
-    let mut flight = flight(start, 5);
-    let (mut now, mut waits) = (start, Vec::new());
-    for _ in 0..6 {
-        let at = flight.expires().unwrap();
-        waits.push((at - now).as_millis());
-        now = at;
-        assert!(!flight.expire(now));
-        assert_eq!(flight.again(), Some(&[1][..]));
-        assert!(!flight.has_lost());
-    }
-    assert_eq!(waits, [20, 40, 80, 160, 160, 160]);
-    flight.acknowledge(now, &report(1, &[]));
+fn sent_again(flight: &mut Flight) -> Vec<u8> {
     let mut again = Vec::new();
     while flight.has_lost() {
         again.extend_from_slice(flight.again().unwrap());
     }
-    assert_eq!(again, [2, 3, 4, 5]);
-    flight.acknowledge(now, &report(5, &[]));
-    assert!(flight.is_empty() && flight.expires().is_none());
-    assert_eq!((flight.changes(), flight.first(), flight.next()), (0, 6, 6));
+    again
 }
 
-/// Everything has come and waits to be written: nothing is sent again, the receiver is asked.
+/// Silence: nothing is sent again, each silence is twice as long as the one before; the answer to the last question says
+/// what is lost, an answer to an earlier one does not.
+#[test]
+fn silence_is_a_question() {
+    let start = Instant::now();
+    let mut flight = flight(start, 5);
+    let (mut now, mut waits, mut token) = (start, Vec::new(), 0);
+    for _ in 0..6 {
+        let at = flight.expires().unwrap();
+        waits.push((at - now).as_millis());
+        now = at;
+        flight.expire(now);
+        token = flight.ask();
+        assert!(!flight.has_lost());
+    }
+    assert_eq!(waits, [20, 40, 80, 160, 160, 160]);
+    flight.push(now, vec![6], 2, now);
+    flight.acknowledge(now, &Report { asked: token - 1, ..report(1, &[]) });
+    assert_eq!(sent_again(&mut flight), []);
+    flight.acknowledge(now, &Report { asked: token, ..report(1, &[0b10]) });
+    assert_eq!(sent_again(&mut flight), [2, 4, 5], "not what was sent after the question");
+    flight.acknowledge(now, &Report { asked: token, ..report(1, &[0b10]) });
+    assert_eq!(sent_again(&mut flight), [], "an answer counts once");
+    flight.acknowledge(now, &report(6, &[]));
+    assert!(flight.is_empty() && flight.expires().is_none());
+    assert_eq!((flight.changes(), flight.first(), flight.next()), (0, 7, 7));
+}
+
+/// Patience follows the time that acknowledgements take.
+#[test]
+fn patience_follows_the_round_trip() {
+    let start = Instant::now();
+    for (round_trip, least, most) in [(1, 5, 5), (30, 30, 100), (500, 160, 160)] {
+        let (mut flight, mut now) = (Flight::new(), start);
+        for sequence in 1..=20 {
+            flight.push(now, vec![1], 1, now);
+            now += Duration::from_millis(round_trip);
+            flight.acknowledge(now, &report(sequence, &[]));
+        }
+        flight.push(now, vec![1], 1, now);
+        let patience = (flight.expires().unwrap() - now).as_millis();
+        assert!((least..=most).contains(&patience), "{round_trip} ms: {patience} ms");
+    }
+}
+
+/// Everything has come and waits to be written: nothing is sent again, whatever is asked.
 #[test]
 fn a_slow_kernel_is_not_a_loss() {
     let now = Instant::now();
     let mut flight = flight(now, 5);
     flight.acknowledge(now, &report(0, &[0b11111]));
-    assert!(flight.expire(now + Duration::from_secs(1)));
+    flight.expire(now + Duration::from_secs(1));
+    let asked = flight.ask();
+    flight.acknowledge(now, &Report { asked, ..report(0, &[0b11111]) });
     assert!(!flight.has_lost());
     assert_eq!(flight.changes(), 10);
 }
@@ -243,11 +273,11 @@ fn foolish_acknowledgements_do_no_harm() {
 #[test]
 fn the_wire_is_as_written_down() {
     let mut bytes = Vec::new();
-    Message::Ask { stream: 0x0102_0304_0506_0708 }.encode(&mut bytes);
-    assert_eq!(bytes, [1, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+    Message::Ask { stream: 0x0102_0304_0506_0708, token: 9 }.encode(&mut bytes);
+    assert_eq!(bytes, [1, 2, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 9]);
     bytes.clear();
     Message::Offer { stream: 1, incarnation: 2, invitation: 3 }.encode(&mut bytes);
-    assert_eq!(bytes, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3]);
+    assert_eq!(bytes, [2, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3]);
     assert_eq!(Message::decode(&bytes), Some(Message::Offer { stream: 1, incarnation: 2, invitation: 3 }));
     for length in 0..bytes.len() {
         assert_eq!(Message::decode(&bytes[..length]), None);

@@ -13,9 +13,12 @@
 //! | `pair.journal.cpu.active`, `.standby` | processor seconds for 100,000 connections at 20,000 in a second |
 //! | `pair.journal.burst.missing` | of 240,000 connections at 80,000 in a second, missing one second after the last |
 //! | `pair.journal.burst.rate` | how many in a second the generator really made then |
+//! | `pair.journal.burst.overruns` | how often the kernel could not deliver events then (`ENOBUFS`) |
 //! | `pair.bulk.100k`, `.260k` | from the start of an empty standby to so many connections in its kernel |
 //! | `pair.outage.5s` | from the end of a cut of five seconds, in which 10,000 connections came, to a standby that has them |
 //! | `pair.memory.260k` | peak of memory of the larger process, with 260,000 connections |
+//! | `pair.large.bulk` | the bulk copy with 1,000,000 connections; only when asked for by name (`make bench-large`) |
+//! | `pair.large.memory.active`, `.standby` | memory of each process after that, and its peak (`.peak`) |
 //!
 //! Connections are established TCP connections through source translation, made through ctnetlink. The generator has a
 //! processor's time too, and there are two processors: what is said about 80,000 in a second is about a full machine.
@@ -29,11 +32,16 @@ use std::time::Duration;
 use rempart_kernel_tests::node::Failure;
 
 use crate::report::{Better, Report, bar};
-use stage::{Product, Stage};
+use stage::{KernelRoom, Product, Stage};
 use traffic::Traffic;
 
 const PEER: &str = "conntrackd FTFW";
-const PRODUCTS: [Product; 2] = [Product::Ours, Product::Peer];
+
+/// Ours and the peer; `REMPART_BENCH_ALONE=1` leaves the peer out.
+fn products() -> impl Iterator<Item = Product> {
+    let alone = std::env::var_os("REMPART_BENCH_ALONE").is_some();
+    [Product::Ours, Product::Peer].into_iter().filter(move |product| *product == Product::Ours || !alone)
+}
 
 /// Measures everything whose name is wanted. In a process that was started as a node it is a node until that is over.
 pub fn run(report: &mut Report, quick: bool, wanted: &dyn Fn(&str) -> bool) -> Result<(), Failure> {
@@ -63,6 +71,23 @@ pub fn run(report: &mut Report, quick: bool, wanted: &dyn Fn(&str) -> bool) -> R
     Ok(())
 }
 
+/// A million connections: what `make bench-large` runs. It takes minutes, and room in the kernel for two million.
+pub fn large(report: &mut Report) -> Result<(), Failure> {
+    const COUNT: u32 = 1_000_000;
+    let _room = KernelRoom::make(2 * COUNT + COUNT / 4)?;
+    let copy = Stage::bulk(Product::Ours, COUNT, Duration::from_secs(120))?;
+    eprintln!("pair.large: {copy}");
+    if copy.there != COUNT {
+        return Err(format!("only {} of {COUNT} connections are at the standby", copy.there).into());
+    }
+    report.add("pair.large.bulk", copy.took.as_secs_f64(), None, "s", Better::Lower);
+    for (side, memory) in ["active", "standby"].into_iter().zip(copy.memory) {
+        report.add(&format!("pair.large.memory.{side}"), memory.now_mib, None, "MiB", Better::Lower);
+        report.add(&format!("pair.large.memory.{side}.peak"), memory.peak_mib, None, "MiB", Better::Lower);
+    }
+    Ok(())
+}
+
 /// What the issue asks for, of what was measured.
 fn bars(report: &Report) {
     for (name, wanted, unit) in [
@@ -73,7 +98,8 @@ fn bars(report: &Report) {
         ("pair.journal.burst.missing", 0.5, ""),
         ("pair.outage.5s", 0.3, " s"),
         ("pair.bulk.260k", 1.2, " s"),
-        ("pair.memory.260k", 40.0, " MiB"),
+        // 40 MB.
+        ("pair.memory.260k", 38.1, " MiB"),
     ] {
         if let Some(ours) = report.ours(name) {
             bar(name, ours, "<", wanted, unit);
@@ -92,15 +118,16 @@ impl Figures {
 
     fn report(&self, report: &mut Report, name: &str, unit: &'static str, better: Better) {
         let [ours, peer] = self.0.each_ref().map(|values| median(values));
-        report.add(name, ours, Some((peer, PEER)), unit, better);
+        report.add(name, ours, (!peer.is_nan()).then_some((peer, PEER)), unit, better);
     }
 }
 
 fn delay(report: &mut Report, runs: usize, seconds: u32) -> Result<(), Failure> {
     let (mut p50, mut p99) = (Figures::default(), Figures::default());
     for run in 0..runs {
-        for product in PRODUCTS {
+        for product in products() {
             let stage = Stage::new(product)?;
+            stage.keep_time()?;
             let count = 2_000 * seconds;
             stage.generate(Traffic { first: 0, count, rate: 2_000 })?;
             stage.wait_for(count, Duration::from_secs(5));
@@ -122,7 +149,7 @@ fn delay(report: &mut Report, runs: usize, seconds: u32) -> Result<(), Failure> 
 fn cpu(report: &mut Report, runs: usize) -> Result<(), Failure> {
     let (mut active, mut standby) = (Figures::default(), Figures::default());
     for run in 0..runs {
-        for product in PRODUCTS {
+        for product in products() {
             let stage = Stage::new(product)?;
             let before = stage.processor_seconds()?;
             stage.generate(Traffic { first: 0, count: 100_000, rate: 20_000 })?;
@@ -141,9 +168,9 @@ fn cpu(report: &mut Report, runs: usize) -> Result<(), Failure> {
 
 fn burst(report: &mut Report, runs: usize) -> Result<(), Failure> {
     const COUNT: u32 = 240_000;
-    let (mut missing, mut rate) = (Figures::default(), Figures::default());
+    let (mut missing, mut rate, mut overruns) = <(Figures, Figures, Figures)>::default();
     for run in 0..runs {
-        for product in PRODUCTS {
+        for product in products() {
             let stage = Stage::new(product)?;
             let took = stage.generate(Traffic { first: 0, count: COUNT, rate: 80_000 })?;
             let there = stage.wait_for(COUNT, Duration::from_secs(1));
@@ -155,17 +182,21 @@ fn burst(report: &mut Report, runs: usize) -> Result<(), Failure> {
             );
             missing.add(product, f64::from(COUNT - there));
             rate.add(product, reached);
+            if let Some(count) = stage.overruns()? {
+                overruns.add(product, count);
+            }
         }
     }
     missing.report(report, "pair.journal.burst.missing", "of 240,000", Better::Lower);
     rate.report(report, "pair.journal.burst.rate", "new/s", Better::Higher);
+    overruns.report(report, "pair.journal.burst.overruns", "times", Better::Lower);
     Ok(())
 }
 
 fn outage(report: &mut Report, runs: usize) -> Result<(), Failure> {
     let mut figures = Figures::default();
     for run in 0..runs {
-        for product in PRODUCTS {
+        for product in products() {
             let stage = Stage::new(product)?;
             stage.generate(Traffic { first: 0, count: 100_000, rate: 50_000 })?;
             stage.wait_for(100_000, Duration::from_secs(10));
@@ -189,15 +220,12 @@ fn outage(report: &mut Report, runs: usize) -> Result<(), Failure> {
 fn bulk(report: &mut Report, name: &str, count: u32, runs: usize) -> Result<(), Failure> {
     let (mut time, mut memory) = (Figures::default(), Figures::default());
     for run in 0..runs {
-        for product in PRODUCTS {
-            let (took, there, peak) = Stage::bulk(product, count)?;
-            let [a, b] = peak;
-            eprintln!(
-                "{name} {run} {product:?}: {:.3} s, {there} there, peak of memory {a:.1} and {b:.1} MiB",
-                took.as_secs_f64()
-            );
-            time.add(product, took.as_secs_f64());
-            memory.add(product, a.max(b));
+        for product in products() {
+            let copy = Stage::bulk(product, count, Duration::from_secs(20))?;
+            eprintln!("{name} {run} {product:?}: {copy}");
+            time.add(product, copy.took.as_secs_f64());
+            let [a, b] = copy.memory;
+            memory.add(product, a.peak_mib.max(b.peak_mib));
         }
     }
     time.report(report, name, "s", Better::Lower);

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use rempart_journal::ha::journal::{self, Config, Direction, Journal, Surroundings, Way};
+use rempart_daemon::ha::journal::{self, Config, Direction, Journal, Surroundings, Way};
 use rempart_kernel_tests::node::Failure;
 use rempart_pair::NodeIndex;
 use rempart_pair::journal::Phase;
@@ -96,6 +96,7 @@ pub fn serve(index: usize) -> Result<(), Failure> {
                     snapshot.direction != Direction::Neither && snapshot.status.phase == Phase::Waiting
                 );
             }
+            "overruns" => println!("{}", snapshot.status.overruns),
             "words" => println!("{:?} {:?}", snapshot.status, snapshot.tally),
             _ => println!("what?"),
         }

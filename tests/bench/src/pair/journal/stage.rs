@@ -51,14 +51,13 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The first holds `count` connections when the second starts: how long until that has `there` of them, and the
-    /// peak of memory of both, in MiB.
-    pub fn bulk(product: Product, count: u32) -> Result<(Duration, u32, [f64; 2]), Failure> {
+    /// The first holds `count` connections when the second starts.
+    pub fn bulk(product: Product, count: u32, limit: Duration) -> Result<Copied, Failure> {
         let places = cabled()?;
         places[0].enter(|| Traffic { first: 0, count, rate: 200_000 }.run())??;
         let first = Program::start(product, &places, 0)?;
-        // It has read what its kernel holds.
-        thread::sleep(Duration::from_secs(3));
+        // It reads what its kernel holds.
+        thread::sleep(Duration::from_secs(3) + Duration::from_micros(u64::from(count) * 5));
         let (second, begin) = match product {
             Product::Ours => {
                 let begin = Instant::now();
@@ -73,12 +72,12 @@ impl Stage {
             }
         };
         let stage = Self { programs: [first, second], places };
-        let there = stage.wait_for(count, Duration::from_secs(20));
+        let there = stage.wait_for(count, limit);
         let took = begin.elapsed();
         // Whatever is done after the last connection counts too.
         thread::sleep(Duration::from_millis(500));
-        let peak = [stage.programs[0].peak_mib()?, stage.programs[1].peak_mib()?];
-        Ok((took, there, peak))
+        let memory = [stage.programs[0].memory()?, stage.programs[1].memory()?];
+        Ok(Copied { took, there, memory, words: stage.words() })
     }
 
     fn wait_ready(&self) -> Result<(), Failure> {
@@ -113,6 +112,14 @@ impl Stage {
         }
     }
 
+    /// From now on both kernels remember when each connection was made.
+    pub fn keep_time(&self) -> Result<(), Failure> {
+        for place in &self.places {
+            place.sh("echo 1 > /proc/sys/net/netfilter/nf_conntrack_timestamp")?;
+        }
+        Ok(())
+    }
+
     /// Pulls the cable, or plugs it in.
     pub fn cut(&self, cut: bool) -> Result<(), Failure> {
         // A filter, so that neither side notices: what is worst.
@@ -127,7 +134,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Milliseconds from the creation of each connection here to its creation there.
+    /// Milliseconds from the creation of each connection here to its creation there, since [`Stage::keep_time`].
     pub fn delays(&self) -> Result<Vec<f64>, Failure> {
         let [here, there] = [self.places[0].births()?, self.places[1].births()?];
         let delay = |(tuple, born): (&Tuple, &u64)| here.get(tuple).map(|first| *born as f64 - *first as f64);
@@ -137,6 +144,14 @@ impl Stage {
     /// Processor seconds of both programs so far.
     pub fn processor_seconds(&self) -> Result<[f64; 2], Failure> {
         Ok([processor_seconds(self.programs[0].pid())?, processor_seconds(self.programs[1].pid())?])
+    }
+
+    /// How often the active's kernel could not deliver events, if the product can be asked.
+    pub fn overruns(&self) -> Result<Option<f64>, Failure> {
+        match &self.programs[0] {
+            Program::Ours(_) => Ok(Some(self.programs[0].ask("overruns")?.parse()?)),
+            Program::Peer(_) => Ok(None),
+        }
     }
 
     /// What both say about themselves.
@@ -188,11 +203,74 @@ impl Program {
         }
     }
 
-    fn peak_mib(&self) -> Result<f64, Failure> {
+    fn memory(&self) -> Result<Memory, Failure> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib / 1024.0)
+        let mib = |name: &str| -> Result<f64, Failure> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
+            let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+            Ok(kib / 1024.0)
+        };
+        Ok(Memory { now_mib: mib("VmRSS:")?, peak_mib: mib("VmHWM:")? })
+    }
+}
+
+/// What came of a bulk copy.
+pub struct Copied {
+    pub took: Duration,
+    /// Connections in the standby's kernel.
+    pub there: u32,
+    /// Of the active and of the standby.
+    pub memory: [Memory; 2],
+    words: String,
+}
+
+/// Resident memory of a process.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    pub now_mib: f64,
+    pub peak_mib: f64,
+}
+
+impl std::fmt::Display for Copied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b] = self.memory;
+        write!(
+            f,
+            "{:.3} s, {} there, memory {:.1} and {:.1} MiB, at its peak {:.1} and {:.1}; {}",
+            self.took.as_secs_f64(),
+            self.there,
+            a.now_mib,
+            b.now_mib,
+            a.peak_mib,
+            b.peak_mib,
+            self.words
+        )
+    }
+}
+
+/// Room for many connections in the kernel of this machine, which both nodes share; taken back at the end.
+pub struct KernelRoom([(&'static str, String); 2]);
+
+impl KernelRoom {
+    /// The table's limit is that of the machine too, whatever a namespace says, and long chains would be measured
+    /// instead of the journal.
+    pub fn make(connections: u32) -> Result<Self, Failure> {
+        const FILES: [&str; 2] =
+            ["/proc/sys/net/netfilter/nf_conntrack_max", "/proc/sys/net/netfilter/nf_conntrack_buckets"];
+        let read = |file| fs::read_to_string(file).map(|text| (file, text.trim().to_owned()));
+        let room = Self([read(FILES[0])?, read(FILES[1])?]);
+        for (file, value) in FILES.into_iter().zip([connections, connections.next_power_of_two() / 2]) {
+            fs::write(file, value.to_string())?;
+        }
+        Ok(room)
+    }
+}
+
+impl Drop for KernelRoom {
+    fn drop(&mut self) {
+        for (file, value) in &self.0 {
+            let _ = fs::write(file, value);
+        }
     }
 }
 
@@ -272,7 +350,7 @@ struct Place {
     name: String,
 }
 
-/// Two namespaces with a cable, whose kernels track connections and remember when each was made.
+/// Two namespaces with a cable, whose kernels track connections.
 fn cabled() -> Result<[Place; 2], Failure> {
     let place = |letter: &str| -> Result<Place, Failure> {
         let name = format!("rb-journal-{}-{letter}", std::process::id());
@@ -286,10 +364,7 @@ fn cabled() -> Result<[Place; 2], Failure> {
                  chain raw_in { type filter hook prerouting priority raw; iifname sync notrack; }; \
                  chain raw_out { type filter hook output priority raw; oifname sync notrack; }; }";
     for (place, address) in places.iter().zip(CABLE) {
-        place.sh(&format!(
-            "ip address add {address}/30 dev sync && ip link set sync up && nft '{rules}' && \
-             echo 1 > /proc/sys/net/netfilter/nf_conntrack_timestamp"
-        ))?;
+        place.sh(&format!("ip address add {address}/30 dev sync && ip link set sync up && nft '{rules}'"))?;
     }
     // Neighbours resolved, as between two nodes that are at work.
     places[0].sh(&format!("ping -c 1 -W 2 {}", CABLE[1]))?;

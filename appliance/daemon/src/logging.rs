@@ -1,0 +1,12 @@
+//! What a daemon says about itself: on the standard error, which systemd keeps.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+/// To be called once, at the start. `REMPART_LOG` says how much, in the words of `tracing`; else `info`.
+pub fn start() {
+    let filter = EnvFilter::try_from_env("REMPART_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+}
