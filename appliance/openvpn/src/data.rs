@@ -22,6 +22,10 @@
 //!
 //! Nothing here allocates for a packet.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 pub mod epoch;
 pub mod inbound;
 pub mod inner;
@@ -67,6 +71,33 @@ impl PeerId {
     /// The number.
     pub const fn get(self) -> u32 {
         self.0
+    }
+}
+
+/// Where a client is: which of our sockets it speaks to, and from where.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Path {
+    /// The number of our socket. A client takes an answer only from the address that it spoke to.
+    pub local: u8,
+    /// Its address.
+    pub remote: SocketAddr,
+}
+
+/// The key on which a client last sent: the receiving half of its session writes it, the sending half sends on it (the echo
+/// rule, study §1.5). The halves may be in two threads.
+#[derive(Clone, Debug, Default)]
+pub struct Echo(Arc<AtomicU64>);
+
+impl Echo {
+    /// The key; `None` before any.
+    pub fn get(&self) -> Option<KeySerial> {
+        // Nothing else is read by what is seen here.
+        u32::try_from(self.0.load(Ordering::Relaxed).checked_sub(1)?).ok().map(KeySerial)
+    }
+
+    /// The client has sent on this key, or had, before a take-over.
+    pub fn set(&self, serial: KeySerial) {
+        self.0.store(u64::from(serial.0) + 1, Ordering::Relaxed);
     }
 }
 

@@ -5,7 +5,6 @@
 //! reported once its packet has proved authentic, and the control channel says what follows.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -16,7 +15,7 @@ use super::keys::KeyId;
 use super::opener::{Opener, Refused};
 use super::outbound::Full;
 use super::slots::Slots;
-use super::{DATA_V2, EXIT, KeySerial, OVERHEAD, PING, PeerId};
+use super::{DATA_V2, EXIT, Echo, KeySerial, OVERHEAD, PING, Path, PeerId};
 
 /// Longest datagram that is tried with more than one key. Longer ones come only from joined reads, which are split before.
 const MAX_TRIED: usize = 2048;
@@ -106,12 +105,11 @@ pub struct Received {
 pub struct Receiver {
     openers: Slots<Opener>,
     own: Vec<IpNet>,
-    from: SocketAddr,
+    from: Path,
     /// The last address that was reported.
-    told: SocketAddr,
+    told: Path,
     longest: u16,
-    /// The key on which the client last sent.
-    echo: Option<KeySerial>,
+    echo: Echo,
     received: Received,
 }
 
@@ -132,8 +130,13 @@ impl Receiver {
     }
 
     /// The session is at this address from now on.
-    pub fn move_to(&mut self, from: SocketAddr) {
-        (self.from, self.told, self.longest) = (from, from, longest_tcp(&from));
+    pub fn move_to(&mut self, from: Path) {
+        (self.from, self.told, self.longest) = (from, from, longest_tcp(&from.remote));
+    }
+
+    /// That the client is elsewhere was not heard: it is reported again.
+    pub fn repeat_float(&mut self) {
+        self.told = self.from;
     }
 
     /// What was received.
@@ -179,7 +182,7 @@ impl Receiver {
         Err(Dropped::Forged)
     }
 
-    fn arrived(&mut self, peer: PeerId, from: &SocketAddr, key: KeySerial, datagram: &mut [u8]) -> Arrived {
+    fn arrived(&mut self, peer: PeerId, from: &Path, key: KeySerial, datagram: &mut [u8]) -> Arrived {
         let length = datagram.len();
         let inner = datagram.get_mut(OVERHEAD..).unwrap_or_default();
         self.received.packets += 1;
@@ -195,7 +198,8 @@ impl Receiver {
         };
         let floated = *from != self.from && *from != self.told;
         self.told = *from;
-        let switched = (self.echo.replace(key) != Some(key)).then_some(key);
+        let switched = (self.echo.get() != Some(key)).then_some(key);
+        switched.iter().for_each(|key| self.echo.set(*key));
         Arrived { peer, content, floated, switched }
     }
 }
@@ -217,7 +221,8 @@ impl Inbound {
     }
 
     /// Adds a session of a client at `from` whose inner addresses are `own`, or replaces it.
-    pub fn add(&mut self, peer: PeerId, from: SocketAddr, own: Vec<IpNet>) -> Result<(), Full> {
+    /// `echo` is the one that its sending half has.
+    pub fn add(&mut self, peer: PeerId, from: Path, own: Vec<IpNet>, echo: Echo) -> Result<(), Full> {
         if self.sessions.len() >= self.capacity && !self.sessions.contains_key(&peer) {
             return Err(Full);
         }
@@ -226,8 +231,8 @@ impl Inbound {
             own,
             from,
             told: from,
-            longest: longest_tcp(&from),
-            echo: None,
+            longest: longest_tcp(&from.remote),
+            echo,
             received: Received::default(),
         };
         self.sessions.insert(peer, session);
@@ -260,7 +265,7 @@ impl Inbound {
     }
 
     /// Takes a data packet that came from `from`, and opens it in place.
-    pub fn datagram(&mut self, from: &SocketAddr, datagram: &mut [u8]) -> Result<Arrived, Dropped> {
+    pub fn datagram(&mut self, from: &Path, datagram: &mut [u8]) -> Result<Arrived, Dropped> {
         let arrived = self.judge(from, datagram);
         if let Err(why) = &arrived {
             self.drops.count(*why);
@@ -268,7 +273,7 @@ impl Inbound {
         arrived
     }
 
-    fn judge(&mut self, from: &SocketAddr, datagram: &mut [u8]) -> Result<Arrived, Dropped> {
+    fn judge(&mut self, from: &Path, datagram: &mut [u8]) -> Result<Arrived, Dropped> {
         let [_, a, b, c] = *datagram.first_chunk().ok_or(Dropped::Short)?;
         let peer = PeerId::new(u32::from_be_bytes([0, a, b, c])).ok_or(Dropped::UnknownPeer)?;
         let session = self.sessions.get_mut(&peer).ok_or(Dropped::UnknownPeer)?;

@@ -4,7 +4,7 @@
 //! which the client last sent (the echo rule, study §1.5).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -13,7 +13,7 @@ use super::inner::{addresses, clamp_mss, longest_tcp};
 use super::sealer::{NotSealed, Sealer};
 use super::segment::cut::Cutter;
 use super::slots::Slots;
-use super::{KeySerial, OVERHEAD, PING, PeerId};
+use super::{Echo, KeySerial, OVERHEAD, PING, Path, PeerId};
 
 /// Datagrams that one system call takes (`UDP_MAX_SEGMENTS` of older kernels).
 pub const MAX_SEGMENTS: usize = 64;
@@ -26,7 +26,7 @@ pub const MAX_NETWORKS: usize = 32;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Batch {
     /// Where they go.
-    pub to: SocketAddr,
+    pub to: Path,
     /// Bytes of all of them.
     pub bytes: usize,
     /// Bytes of each but the last.
@@ -47,9 +47,10 @@ pub struct Sent {
 /// The sending half of a session.
 #[derive(Debug)]
 pub struct Transmitter {
-    to: SocketAddr,
+    to: Path,
     longest: u16,
     sealers: Slots<Sealer>,
+    echo: Echo,
     /// The key that is sent on.
     current: Option<KeySerial>,
     /// The key of which it was said that it is due.
@@ -58,14 +59,14 @@ pub struct Transmitter {
 }
 
 impl Transmitter {
-    fn new(to: SocketAddr) -> Self {
-        let longest = longest_tcp(&to);
-        Self { to, longest, sealers: Slots::new(), current: None, due: None, sent: Sent::default() }
+    fn new(to: Path, echo: Echo) -> Self {
+        let longest = longest_tcp(&to.remote);
+        Self { to, longest, sealers: Slots::new(), echo, current: None, due: None, sent: Sent::default() }
     }
 
     /// Sends to this address from now on. The control channel says so, after it has looked whose address it is.
-    pub fn move_to(&mut self, to: SocketAddr) {
-        (self.to, self.longest) = (to, longest_tcp(&to));
+    pub fn move_to(&mut self, to: Path) {
+        (self.to, self.longest) = (to, longest_tcp(&to.remote));
     }
 
     /// Adds a key. It is sent on once the client has, or at once if it is the first one.
@@ -77,10 +78,11 @@ impl Transmitter {
         }
     }
 
-    /// The client has sent on this key. One that we may not send on, or no longer have, changes nothing.
-    pub fn select(&mut self, serial: KeySerial) {
-        if self.sealers.get_mut(serial).is_some() {
-            self.current = Some(serial);
+    /// Changes to the key on which the client has sent. One that we may not send on, or no longer have, changes nothing.
+    fn follow(&mut self) {
+        let echo = self.echo.get().filter(|echo| Some(*echo) != self.current);
+        if echo.is_some_and(|echo| self.sealers.get_mut(echo).is_some()) {
+            self.current = echo;
         }
     }
 
@@ -96,6 +98,7 @@ impl Transmitter {
 
     /// Fills `arena` with as many packets of `cutter` as one system call takes; `None` when there are no more.
     pub fn fill(&mut self, cutter: &mut Cutter<'_>, arena: &mut [u8]) -> Option<Batch> {
+        self.follow();
         let segment = cutter.next_len()? + OVERHEAD;
         let room = arena.len().min(MAX_BATCH);
         let (mut bytes, mut count) = (0, 0);
@@ -120,7 +123,8 @@ impl Transmitter {
     }
 
     /// Makes a keep-alive packet.
-    pub fn ping(&mut self, out: &mut [u8; OVERHEAD + PING.len()]) -> Option<SocketAddr> {
+    pub fn ping(&mut self, out: &mut [u8; OVERHEAD + PING.len()]) -> Option<Path> {
+        self.follow();
         out.iter_mut().skip(OVERHEAD).zip(PING).for_each(|(to, from)| *to = from);
         self.seal(out).ok().map(|()| self.to)
     }
@@ -152,6 +156,11 @@ impl Transmitter {
         due.then_some(current)
     }
 
+    /// What [`Self::take_due`] said was not heard.
+    pub fn repeat_due(&mut self) {
+        self.due = None;
+    }
+
     /// What was sent.
     pub fn sent(&self) -> Sent {
         self.sent
@@ -180,7 +189,8 @@ impl Outbound {
     }
 
     /// Adds a session whose inner addresses are `own`, or replaces it. An address that another session has changes hands.
-    pub fn add(&mut self, peer: PeerId, to: SocketAddr, own: &[IpNet]) -> Result<(), Full> {
+    /// `echo` is the one that its receiving half has.
+    pub fn add(&mut self, peer: PeerId, to: Path, own: &[IpNet], echo: Echo) -> Result<(), Full> {
         self.remove(peer);
         let networks = own.iter().filter(|net| net.prefix_len() < net.max_prefix_len());
         if self.sessions.len() >= self.capacity || networks.clone().count() > MAX_NETWORKS {
@@ -190,7 +200,7 @@ impl Outbound {
         self.networks.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
         let hosts = own.iter().filter(|net| net.prefix_len() == net.max_prefix_len());
         self.hosts.extend(hosts.map(|net| (net.addr(), peer)));
-        self.sessions.insert(peer, Transmitter::new(to));
+        self.sessions.insert(peer, Transmitter::new(to, echo));
         Ok(())
     }
 

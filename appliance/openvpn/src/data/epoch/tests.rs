@@ -46,7 +46,14 @@ fn a_claim_that_fails_to_be_written_is_used_up() {
     let mut book = book(Parity::Odd, 4);
     assert_eq!(book.claim().unwrap().persist(|_| Err("disk full")).unwrap_err(), "disk full");
     let mut written = None;
-    let persisted = book.claim().unwrap().persist(|r| Ok::<_, ()>(written = Some(*r))).unwrap();
+    let persisted = book
+        .claim()
+        .unwrap()
+        .persist(|r| {
+            written = Some(*r);
+            Ok::<(), ()>(())
+        })
+        .unwrap();
     assert_eq!(persisted.epoch(), Epoch(7));
     assert_eq!(written, Some(Record { store: OURS, highest: Epoch(7) }));
     book.hear(Epoch(6));

@@ -21,8 +21,8 @@ fn reign() -> Reign {
     claim.persist(|_| Ok::<(), ()>(())).unwrap().take_over(&[]).0
 }
 
-fn at(port: u16) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 1], port))
+fn at(port: u16) -> Path {
+    Path { local: 0, remote: std::net::SocketAddr::from(([192, 0, 2, 1], port)) }
 }
 
 /// Key `number` with the key id `id`, for the end that sends and the end that opens.
@@ -38,7 +38,7 @@ fn key(id: u8, number: u8) -> (Sealer, Opener) {
 /// A server with one session at port 1000 whose inner address is 10.8.0.2.
 fn server() -> Inbound {
     let mut inbound = Inbound::new(2);
-    inbound.add(PEER, at(1000), vec!["10.8.0.2/32".parse().unwrap()]).unwrap();
+    inbound.add(PEER, at(1000), vec!["10.8.0.2/32".parse().unwrap()], Echo::default()).unwrap();
     inbound
 }
 
@@ -162,8 +162,8 @@ fn a_fifth_key_takes_the_place_of_the_oldest() {
 #[test]
 fn the_echo_decides_which_key_is_sent_on() {
     let now = Instant::now();
-    let mut outbound = Outbound::new(1);
-    outbound.add(PEER, at(1000), &["10.8.0.2/32".parse().unwrap()]).unwrap();
+    let (mut outbound, echo) = (Outbound::new(1), Echo::default());
+    outbound.add(PEER, at(1000), &["10.8.0.2/32".parse().unwrap()], echo.clone()).unwrap();
     let session = outbound.session(PEER).unwrap();
     let id = |session: &mut crate::data::outbound::Transmitter| {
         let mut out = [0; OVERHEAD + 16];
@@ -174,18 +174,20 @@ fn the_echo_decides_which_key_is_sent_on() {
     assert_eq!(id(session), Some(0));
     session.add_key(now, KeySerial(2), key(1, 2).0);
     assert_eq!(id(session), Some(0));
-    session.select(KeySerial(2));
+    echo.set(KeySerial(2));
     assert_eq!(id(session), Some(1));
-    session.select(KeySerial(9));
+    echo.set(KeySerial(9));
     assert_eq!(id(session), Some(1));
-    session.select(KeySerial(1));
+    echo.set(KeySerial(1));
+    assert_eq!(id(session), Some(0));
     session.expire(now + LAME_DUCK);
     assert_eq!(id(session), Some(0), "the client still sends on it");
-    session.select(KeySerial(2));
-    session.expire(now + LAME_DUCK);
-    session.select(KeySerial(1));
+    echo.set(KeySerial(2));
     assert_eq!(id(session), Some(1));
-    assert_eq!((session.sent().packets, session.sent().unsealed), (6, 1));
+    session.expire(now + LAME_DUCK);
+    echo.set(KeySerial(1));
+    assert_eq!(id(session), Some(1));
+    assert_eq!((session.sent().packets, session.sent().unsealed), (8, 1));
 }
 
 #[test]
@@ -193,9 +195,11 @@ fn an_inner_address_leads_to_its_session() {
     let mut outbound = Outbound::new(2);
     let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
     let (one, two) = (PeerId(1), PeerId(2));
-    outbound.add(one, at(1), &nets(&["10.8.0.2/32", "10.99.0.0/16"])).unwrap();
-    outbound.add(two, at(2), &nets(&["10.8.0.3/32", "10.99.7.0/24", "fd00::3/128"])).unwrap();
-    assert_eq!(outbound.add(PeerId(3), at(3), &[]), Err(Full));
+    outbound.add(one, at(1), &nets(&["10.8.0.2/32", "10.99.0.0/16"]), Echo::default()).unwrap();
+    outbound
+        .add(two, at(2), &nets(&["10.8.0.3/32", "10.99.7.0/24", "fd00::3/128"]), Echo::default())
+        .unwrap();
+    assert_eq!(outbound.add(PeerId(3), at(3), &[], Echo::default()), Err(Full));
     let mut owner = |to: &str| {
         let mut packet = packet(9);
         match to.parse().unwrap() {
@@ -223,7 +227,7 @@ proptest! {
         let now = Instant::now();
         let (sealer, opener) = key(0, 1);
         let mut outbound = Outbound::new(1);
-        outbound.add(PEER, at(1000), &[]).unwrap();
+        outbound.add(PEER, at(1000), &[], Echo::default()).unwrap();
         let session = outbound.session(PEER).unwrap();
         session.add_key(now, KeySerial(1), sealer);
         let mut inbound = server();

@@ -184,7 +184,7 @@ prop_compose! {
         v6: bool, udp: bool, flow in 1..=3u8, id: u16, sequence: u32, options in 0..=10usize, psh: bool, cwr: bool,
         payload in proptest::collection::vec(any::<u8>(), 1..9000),
     ) -> Made {
-        let flags = tcp::ACK | u8::from(psh) * tcp::PSH | u8::from(cwr) * tcp::CWR;
+        let flags = tcp::ACK | (u8::from(psh) * tcp::PSH) | (u8::from(cwr) * tcp::CWR);
         Made { v6, udp, flow, id, sequence, flags, options: vec![1; options * 4], payload }
     }
 }
