@@ -134,7 +134,7 @@ impl Worker {
         match command {
             InCommand::Add { peer, path, own, echo } => {
                 if self.sessions.add(peer, path, own, echo).is_err() {
-                    Stats::count(&self.shared.stats.unheard);
+                    Stats::count(&self.shared.stats.refused);
                 }
             }
             InCommand::Remove(peer) => self.sessions.remove(peer),

@@ -108,9 +108,8 @@ impl Worker {
     fn obey(&mut self, now: Instant, command: OutCommand) {
         match command {
             OutCommand::Add { peer, path, own, echo } => {
-                // Without room the session is there in one direction or not at all; its owner counted wrongly.
                 if self.sessions.add(peer, path, &own, echo).is_err() {
-                    Stats::count(&self.shared.stats.unheard);
+                    Stats::count(&self.shared.stats.refused);
                 }
             }
             OutCommand::Remove(peer) => self.sessions.remove(peer),

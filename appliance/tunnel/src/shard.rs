@@ -97,6 +97,8 @@ pub struct Stats {
     pub unsent: AtomicU64,
     /// Packets that the device did not take.
     pub unwritten: AtomicU64,
+    /// Sessions for which there was no room: whoever adds them has to keep count.
+    pub refused: AtomicU64,
     /// Events that nobody heard.
     pub unheard: AtomicU64,
     /// Packets of the control channel that were dropped.
