@@ -10,7 +10,7 @@ use rempart_openvpn::data::Path;
 use rempart_openvpn::data::inbound::{Arrived, Content, Inbound};
 use rempart_openvpn::data::segment::join::Joiner;
 use rempart_system::realtime::{Waker, wait};
-use rempart_system::tunnel;
+use rempart_system::tunnel::{self, Offloads};
 
 use crate::shard::{Event, Half, InCommand, Incoming, Shared, Stats, TICK, path};
 use crate::{MAX_CONTROL, MAX_SOCKETS};
@@ -30,7 +30,8 @@ pub(crate) struct Worker {
 impl Worker {
     pub fn new(shared: Shared, commands: Receiver<InCommand>, waker: Waker, capacity: usize) -> Self {
         let (sessions, batch) = (Inbound::new(capacity), tunnel::Incoming::new());
-        Self { shared, commands, waker, sessions, batch, joiner: Joiner::new() }
+        let joiner = Joiner::new(shared.queue.offloads() == Offloads::TcpAndUdp);
+        Self { shared, commands, waker, sessions, batch, joiner }
     }
 
     /// Until it is told to stop or a socket is gone.

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rempart_openvpn::data::outbound::{Batch, Outbound};
+use rempart_openvpn::data::outbound::{Filled, Outbound, Row};
 use rempart_openvpn::data::segment::cut::Cutter;
 use rempart_openvpn::data::segment::virtio;
 use rempart_openvpn::data::{OVERHEAD, PING, Path};
@@ -29,13 +29,14 @@ pub(crate) struct Worker {
     sessions: Outbound,
     buffer: Box<[u8]>,
     arena: Box<[u8]>,
+    row: Row,
 }
 
 impl Worker {
     pub fn new(shared: Shared, commands: Receiver<OutCommand>, waker: Waker, capacity: usize) -> Self {
         let sessions = Outbound::new(capacity);
         let (buffer, arena) = (vec![0; MAX_READ].into(), vec![0; 1 << 16].into());
-        Self { shared, commands, waker, sessions, buffer, arena }
+        Self { shared, commands, waker, sessions, buffer, arena, row: Row::default() }
     }
 
     /// Until it is told to stop or the device is gone.
@@ -69,6 +70,13 @@ impl Worker {
 
     /// Handles what the device has; whether there may be more.
     fn burst(&mut self) -> io::Result<bool> {
+        let more = self.read();
+        // Nothing waits for what has not come yet.
+        flush(&self.shared, &mut self.row, &self.arena);
+        more
+    }
+
+    fn read(&mut self) -> io::Result<bool> {
         for _ in 0..BURST {
             match self.shared.queue.read(&mut self.buffer) {
                 Ok(Some(length)) => self.packet(length),
@@ -95,8 +103,8 @@ impl Worker {
         let Ok(mut cutter) = Cutter::new(&header, packet) else {
             return Stats::count(&stats.malformed);
         };
-        while let Some(Batch { to, bytes, segment }) = session.fill(&mut cutter, &mut self.arena) {
-            send(&self.shared, to, self.arena.get(..bytes).unwrap_or_default(), segment);
+        while session.fill(&mut cutter, &mut self.arena, &mut self.row) == Filled::Full {
+            flush(&self.shared, &mut self.row, &self.arena);
         }
         if let Some(serial) = session.take_due()
             && !self.shared.tell(Event::Due { peer, serial })
@@ -139,6 +147,13 @@ impl Worker {
                 self.shared.tell(Event::Report(Half::Out(sent)));
             }
         }
+    }
+}
+
+/// Sends a row and empties it.
+fn flush(shared: &Shared, row: &mut Row, arena: &[u8]) {
+    if let Some((to, bytes, segment)) = std::mem::take(row).content() {
+        send(shared, to, arena.get(..bytes).unwrap_or_default(), segment);
     }
 }
 

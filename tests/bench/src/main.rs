@@ -23,6 +23,7 @@ mod pair;
 mod policy;
 mod report;
 mod side;
+mod vpn;
 
 use std::fs;
 use std::path::PathBuf;
@@ -72,9 +73,11 @@ fn main() -> Result<(), Failure> {
     costs(&mut report, &folder, effort.runs.max(5), &wanted)?;
     pair::run(&mut report, quick, &folder, &wanted)?;
     journal::run(&mut report, quick, &wanted)?;
+    vpn::run(&mut report, quick, &folder, &wanted)?;
     report.print();
     bars(&report);
     pair::bars(&report);
+    vpn::bars(&report);
     let path = folder.join("report.json");
     fs::write(&path, report.json()?)?;
     println!("\nwritten to {}", path.display());

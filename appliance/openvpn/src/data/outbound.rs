@@ -22,15 +22,47 @@ pub const MAX_BATCH: usize = 65_000;
 /// Networks behind one client that are looked up one by one.
 pub const MAX_NETWORKS: usize = 32;
 
-/// Datagrams that lie side by side, all of one length but the last, which may be shorter.
+/// Datagrams to one client that lie side by side at the beginning of an arena, for one system call: all of one length but
+/// the last, which may be shorter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Row {
+    to: Option<Path>,
+    bytes: usize,
+    segment: usize,
+    count: usize,
+    closed: bool,
+}
+
+impl Row {
+    /// Where they go, bytes of all of them, and of each but the last; `None` if there are none.
+    pub fn content(&self) -> Option<(Path, usize, usize)> {
+        self.to.map(|to| (to, self.bytes, self.segment))
+    }
+
+    fn takes(&self, to: Path, length: usize, room: usize) -> bool {
+        let fits = self.bytes + length <= room.min(MAX_BATCH);
+        let joins =
+            self.to == Some(to) && !self.closed && length <= self.segment && self.count < MAX_SEGMENTS;
+        fits && (self.to.is_none() || joins)
+    }
+
+    fn add(&mut self, to: Path, length: usize) {
+        if self.to.is_none() {
+            *self = Self { to: Some(to), segment: length, ..Self::default() };
+        }
+        self.bytes += length;
+        self.count += 1;
+        self.closed = length < self.segment;
+    }
+}
+
+/// Whether a packet went into a row as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Batch {
-    /// Where they go.
-    pub to: Path,
-    /// Bytes of all of them.
-    pub bytes: usize,
-    /// Bytes of each but the last.
-    pub segment: usize,
+pub enum Filled {
+    /// The row has to be sent first; then the rest goes into an empty one.
+    Full,
+    /// It did, or is given up. The row may take more.
+    Done,
 }
 
 /// What a session has sent.
@@ -96,30 +128,24 @@ impl Transmitter {
         self.sealers.expire(now, self.current);
     }
 
-    /// Fills `arena` with as many packets of `cutter` as one system call takes; `None` when there are no more.
-    pub fn fill(&mut self, cutter: &mut Cutter<'_>, arena: &mut [u8]) -> Option<Batch> {
+    /// Seals as many packets of `cutter` as there is room for in `row`, which lies in `arena`.
+    pub fn fill(&mut self, cutter: &mut Cutter<'_>, arena: &mut [u8], row: &mut Row) -> Filled {
         self.follow();
-        let segment = cutter.next_len()? + OVERHEAD;
-        let room = arena.len().min(MAX_BATCH);
-        let (mut bytes, mut count) = (0, 0);
         while let Some(length) = cutter.next_len().map(|inner| inner + OVERHEAD) {
-            let place = arena.get_mut(bytes..bytes + length).filter(|_| bytes + length <= room);
-            let Some(datagram) = place.filter(|_| count < MAX_SEGMENTS) else { break };
+            if !row.takes(self.to, length, arena.len()) {
+                // What an empty row does not take is longer than any packet of ours.
+                return if row.content().is_some() { Filled::Full } else { Filled::Done };
+            }
+            let Some(datagram) = arena.get_mut(row.bytes..row.bytes + length) else { return Filled::Done };
             let (_, inner) = datagram.split_at_mut(OVERHEAD);
             cutter.write(inner);
             clamp_mss(inner, self.longest);
             if self.seal(datagram).is_err() {
-                return None;
+                return Filled::Done;
             }
-            bytes += length;
-            count += 1;
-            // A shorter one ends the row.
-            if length < segment {
-                break;
-            }
+            row.add(self.to, length);
         }
-        // What does not fit at all is a packet longer than any device of ours takes.
-        (count > 0).then_some(Batch { to: self.to, bytes, segment })
+        Filled::Done
     }
 
     /// Makes a keep-alive packet.

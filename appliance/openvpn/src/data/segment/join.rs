@@ -1,17 +1,17 @@
-//! Opened packets, joined: consecutive segments of a TCP connection become one super-packet.
+//! Opened packets, joined: consecutive segments of a TCP connection, or datagrams of a UDP flow, become one super-packet.
 //!
 //! Joined is only what the kernel can cut again to the very same packets: the same headers but for length, identification,
 //! sequence and checksum; sequence numbers and identifications in a row; one size, and only the last one shorter; PSH on
 //! the last one at most. Checksums are verified first, because a super-packet carries none. Everything else passes as it
-//! is. Packets of one connection keep their order.
+//! is. Packets of one flow keep their order.
 
 use std::ops::Range;
 
 use super::checksum::Sum;
 use super::virtio::{self, Header};
-use super::{address_bytes, get16, get32, ip4, ip6, put, tcp};
+use super::{address_bytes, get16, get32, ip4, ip6, put, tcp, udp};
 
-/// Connections that are joined at a time: as many as the kernel's own receive offload keeps in a bucket.
+/// Flows that are joined at a time: as many as the kernel's own receive offload keeps in a bucket.
 pub const FLOWS: usize = 8;
 /// Pieces of one super-packet. 44 of the usual size are 64 KiB.
 pub const PARTS: usize = 64;
@@ -20,30 +20,63 @@ const MAX: usize = 65_535;
 /// Longest head: what goes before the packet, IPv6, and TCP with all options.
 const HEAD: usize = virtio::LEN + ip6::HEADER + 60;
 
-/// The segment of a packet that may be joined.
+/// What can be joined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    fn number(self) -> u8 {
+        match self {
+            Self::Tcp => tcp::PROTOCOL,
+            Self::Udp => udp::PROTOCOL,
+        }
+    }
+
+    fn checksum(self) -> usize {
+        match self {
+            Self::Tcp => tcp::CHECKSUM,
+            Self::Udp => udp::CHECKSUM,
+        }
+    }
+}
+
+/// A packet that may be joined.
 struct Segment<'a> {
     packet: &'a [u8],
-    /// Where TCP begins, and where the payload does.
+    protocol: Protocol,
+    /// Where the transport header begins, and where the payload does.
     start: usize,
     headers: usize,
+    /// Of TCP; otherwise 0.
     sequence: u32,
-    flags: u8,
+    push: u8,
 }
 
 impl<'a> Segment<'a> {
-    /// `None` if it is no segment that could be joined to others.
+    /// `None` if it is none that could be joined to others.
     fn parse(packet: &'a [u8]) -> Option<Self> {
-        let start = tcp_start(packet)?;
-        let headers = start + usize::from(packet.get(start + tcp::OFFSET)? >> 4) * 4;
-        let flags = *packet.get(start + tcp::FLAGS)?;
-        let plain = flags & !tcp::PSH == tcp::ACK;
-        let sequence = get32(packet, start + tcp::SEQUENCE)?;
+        let (start, protocol) = transport(packet)?;
         let (ip, part) = packet.split_at_checked(start)?;
-        let whole = plain && headers >= start + tcp::HEADER && packet.len() > headers;
+        let (headers, sequence, push) = match protocol {
+            Protocol::Tcp => {
+                let headers = start + usize::from(part.get(tcp::OFFSET)? >> 4) * 4;
+                let flags = *part.get(tcp::FLAGS)?;
+                let plain = flags & !tcp::PSH == tcp::ACK && headers >= start + tcp::HEADER;
+                plain.then_some((headers, get32(part, tcp::SEQUENCE)?, flags & tcp::PSH))?
+            }
+            Protocol::Udp => {
+                let fits = usize::from(get16(part, udp::LENGTH)?) == part.len();
+                let summed = get16(part, udp::CHECKSUM)? != 0;
+                (fits && summed).then_some((start + udp::HEADER, 0, 0))?
+            }
+        };
         let (addresses, version) = address_bytes(packet)?;
-        let sum = Sum::default().pseudo(addresses, tcp::PROTOCOL, part.len()).bytes(part);
-        let sound = whole && sum.is_sound() && (version == 6 || Sum::default().bytes(ip).is_sound());
-        sound.then_some(Self { packet, start, headers, sequence, flags })
+        let sum = Sum::default().pseudo(addresses, protocol.number(), part.len()).bytes(part);
+        let sound = sum.is_sound() && (version == 6 || Sum::default().bytes(ip).is_sound());
+        (sound && packet.len() > headers).then_some(Self { packet, protocol, start, headers, sequence, push })
     }
 
     fn payload(&self) -> usize {
@@ -51,30 +84,37 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// Where TCP begins in a packet without options, extension headers and fragments whose length is what it says.
-fn tcp_start(packet: &[u8]) -> Option<usize> {
+/// Where the transport header begins in a packet without options, extension headers and fragments whose length is what it
+/// says, and which it is.
+fn transport(packet: &[u8]) -> Option<(usize, Protocol)> {
     let length = packet.len();
-    match packet.first()? {
+    let (start, protocol, fits) = match packet.first()? {
         0x45 => {
             // All but "don't fragment" must be zero.
             let whole = get16(packet, ip4::FRAGMENT)? & !0x4000 == 0;
             let fits = usize::from(get16(packet, ip4::LENGTH)?) == length;
-            (whole && fits && packet.get(ip4::PROTOCOL) == Some(&tcp::PROTOCOL)).then_some(ip4::HEADER)
+            (ip4::HEADER, packet.get(ip4::PROTOCOL)?, whole && fits)
         }
         first if first >> 4 == 6 => {
             let fits = usize::from(get16(packet, ip6::LENGTH)?) + ip6::HEADER == length;
-            (fits && packet.get(ip6::NEXT) == Some(&tcp::PROTOCOL)).then_some(ip6::HEADER)
+            (ip6::HEADER, packet.get(ip6::NEXT)?, fits)
         }
+        _ => return None,
+    };
+    match *protocol {
+        tcp::PROTOCOL if fits => Some((start, Protocol::Tcp)),
+        udp::PROTOCOL if fits => Some((start, Protocol::Udp)),
         _ => None,
     }
 }
 
-/// Segments that were joined.
+/// Packets that were joined.
 #[derive(Clone, Debug)]
 struct Group {
     /// Room for the header of the device, then the headers of the first packet.
     head: [u8; HEAD],
-    /// Where TCP begins in the packets, and where the payload does.
+    protocol: Protocol,
+    /// Where the transport header begins in the packets, and where the payload does.
     start: usize,
     headers: usize,
     /// The first packet as a whole; then the payloads of all.
@@ -90,6 +130,7 @@ struct Group {
 impl Group {
     const EMPTY: Self = Self {
         head: [0; HEAD],
+        protocol: Protocol::Tcp,
         start: 0,
         headers: 0,
         first: 0..0,
@@ -107,7 +148,7 @@ impl Group {
     fn begin(&mut self, segment: &Segment<'_>, place: Range<usize>) {
         let head = self.head.iter_mut().skip(virtio::LEN);
         head.zip(segment.packet.iter().take(segment.headers)).for_each(|(to, from)| *to = *from);
-        (self.start, self.headers) = (segment.start, segment.headers);
+        (self.protocol, self.start, self.headers) = (segment.protocol, segment.start, segment.headers);
         (self.count, self.size, self.payload) = (0, segment.payload(), 0);
         self.first = place.clone();
         self.take(segment, place);
@@ -119,23 +160,25 @@ impl Group {
         }
         self.count += 1;
         self.payload += segment.payload();
-        let push = segment.flags & tcp::PSH;
-        self.closed = push != 0 || segment.payload() < self.size || self.count == PARTS;
-        if let Some(flags) = self.head.get_mut(virtio::LEN + self.start + tcp::FLAGS) {
-            *flags |= push;
+        self.closed = segment.push != 0 || segment.payload() < self.size || self.count == PARTS;
+        if segment.push != 0
+            && let Some(flags) = self.head.get_mut(virtio::LEN + self.start + tcp::FLAGS)
+        {
+            *flags |= segment.push;
         }
     }
 
-    /// Whether both are of the same connection.
-    fn same_flow(&self, packet: &[u8]) -> bool {
+    /// Whether both are of the same flow, or might be where its ports cannot be told.
+    fn same_flow(&self, packet: &[u8], other: Option<(usize, Protocol)>) -> bool {
         let own = self.packet_head();
-        let ports = |p: &[u8], start: usize| get32(p, start);
         self.count > 0
             && address_bytes(own) == address_bytes(packet)
-            && tcp_ports(packet).is_none_or(|other| Some(other) == ports(own, self.start))
+            && other.is_none_or(|(start, protocol)| {
+                protocol == self.protocol && get32(packet, start) == get32(own, self.start)
+            })
     }
 
-    /// Whether `segment`, of the same connection, is the next one in all respects.
+    /// Whether `segment`, of the same flow, is the next one in all respects.
     fn continues(&self, segment: &Segment<'_>) -> bool {
         let (own, other) = (self.packet_head(), segment.packet);
         let same = |range: Range<usize>| {
@@ -150,17 +193,22 @@ impl Group {
             }
             _ => same(0..4) && same(6..40),
         };
-        let first = get32(own, start + tcp::SEQUENCE).unwrap_or_default();
-        // Ports, acknowledgement, data offset, window, urgent pointer and options; flags are ACK and perhaps PSH.
-        let fixed = same(start..start + 4)
-            && same(start + 8..start + 13)
-            && same(start + 14..start + 16)
-            && same(start + 18..self.headers);
+        let transport = match self.protocol {
+            // Ports, acknowledgement, data offset, window, urgent pointer and options; flags are ACK and perhaps PSH.
+            Protocol::Tcp => {
+                let first = get32(own, start + tcp::SEQUENCE).unwrap_or_default();
+                same(start..start + 4)
+                    && same(start + 8..start + 13)
+                    && same(start + 14..start + 16)
+                    && same(start + 18..self.headers)
+                    && segment.sequence == first.wrapping_add(self.payload as u32)
+            }
+            Protocol::Udp => same(start..start + 4),
+        };
         !self.closed
-            && (segment.start, segment.headers) == (start, self.headers)
+            && (segment.protocol, segment.start, segment.headers) == (self.protocol, start, self.headers)
             && ip
-            && fixed
-            && segment.sequence == first.wrapping_add(self.payload as u32)
+            && transport
             && segment.payload() <= self.size
             && self.headers + self.payload + segment.payload() <= MAX
     }
@@ -181,14 +229,18 @@ impl Group {
     fn finish_head(&mut self) {
         let v4 = self.start == ip4::HEADER;
         let length = self.headers + self.payload;
-        let (start, tcp_length) = (self.start, length - self.start);
+        let (start, part) = (self.start, length - self.start);
         let header = Header {
             flags: virtio::NEEDS_CSUM,
-            gso_type: if v4 { virtio::GSO_TCPV4 } else { virtio::GSO_TCPV6 },
+            gso_type: match self.protocol {
+                Protocol::Tcp if v4 => virtio::GSO_TCPV4,
+                Protocol::Tcp => virtio::GSO_TCPV6,
+                Protocol::Udp => virtio::GSO_UDP_L4,
+            },
             hdr_len: self.headers as u16,
             gso_size: self.size as u16,
             csum_start: start as u16,
-            csum_offset: tcp::CHECKSUM as u16,
+            csum_offset: self.protocol.checksum() as u16,
         };
         put(&mut self.head, 0, header.encode());
         let Some(packet) = self.head.get_mut(virtio::LEN..) else { return };
@@ -200,29 +252,29 @@ impl Group {
         } else {
             put(packet, ip6::LENGTH, ((length - ip6::HEADER) as u16).to_be_bytes());
         }
+        if self.protocol == Protocol::Udp {
+            put(packet, start + udp::LENGTH, (part as u16).to_be_bytes());
+        }
         let addresses = address_bytes(packet).map_or(&[][..], |(bytes, _)| bytes);
-        let partial = Sum::default().pseudo(addresses, tcp::PROTOCOL, tcp_length).partial();
-        put(packet, start + tcp::CHECKSUM, partial);
+        let partial = Sum::default().pseudo(addresses, self.protocol.number(), part).partial();
+        put(packet, start + self.protocol.checksum(), partial);
     }
-}
-
-/// The ports of a TCP packet that has no options in front; `None` where they cannot be told.
-fn tcp_ports(packet: &[u8]) -> Option<u32> {
-    get32(packet, tcp_start(packet)?)
 }
 
 /// Joins what is offered.
 #[derive(Debug)]
 pub struct Joiner {
     groups: Box<[Group; FLOWS]>,
-    /// Which group makes room for the next connection.
+    /// Which group makes room for the next flow.
     oldest: usize,
+    /// Whether the kernel takes super-packets of UDP.
+    udp: bool,
 }
 
 impl Joiner {
-    /// With nothing in it.
-    pub fn new() -> Self {
-        Self { groups: Box::new([Group::EMPTY; FLOWS]), oldest: 0 }
+    /// With nothing in it. `udp`: whether the kernel takes super-packets of UDP.
+    pub fn new(udp: bool) -> Self {
+        Self { groups: Box::new([Group::EMPTY; FLOWS]), oldest: 0, udp }
     }
 
     /// Takes the packet that lies at `place` in `arena`. What is ready goes to `sink`: the head, which is to be written
@@ -234,9 +286,14 @@ impl Joiner {
         sink: &mut impl FnMut(&[u8], &[Range<usize>]),
     ) {
         let Some(packet) = arena.get(place.clone()) else { return };
-        let tcp = is_tcp(packet);
-        let segment = if tcp { Segment::parse(packet) } else { None };
-        let known = if tcp { self.groups.iter().position(|group| group.same_flow(packet)) } else { None };
+        let transport = transport(packet);
+        let wanted = match transport {
+            Some((_, Protocol::Tcp)) => true,
+            Some((_, Protocol::Udp)) => self.udp,
+            None => false,
+        };
+        let segment = if wanted { Segment::parse(packet) } else { None };
+        let known = self.groups.iter().position(|group| group.same_flow(packet, transport));
         match (segment, known.and_then(|at| self.groups.get_mut(at))) {
             (Some(segment), Some(group)) if group.continues(&segment) => group.take(&segment, place),
             (Some(segment), Some(group)) => {
@@ -255,8 +312,8 @@ impl Joiner {
                 }
             }
             (None, _) => {
-                // Whatever it is, it does not overtake segments of its connection; without ports that may be several.
-                let same = self.groups.iter_mut().filter(|group| tcp && group.same_flow(packet));
+                // Whatever it is, it does not overtake packets of its flow; without ports that may be several.
+                let same = self.groups.iter_mut().filter(|group| group.same_flow(packet, transport));
                 same.for_each(|group| group.flush(sink));
                 sink(&Header::default().encode(), &[place]);
             }
@@ -266,21 +323,5 @@ impl Joiner {
     /// Hands out all there is. Before the places in the arena mean something else.
     pub fn flush(&mut self, sink: &mut impl FnMut(&[u8], &[Range<usize>])) {
         self.groups.iter_mut().for_each(|group| group.flush(sink));
-    }
-}
-
-impl Default for Joiner {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Whether it is TCP or might be, behind options or in fragments.
-fn is_tcp(packet: &[u8]) -> bool {
-    match packet.first().map(|first| first >> 4) {
-        Some(4) => packet.get(ip4::PROTOCOL) == Some(&tcp::PROTOCOL),
-        // With extension headers it might be.
-        Some(6) => packet.get(ip6::NEXT) != Some(&super::udp::PROTOCOL),
-        Some(_) | None => false,
     }
 }

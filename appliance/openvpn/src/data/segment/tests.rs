@@ -173,7 +173,7 @@ fn join(packets: &[Vec<u8>]) -> Vec<(Header, Vec<u8>)> {
         let (header, packet) = Header::split(&bytes).unwrap();
         written.push((header, packet.to_vec()));
     };
-    let mut joiner = Joiner::new();
+    let mut joiner = Joiner::new(true);
     places.into_iter().for_each(|place| joiner.offer(&arena, place, &mut sink));
     joiner.flush(&mut sink);
     written
@@ -227,7 +227,7 @@ proptest! {
     /// Cut and joined again: the very same super-packet, as far as one goes.
     #[test]
     fn joining_undoes_cutting(made in made(), size in 500..1460u16) {
-        let made = Made { udp: false, flags: made.flags & !tcp::CWR, ..made };
+        let made = Made { flags: made.flags & !tcp::CWR, ..made };
         let (header, bytes) = made.handed_over(size);
         let pieces = cut(&header, &bytes);
         let joined = join(&pieces);
