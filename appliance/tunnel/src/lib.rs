@@ -25,7 +25,7 @@ mod inward;
 mod outward;
 mod shard;
 
-pub use shard::{Event, Gone, Half, Incoming, Outlets, Setup, Shard, Stats};
+pub use shard::{Event, Gone, Half, Highest, Incoming, Outlets, Setup, Shard, Stats};
 
 /// Commands that wait for a thread: a take-over has a few for each of its sessions, and waits for room.
 pub const COMMANDS: usize = 1024;

@@ -74,8 +74,11 @@ pub enum Half {
     /// The sending half.
     Out(Vec<(PeerId, Sent)>),
     /// The receiving half; with the highest packet id of each key.
-    In(Vec<(PeerId, Received, Vec<(KeySerial, u32)>)>, Drops),
+    In(Vec<(PeerId, Received, Highest)>, Drops),
 }
+
+/// The highest packet id that came under each key of a session.
+pub type Highest = Vec<(KeySerial, u32)>;
 
 /// A packet of the control channel.
 #[derive(Debug)]
