@@ -10,7 +10,8 @@
 //! | [`flowsync`] | the connection table as it is replicated: events, incremental dumps, writing without waiting |
 //! | [`nflog`] | packets that the ruleset logs |
 //! | [`dhcp`] | a DHCPv4 client: leases of an interface |
-//! | [`tun`] | TUN devices |
+//! | [`tun`] | TUN devices, one packet at a time |
+//! | [`tunnel`] | TUN devices and UDP sockets for a tunnel: many packets with one system call |
 //! | [`virtual_link`] | macvlans with virtual addresses: up and down in one request |
 //! | [`advert`], [`neighbour`] | packet sockets of the election: adverts, and questions to neighbours |
 //! | [`linkwatch`] | links, carriers and addresses as they are now |
@@ -22,7 +23,7 @@
 //!
 //! `unsafe` appears in `fd` (registering a descriptor with Tokio), `packet` (address and filter of a packet
 //! socket), `advert` (options of one), `flowsync::socket` (reading many datagrams at once, one option), `realtime`
-//! (scheduling) and `tun` (one ioctl).
+//! (scheduling), `tun` (one ioctl) and `tunnel` (one ioctl, options and messages of UDP sockets).
 
 pub mod advert;
 pub mod conntrack;
@@ -41,4 +42,5 @@ mod packet;
 pub mod realtime;
 pub mod sysctl;
 pub mod tun;
+pub mod tunnel;
 pub mod virtual_link;

@@ -23,6 +23,7 @@ mod pair;
 mod policy;
 mod report;
 mod side;
+mod vpn;
 
 use std::fs;
 use std::path::PathBuf;
@@ -75,9 +76,11 @@ fn main() -> Result<(), Failure> {
     if arguments.first().is_some_and(|name| name == "pair.large") {
         journal::large(&mut report)?;
     }
+    vpn::run(&mut report, quick, &folder, &wanted)?;
     report.print();
     bars(&report);
     pair::bars(&report);
+    vpn::bars(&report);
     let path = folder.join("report.json");
     fs::write(&path, report.json()?)?;
     println!("\nwritten to {}", path.display());

@@ -47,6 +47,11 @@ impl Report {
         self.0.iter().find(|f| f.name == name).map(|f| f.ours)
     }
 
+    /// How many times the peer's our figure of this name is, if both were measured.
+    pub fn ratio(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|f| f.name == name).and_then(|f| Some(f.ours / f.peer?))
+    }
+
     /// Prints the table.
     pub fn print(&self) {
         println!("{:<30} {:>12} {:>12} {:>8}  {:<14} peer", "name", "ours", "peer", "ratio", "unit");

@@ -1,0 +1,3 @@
+//! The server side of the OpenVPN protocol.
+
+pub mod data;
