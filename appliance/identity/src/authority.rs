@@ -40,6 +40,7 @@ pub use files::{Contents, Unreadable, read, write_pkcs12};
 pub use import::{ImportedClient, NotImported, import_client};
 pub use inspect::{AltName, Facts, Key, MAX_CERTIFICATE, Signature, hex};
 pub use issue::{Credential, NotIssued, Owner};
+pub(crate) use verify::fingerprint;
 pub use verify::{ClientIdentity, ExpiredLists, NoVerifier, client_verifier, signed_by};
 
 use crate::moment::Moment;

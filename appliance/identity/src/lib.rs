@@ -10,4 +10,5 @@ pub mod names;
 pub mod password;
 pub mod pem;
 pub mod secret;
+pub mod store;
 pub mod totp;

@@ -160,8 +160,8 @@ fn percent(text: &str) -> String {
 /// A QR code as lines of text for the console: each point two characters wide, full blocks and blanks only, because
 /// `Lat15-Terminus16` has no half blocks. A dark point is a blank, so that it stands dark on light on a dark screen.
 ///
-/// An enrolment takes version 6 or 7: 98 columns by 49 lines with its margin, more than a console of 80×25 shows. Whoever
-/// draws it there scrolls, or shows the letters of [`Seed::base32`] instead.
+/// An enrolment takes version 5 or 6: 82 or 90 columns by 41 or 45 lines with its margin, more than a console of 80×25 shows.
+/// Whoever draws it there switches to a smaller font or shows the letters of [`Seed::base32`] instead.
 pub fn qr(content: &Secret) -> Result<Vec<String>, TooLong> {
     let code = QrCode::with_error_correction_level(content.expose(), EcLevel::L).map_err(|_| TooLong)?;
     let width = code.width();
