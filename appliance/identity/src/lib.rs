@@ -5,6 +5,7 @@
 
 pub mod asn1;
 pub mod authority;
+pub mod demand;
 pub mod moment;
 pub mod names;
 pub mod password;

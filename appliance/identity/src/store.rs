@@ -15,7 +15,7 @@ mod document;
 mod tests;
 
 pub use command::{Account, Command, Event, Refusal};
-pub use document::{Device, NotRead, Source, Store, Totp, User};
+pub use document::{Device, Fingerprint, NotRead, Source, Store, Totp, User};
 
 /// People. The largest brigades have a few thousand members; ten times the sessions of one gateway.
 pub const MAX_USERS: usize = 5_000;

@@ -67,6 +67,12 @@ impl Seed {
         (word & 0x7fff_ffff) % 1_000_000
     }
 
+    /// What the application shows.
+    #[cfg(test)]
+    pub(crate) fn shows(&self, now: Moment) -> String {
+        format!("{:06}", self.code(Step::at(now)))
+    }
+
     /// The step to which this code belongs, if it is one within the window that comes after the last one used. All steps
     /// are tried, so that the time tells nothing.
     pub fn verify(&self, code: &Code, now: Moment, last: Option<Step>) -> Option<Step> {

@@ -111,9 +111,7 @@ fn a_code_counts_once_and_after_its_confirmation() {
     let store = done(&store, Command::EnrolTotp(name("alice"), seed.clone()));
     assert!(store.users()[&name("alice")].confirmed_totp().is_none());
     assert!(matches!(refused(&store, Command::UseTotp(name("alice"), Step::at(now()))), Refusal::Unknown(_)));
-    let right = (0..1_000_000).map(|value| Code::parse(&format!("{value:06}")).unwrap());
-    let right =
-        right.into_iter().find(|code| seed.verify(code, now(), None) == Some(Step::at(now()))).unwrap();
+    let right = Code::parse(&seed.shows(now())).unwrap();
     let store = done(&store, Command::ConfirmTotp(name("alice"), right.clone()));
     assert_eq!(
         refused(&store, Command::ConfirmTotp(name("alice"), right)),
