@@ -6,6 +6,7 @@
 pub mod asn1;
 pub mod authority;
 pub mod demand;
+pub mod ldap;
 pub mod moment;
 pub mod names;
 pub mod password;
