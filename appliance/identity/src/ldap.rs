@@ -44,8 +44,8 @@ use crate::secret::Secret;
 const MAX_CONTROLLERS: usize = 8;
 /// Groups that are asked about.
 const MAX_GROUPS: usize = 64;
-/// The share of a connection in the whole patience: a dead first controller leaves time for the next.
-const CONNECT: Duration = Duration::from_secs(3);
+/// How long a connection may take to stand.
+const CONNECT: Duration = Duration::from_secs(2);
 
 /// How the connection is protected. There is no third way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,17 +140,25 @@ impl Directory {
         let count = self.config.controllers.len();
         let first = self.first.load(Ordering::Relaxed);
         let mut silent = Vec::new();
-        for place in (0..count).map(|step| (first + step) % count) {
+        for (step, place) in (0..count).map(|step| (step, (first + step) % count)) {
             let (Some(controller), Some(server)) =
                 (self.config.controllers.get(place), self.names.get(place))
             else {
                 continue;
             };
             let conversation = Conversation::new(&self.config, controller.protection, name, password.clone());
+            // One that accepts and says nothing leaves its share of the time to each that follows.
             let left = end.saturating_duration_since(Instant::now());
-            let connect = CONNECT.min(left);
-            match connection::talk(conversation, controller.address, server.clone(), &self.tls, connect, end)
-            {
+            let share = left / u32::try_from(count - step).unwrap_or(1);
+            let (connect, until) = (CONNECT.min(share), Instant::now() + share);
+            match connection::talk(
+                conversation,
+                controller.address,
+                server.clone(),
+                &self.tls,
+                connect,
+                until,
+            ) {
                 Ok(answer) => {
                     self.first.store(place, Ordering::Relaxed);
                     return answer;
