@@ -11,6 +11,7 @@ pub mod moment;
 pub mod names;
 pub mod password;
 pub mod pem;
+pub mod radius;
 pub mod secret;
 pub mod store;
 pub mod totp;
