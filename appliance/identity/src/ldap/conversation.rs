@@ -18,8 +18,6 @@ const MAX_FOUND: usize = 128;
 /// RFC 4511 §4.1.9.
 const SUCCESS: u64 = 0;
 const SIZE_LIMIT: u64 = 4;
-const BUSY: u64 = 51;
-const UNAVAILABLE: u64 = 52;
 const INVALID_CREDENTIALS: u64 = 49;
 
 /// Why a controller gave no answer. Another one may.
@@ -315,7 +313,6 @@ fn accepted(what: &'static str, outcome: Outcome) -> Result<(), Fault> {
 
 fn refused(what: &'static str, outcome: Outcome) -> Fault {
     let Outcome { code, diagnostic } = outcome;
-    let what = if matches!(code, BUSY | UNAVAILABLE) { "the busy server's answer" } else { what };
     Fault::Refused { what, code, diagnostic }
 }
 

@@ -76,8 +76,8 @@ pub enum NotAnAnswer {
     Authenticator,
     /// Without one, an answer may be forged.
     #[error(
-        "it has no right Message-Authenticator; let the server send it (FreeRADIUS: require_message_authenticator = yes, \
-         Windows NPS: an update from July 2024 or later), and check the shared secret"
+        "it has no right Message-Authenticator; let the server send it (FreeRADIUS: 3.2.5 or later, or \
+         Message-Authenticator := 0x00 in the reply; Windows NPS: an update from July 2024 or later), and check the shared secret"
     )]
     MessageAuthenticator,
 }
