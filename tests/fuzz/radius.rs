@@ -1,0 +1,12 @@
+//! An answer of a RADIUS server: see `appliance/identity/tests/common/identity_fuzz.rs`, which the ordinary tests run
+//! too.
+//!
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz radius`
+
+#![no_main]
+
+#[allow(dead_code, reason = "one target of several")]
+#[path = "../../appliance/identity/tests/common/identity_fuzz.rs"]
+mod fuzz;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::radius(data));
