@@ -13,8 +13,13 @@
 //! What the driver does: it owns the sockets, the clock, the map of sessions by (address, client's session id) and by
 //! peer-id, who may log in, and the replication to the other node. What it must never do is decide by a packet's content.
 
+pub mod cookie;
 pub mod data;
+pub mod key_exchange;
+pub mod message;
 pub mod packet;
+pub mod reliable;
+pub mod token;
 pub mod wrap;
 
 use std::time::Instant;

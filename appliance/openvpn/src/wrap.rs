@@ -25,7 +25,9 @@ use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 
-pub use client_key::{ClientKey, MAX_METADATA, MAX_WKC, Metadata, ServerKey, UnwrapError, WrapError, split_wkc};
+pub use client_key::{
+    ClientKey, MAX_METADATA, MAX_WKC, Metadata, ServerKey, UnwrapError, WrapError, split_wkc,
+};
 pub use key::{InvalidKey, STATIC_KEY, StaticKey};
 pub use replay::{PacketId, Received, Sending};
 

@@ -58,7 +58,12 @@ fn a_control_packet_by_hand() {
 /// In: every way to cut a packet short, and one acknowledgement too many. Out: an error.
 #[test]
 fn short_packets_and_too_many_acks_are_refused() {
-    let whole = Body { acks: [1, 2].into_iter().collect(), peer: Some(SessionId([1; 8])), message: Some(1), payload: &[] };
+    let whole = Body {
+        acks: [1, 2].into_iter().collect(),
+        peer: Some(SessionId([1; 8])),
+        message: Some(1),
+        payload: &[],
+    };
     let bytes = whole.encode();
     for length in 0..bytes.len() {
         assert_eq!(Body::parse(Opcode::Control, &bytes[..length]), Err(Malformed::Short), "{length}");

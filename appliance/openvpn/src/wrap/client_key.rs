@@ -117,7 +117,8 @@ impl ServerKey {
     /// Wraps a client's key.
     pub fn wrap(&self, client: &ClientKey) -> Result<Vec<u8>, WrapError> {
         let plain = Zeroizing::new([&client.key.expose()[..], &client.metadata.encode()?].concat());
-        let length = u16::try_from(TAG + plain.len() + LENGTH).map_err(|_| WrapError::Metadata)?.to_be_bytes();
+        let length =
+            u16::try_from(TAG + plain.len() + LENGTH).map_err(|_| WrapError::Metadata)?.to_be_bytes();
         let (tag, cipher) = self.siv().seal(&[&length], &plain);
         Ok([&tag[..], &cipher, &length].concat())
     }
@@ -146,7 +147,8 @@ impl ServerKey {
 
     /// The halves are one cipher key and one HMAC key (draft "Client-specific encryption keys").
     fn siv(&self) -> Siv<'_> {
-        let (cipher, hmac) = self.0.split_first_chunk::<64>().unwrap_or_else(|| unreachable!("128 bytes have 64"));
+        let (cipher, hmac) =
+            self.0.split_first_chunk::<64>().unwrap_or_else(|| unreachable!("128 bytes have 64"));
         let hmac = hmac.first_chunk::<64>().unwrap_or_else(|| unreachable!("128 bytes have twice 64"));
         Siv { cipher: head(cipher), hmac: head(hmac) }
     }

@@ -65,7 +65,8 @@ fn broken_key_files_are_named() {
 #[test]
 fn a_wrapped_key_holds_in_every_byte() {
     let server = ServerKey::parse(SERVER).unwrap();
-    let client = ClientKey { key: StaticKey::parse(STATIC).unwrap(), metadata: Metadata::User(b"laptop-7".to_vec()) };
+    let client =
+        ClientKey { key: StaticKey::parse(STATIC).unwrap(), metadata: Metadata::User(b"laptop-7".to_vec()) };
     let wkc = server.wrap(&client).unwrap();
     assert_eq!(server.unwrap(&wkc).unwrap(), client);
     for place in 0..wkc.len() {
@@ -94,7 +95,10 @@ fn a_packet_holds_in_every_bit() {
             changed[bit / 8] ^= 1 << (bit % 8);
             assert!(wrapping.open(&changed).is_err(), "{mode:?} bit {bit}");
         }
-        assert_eq!(wrapping.open(&wrapping.seal(id, header(Opcode::Control), b"a body")), Err(OpenError::Forged));
+        assert_eq!(
+            wrapping.open(&wrapping.seal(id, header(Opcode::Control), b"a body")),
+            Err(OpenError::Forged)
+        );
         for length in 0..packet.len() {
             assert!(wrapping.open(&packet[..length]).is_err());
         }
