@@ -19,6 +19,7 @@ pub mod key_exchange;
 pub mod message;
 pub mod packet;
 pub mod reliable;
+pub mod session;
 pub mod token;
 pub mod wrap;
 
