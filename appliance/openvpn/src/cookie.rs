@@ -158,6 +158,11 @@ impl Start {
         }
     }
 
+    /// How many wrapped keys of older clients are kept: for the figures.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
     fn judge(&mut self, now: Now, client: SocketAddr, packet: &[u8]) -> Result<Outcome, Dropped> {
         let (header, _) = Header::parse(packet).map_err(|_| Dropped::Malformed)?;
         match header.opcode {

@@ -106,7 +106,9 @@ impl Reliable {
     /// The peer has received these.
     pub fn handle_acks(&mut self, now: Instant, acks: &Acks) {
         for id in acks.as_slice() {
-            let Some(place) = self.under_way.iter().position(|sent| sent.id == *id) else { continue };
+            // What was not sent yet cannot have been received.
+            let known = |sent: &Sent| sent.id == *id && sent.due.is_some();
+            let Some(place) = self.under_way.iter().position(known) else { continue };
             self.under_way.remove(place);
             for earlier in self.under_way.iter_mut().take(place) {
                 earlier.later_acks = earlier.later_acks.saturating_add(1);

@@ -560,7 +560,7 @@ impl Session {
         self.place.epoch = epoch;
     }
 
-    /// The client said in the data channel that it goes.
+    /// The client said in the data channel that it goes, or its TCP connection has ended.
     pub fn left(&mut self) {
         if self.phase != Phase::Closed {
             self.close(Closed::Left);

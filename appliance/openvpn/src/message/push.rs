@@ -140,6 +140,8 @@ pub struct Grant<'a> {
     pub features: Features,
     /// Renegotiations get a wrapping key of their own.
     pub dynamic_wrapping: bool,
+    /// It came by TCP.
+    pub tcp: bool,
     /// What it shows instead of a password from now on.
     pub token: Option<&'a str>,
 }
@@ -253,8 +255,11 @@ impl Grant<'_> {
         } else if exporter {
             options.push("key-derivation tls-ekm".to_owned());
         }
-        // Through the control channel where the client can, in the data channel where it cannot.
-        options.push("explicit-exit-notify 1".to_owned());
+        // Through the control channel where the client can, in the data channel where it cannot. On TCP the end of the
+        // connection says it, and 2.6 refuses the option.
+        if !self.tcp {
+            options.push("explicit-exit-notify 1".to_owned());
+        }
         options.extend(self.token.map(|token| format!("auth-token {token}")));
         options
     }

@@ -121,7 +121,8 @@ fn full() -> PushOptions {
 #[test]
 fn options_become_text() {
     let new = features("IV_PROTO=990\nIV_CIPHERS=AES-256-GCM\nIV_MTU=1400");
-    let grant = Grant { peer_id: 5, features: new, dynamic_wrapping: true, token: Some("SESS_ID_AT_x") };
+    let grant =
+        Grant { peer_id: 5, features: new, dynamic_wrapping: true, tcp: false, token: Some("SESS_ID_AT_x") };
     let messages = full().messages(&grant).unwrap();
     assert_eq!(messages.len(), 1);
     assert_eq!(
@@ -133,7 +134,7 @@ fn options_become_text() {
          protocol-flags cc-exit tls-ekm dyn-tls-crypt,explicit-exit-notify 1,auth-token SESS_ID_AT_x,tun-mtu 1400"
     );
     let half = features("IV_PROTO=14\nIV_CIPHERS=AES-256-GCM");
-    let grant = Grant { peer_id: 0, features: half, dynamic_wrapping: false, token: None };
+    let grant = Grant { peer_id: 0, features: half, dynamic_wrapping: false, tcp: false, token: None };
     let without_6 = PushOptions { address6: None, redirect: Redirect::Everything, ..PushOptions::default() };
     assert_eq!(
         text(&without_6.messages(&grant).unwrap()[0]),
@@ -141,12 +142,12 @@ fn options_become_text() {
          explicit-exit-notify 1"
     );
     let old = features("IV_PROTO=6\nIV_NCP=2");
-    let grant = Grant { features: old, ..grant };
+    let grant = Grant { features: old, tcp: true, ..grant };
     let messages = PushOptions { tun_mtu: Some(1400), ..PushOptions::default() }.messages(&grant).unwrap();
     assert_eq!(
         text(&messages[0]),
-        "PUSH_REPLY,topology subnet,peer-id 0,cipher AES-256-GCM,explicit-exit-notify 1",
-        "2.5 knows neither exported keys nor another MTU"
+        "PUSH_REPLY,topology subnet,peer-id 0,cipher AES-256-GCM",
+        "2.5 knows neither exported keys nor another MTU, and TCP no good-bye"
     );
 }
 
@@ -170,7 +171,7 @@ proptest! {
         let routes4 = (0..count).map(|n| Route4([10, (n / 256) as u8, (n % 256) as u8, 0].into(), 24)).collect();
         let options = PushOptions { routes4, ..PushOptions::default() };
         let features = features("IV_PROTO=990\nIV_CIPHERS=AES-256-GCM");
-        let grant = Grant { peer_id: 1, features, dynamic_wrapping: false, token: None };
+        let grant = Grant { peer_id: 1, features, dynamic_wrapping: false, tcp: false, token: None };
         let messages = options.messages(&grant).unwrap();
         let mut routes = 0;
         for (place, message) in messages.iter().enumerate() {

@@ -45,7 +45,7 @@ pub struct Login {
 pub struct Accept {
     /// Sent once; at a renewal they are not looked at.
     pub options: PushOptions,
-    /// What the driver wants to find again after a take-over.
+    /// What the driver wants to find again after a take-over; it replaces what was attached before, at a renewal too.
     pub attached: Vec<u8>,
     /// The login's beginning, where a token of an earlier session is carried on; else now.
     pub carried_on: Option<Claims>,
@@ -308,6 +308,7 @@ impl Session {
             peer_id: self.place.peer_id,
             features: asked.features,
             dynamic_wrapping: self.dynamic.is_some(),
+            tcp: self.place.tcp,
             token: token.as_ref().map(|token| token.as_str()),
         })
     }

@@ -9,10 +9,13 @@ use rempart_openvpn::session::{Closed, Output, Seed, Session, Snapshot};
 use rempart_openvpn::wrap::{ClientKey, Digest, Metadata, Mode, ServerKey, StaticKey, Wrapping};
 
 use crate::client::{Authority, Client};
+use crate::link::Link;
 use crate::namespace::inside;
 use crate::server::{PEER_ID, Policy, Server, now, random, settings};
 
 const STATIC: &str = include_str!("../golden/keys/tls-crypt.key");
+/// A client's key as the stock program makes it.
+const CLIENT: &str = include_str!("../golden/keys/tls-crypt-v2-client.key");
 const SERVER: &str = include_str!("../golden/keys/tls-crypt-v2-server.key");
 
 /// How the control channel is wrapped: for the server, and as part of the profile.
@@ -52,6 +55,15 @@ fn v2() -> Wrapped {
     }
 }
 
+/// With a key that the stock program has made.
+fn stock_v2() -> Wrapped {
+    let server = ServerKey::parse(SERVER).unwrap();
+    Wrapped {
+        profile: format!("<tls-crypt-v2>\n{CLIENT}</tls-crypt-v2>"),
+        keys: Keys { shared: None, each: Some(server) },
+    }
+}
+
 fn connected(server: &mut Server, client: &Client) {
     server
         .run_until(20, "the client is connected", |_| client.said("Initialization Sequence Completed") == 1);
@@ -63,9 +75,9 @@ fn key(id: u8) -> KeyId {
 }
 
 /// Connects, lets the server renew the key, then says good-bye.
-fn whole_life(wrapped: Wrapped, extra: &str, change: impl FnOnce(&mut Server)) {
+fn whole_life(wrapped: Wrapped, extra: &str, change: impl FnOnce(&mut Server)) -> Server {
     let authority = Authority::new();
-    let mut server = Server::new(settings(&authority), wrapped.keys);
+    let mut server = Server::new(settings(&authority), wrapped.keys.clone());
     change(&mut server);
     let mut client = Client::start(&authority, server.port(), &wrapped.profile, extra);
     connected(&mut server, &client);
@@ -77,9 +89,13 @@ fn whole_life(wrapped: Wrapped, extra: &str, change: impl FnOnce(&mut Server)) {
     server.run_for(Duration::from_secs(8));
     client.assert_undisturbed();
     assert_eq!(server.sessions.len(), 1);
+    if extra.is_empty() {
+        server.record(if wrapped.keys.each.is_some() { "tls-crypt-v2" } else { "tls-crypt" });
+    }
     client.interrupt();
     server.run_until(10, "the client has said that it goes", |server| server.closed == [Closed::Left]);
     server.run_until(10, "it has ended", |_| client.has_ended());
+    server
 }
 
 /// In: tls-crypt, TLS 1.3. Out: a whole life; key ids above 0 come with the dynamic key.
@@ -102,7 +118,7 @@ fn tls_crypt_and_tls_1_2() {
 #[test]
 fn tls_crypt_v2_and_tls_1_3() {
     inside("cases::tls_crypt_v2_and_tls_1_3", || {
-        whole_life(v2(), "", |_| {});
+        whole_life(stock_v2(), "", |_| {});
     });
 }
 
@@ -138,6 +154,70 @@ fn keys_of_2_5() {
             (settings.exporter, settings.dynamic_wrapping) = (false, false);
             server.settings = settings.into();
         });
+    });
+}
+
+/// In: TCP, where clients take each packet only in its place. Out: a whole life on a stream.
+#[test]
+fn a_tcp_connection() {
+    inside("cases::a_tcp_connection", || {
+        whole_life(v1(), "proto tcp-client", |server| server.link = Link::tcp());
+        whole_life(stock_v2(), "proto tcp-client", |server| server.link = Link::tcp());
+    });
+}
+
+/// In: a login that takes its time, without a question. Out: the client waits, and is connected then.
+#[test]
+fn a_slow_login() {
+    inside("cases::a_slow_login", || {
+        let wrapped = v1();
+        let authority = Authority::new();
+        let mut server = Server::new(settings(&authority), wrapped.keys);
+        server.policy = Policy::Hold;
+        let client = Client::start(&authority, server.port(), &wrapped.profile, "");
+        server.run_until(10, "somebody is asked", |server| !server.logins.is_empty());
+        server.session().pending(now(), KeyId::FIRST, 60, None).unwrap();
+        server.run_for(Duration::from_secs(6));
+        assert_eq!(client.said("AUTH_PENDING"), 1, "{}", client.log());
+        server.policy = Policy::Accept;
+        server.accept_held();
+        connected(&mut server, &client);
+        client.assert_undisturbed();
+    });
+}
+
+/// In: a node that dies in the middle of a rekey, after the client has said everything. Out: the next one waits; the client
+/// gives the key up after its hand-window and starts over in place, from the same address: it keeps its tunnel and its
+/// peer-id, and nobody is asked.
+#[test]
+fn a_take_over_in_the_middle_of_a_rekey() {
+    inside("cases::a_take_over_in_the_middle_of_a_rekey", || {
+        let wrapped = v2();
+        let authority = Authority::new();
+        let mut server = Server::new(settings(&authority), wrapped.keys.clone());
+        let client = Client::start(&authority, server.port(), &wrapped.profile, "hand-window 8");
+        connected(&mut server, &client);
+        server.policy = Policy::Hold;
+        server.session().rekey(now());
+        server.run_until(10, "the token is shown", |server| server.logins.len() == 2);
+        let snapshot = server.session().snapshot().unwrap();
+        assert_eq!(snapshot.in_flight, Some(key(1)));
+        let (link, settings, sent) = (server.link, server.settings, server.sent);
+        server = Server::on(link, settings, wrapped.keys);
+        server.sent = (1 << 28) + sent;
+        let mut session = Session::import(now(), server.settings.clone(), &snapshot, 3, Seed::new(&random()));
+        session.rekey(now());
+        server.sessions.insert((session.client(), session.client_session()), session);
+        server.run_until(20, "the client starts over", |server| server.sessions.len() == 2);
+        server.run_until(20, "it is connected again", |_| {
+            client.said("Initialization Sequence Completed") == 2
+        });
+        server.run_until(10, "only the new session is left", |server| server.sessions.len() == 1);
+        server.run_for(Duration::from_secs(8));
+        assert_eq!(server.logins, ["token"]);
+        for trouble in ["SIGUSR1", "AUTH_FAILED", "Restart pause", "Closing TUN"] {
+            assert!(!client.log().contains(trouble), "{trouble}");
+        }
     });
 }
 
@@ -247,8 +327,8 @@ fn take_over(wrapped: Wrapped, extra: &str, dynamic: bool) {
         let snapshot = Snapshot::decode(&bytes).unwrap();
         assert_eq!((snapshot.peer_id, &snapshot.identity.attached[..]), (PEER_ID, &b"agents"[..]));
         // The first node dies, with everything that it has.
-        let (socket, settings, sent) = (server.socket, server.settings, server.sent);
-        server = Server::on(socket, settings, wrapped.keys.clone());
+        let (link, settings, sent) = (server.link, server.settings, server.sent);
+        server = Server::on(link, settings, wrapped.keys.clone());
         server.sent = (u32::from(round) << 28) + (sent & 0xffff);
         let epoch = 2 + u64::from(round);
         let mut session =
@@ -259,7 +339,7 @@ fn take_over(wrapped: Wrapped, extra: &str, dynamic: bool) {
             server.pings.contains_key(&key(round))
         });
         assert_eq!(server.logins, ["token"]);
-        assert_eq!(server.keys[&key(round)].made_in, epoch);
+        assert_eq!(server.session().snapshot().unwrap().keys.last().unwrap().keys.made_in, epoch);
     }
     server.run_for(Duration::from_secs(8));
     client.assert_undisturbed();

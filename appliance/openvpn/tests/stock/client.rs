@@ -83,8 +83,9 @@ impl Client {
         let Authority { root_pem, client_pem, client_key_pem, .. } = authority;
         fs::write(folder.join("login"), format!("{USER}\n{PASSWORD}\n")).unwrap();
         let login = folder.join("login");
+        let proto = if extra.contains("proto tcp-client") { "" } else { "proto udp\n" };
         let profile = format!(
-            "client\ndev tun\nproto udp\nremote 127.0.0.1 {port}\nnobind\nremote-cert-tls server\nauth-user-pass {}\n\
+            "client\ndev tun\n{proto}remote 127.0.0.1 {port}\nnobind\nremote-cert-tls server\nauth-user-pass {}\n\
              connect-retry 1 2\nhand-window 20\nverb 3\nmute-replay-warnings\n{extra}\n\
              <ca>\n{root_pem}</ca>\n<cert>\n{client_pem}</cert>\n<key>\n{client_key_pem}</key>\n{wrapping}\n",
             login.display()

@@ -5,5 +5,6 @@
 
 mod cases;
 mod client;
+mod link;
 mod namespace;
 mod server;

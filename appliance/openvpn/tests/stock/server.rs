@@ -1,8 +1,8 @@
-//! A driver on one UDP socket: as dull as a driver should be. It answers logins as the case says, and opens and seals the
+//! A driver on one socket: as dull as a driver should be. It answers logins as the case says, and opens and seals the
 //! client's pings to show that both sides have the same keys.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +21,7 @@ use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 
 use crate::client::{Authority, PASSWORD, USER};
+use crate::link::Link;
 
 /// The ping of the data channel (study §2.6).
 const PING: [u8; 16] =
@@ -34,6 +35,8 @@ pub enum Policy {
     /// By a question at the client, whose answer must be this.
     Ask(&'static str),
     Refuse,
+    /// It says nothing.
+    Hold,
 }
 
 pub fn random<const N: usize>() -> [u8; N] {
@@ -64,7 +67,7 @@ pub fn settings(authority: &Authority) -> Settings {
 }
 
 pub struct Server {
-    pub socket: UdpSocket,
+    pub link: Link,
     pub settings: Arc<Settings>,
     pub sessions: BTreeMap<(SocketAddr, SessionId), Session>,
     pub policy: Policy,
@@ -72,7 +75,8 @@ pub struct Server {
     /// What was shown, in order: "password", "token", "nothing".
     pub logins: Vec<&'static str>,
     pub closed: Vec<Closed>,
-    pub keys: BTreeMap<KeyId, DataKeys>,
+    /// The keys in use, of each session: one that starts over in place has a key 0 as the one before.
+    pub keys: BTreeMap<(SessionId, KeyId), DataKeys>,
     /// Pings of the client that opened, by key.
     pub pings: BTreeMap<KeyId, usize>,
     /// Packets of the client, for the golden files.
@@ -80,22 +84,22 @@ pub struct Server {
     pub peer_info: BTreeMap<String, String>,
     /// The packet id of the last ping. A second node begins above everything that the first may have sent.
     pub sent: u32,
+    replaced: bool,
     start: Start,
-    echo: Option<(SocketAddr, KeyId)>,
+    echo: Option<(SocketAddr, SessionId, KeyId)>,
     next_ping: Instant,
 }
 
 impl Server {
     pub fn new(settings: Settings, keys: Keys) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        Self::on(socket, Arc::new(settings), keys)
+        Self::on(Link::udp(), Arc::new(settings), keys)
     }
 
     /// On a socket that there is already: the second node of a take-over.
-    pub fn on(socket: UdpSocket, settings: Arc<Settings>, keys: Keys) -> Self {
+    pub fn on(link: Link, settings: Arc<Settings>, keys: Keys) -> Self {
         let start = Start::new(now(), CookieKey::new(&[1; 32]), keys, random());
         Self {
-            socket,
+            link,
             settings,
             sessions: BTreeMap::new(),
             policy: Policy::Accept,
@@ -106,6 +110,7 @@ impl Server {
             pings: BTreeMap::new(),
             captured: Vec::new(),
             peer_info: BTreeMap::new(),
+            replaced: false,
             start,
             sent: 0,
             echo: None,
@@ -114,7 +119,7 @@ impl Server {
     }
 
     pub fn port(&self) -> u16 {
-        self.socket.local_addr().unwrap().port()
+        self.link.port()
     }
 
     pub fn session(&mut self) -> &mut Session {
@@ -141,16 +146,36 @@ impl Server {
         self.run_until(time.as_secs() + 1, "time", |_| Instant::now() >= end);
     }
 
+    /// The login that was held is good after all.
+    pub fn accept_held(&mut self) {
+        let accept = accept(self.mtu);
+        self.session().accept(now(), KeyId::FIRST, accept).unwrap();
+    }
+
+    /// What the client has sent, for `tests/golden.rs`.
+    pub fn record(&self, name: &str) {
+        if std::env::var_os("REMPART_GOLDEN").is_none() {
+            return;
+        }
+        let (client, _) = self.sessions.keys().next().unwrap();
+        let hex =
+            |packet: &Vec<u8>| packet.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+        let packets: String = self.captured.iter().map(hex).collect();
+        let path = format!("{}/tests/golden/{name}.packets", env!("CARGO_MANIFEST_DIR"));
+        std::fs::write(path, format!("{} {client}\n{packets}", now().unix_s)).unwrap();
+    }
+
     fn step(&mut self) {
         let timeouts = self.sessions.values().filter_map(|session| session.poll_timeout(now()));
         let wake = timeouts.chain([self.next_ping]).min().unwrap();
         let wait = wake
             .saturating_duration_since(Instant::now())
             .clamp(Duration::from_millis(1), Duration::from_millis(50));
-        self.socket.set_read_timeout(Some(wait)).unwrap();
-        let mut buffer = [0; 4096];
-        if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
-            self.receive(from, &buffer[..length]);
+        if let Some((from, packet)) = self.link.receive(wait) {
+            self.receive(from, &packet);
+        }
+        if self.link.has_ended() {
+            self.sessions.values_mut().for_each(Session::left);
         }
         self.sessions.values_mut().for_each(|session| session.handle_timeout(now()));
         self.drain();
@@ -172,26 +197,24 @@ impl Server {
         if !self.sessions.contains_key(&place) {
             match self.start.handle(now(), from, packet) {
                 Outcome::Nothing(why) => eprintln!("dropped: {why:?}"),
-                Outcome::Reply(reply) => {
-                    self.socket.send_to(&reply, from).unwrap();
-                }
+                Outcome::Reply(reply) => self.link.send(from, &reply),
                 Outcome::Admit(admission) => {
-                    let at = Place { peer_id: PEER_ID, tcp: false, epoch: 2 };
+                    let at = Place { peer_id: PEER_ID, tcp: self.link.is_tcp(), epoch: 2 };
                     let seed = Seed::new(&random());
                     let session = Session::new(now(), self.settings.clone(), &admission, at, seed).unwrap();
                     self.sessions.insert(place, session);
                 }
             }
         }
-        if let Some(session) = self.sessions.get_mut(&place) {
-            if let Err(why) = session.handle_datagram(now(), packet) {
-                eprintln!("dropped: {why}");
-            }
+        if let Some(session) = self.sessions.get_mut(&place)
+            && let Err(why) = session.handle_datagram(now(), packet)
+        {
+            eprintln!("dropped: {why}");
         }
     }
 
     fn drain(&mut self) {
-        let mut over = Vec::new();
+        let (mut over, mut accepted) = (Vec::new(), None);
         for (place, session) in &mut self.sessions {
             while let Some(output) = session.poll_output() {
                 match output {
@@ -215,6 +238,7 @@ impl Server {
                             Policy::Refuse => {
                                 session.reject(now(), login.key_id, Refusal::Failed("not today".into()));
                             }
+                            Policy::Hold => {}
                             Policy::Ask(_) if !login.renewal => {
                                 session.pending(now(), login.key_id, 30, Some(("Code?", true))).unwrap();
                             }
@@ -232,13 +256,11 @@ impl Server {
                     Output::Commit { ticket } => session.committed(now(), ticket),
                     Output::Changed => {}
                     Output::Install(keys) => {
-                        self.echo.get_or_insert((place.0, keys.key_id));
-                        self.keys.insert(keys.key_id, keys);
+                        accepted = Some(*place);
+                        self.keys.insert((place.1, keys.key_id), keys);
                     }
-                    Output::Retire(key_id) => {
-                        self.keys.remove(&key_id);
-                    }
-                    Output::Cut => self.keys.clear(),
+                    Output::Retire(key_id) => drop(self.keys.remove(&(place.1, key_id))),
+                    Output::Cut => self.keys.retain(|(session, _), _| *session != place.1),
                     Output::Closed(why) => {
                         self.closed.push(why);
                         over.push(*place);
@@ -246,36 +268,49 @@ impl Server {
                 }
             }
             while let Some(packet) = session.poll_transmit(now()) {
-                self.socket.send_to(&packet, place.0).unwrap();
+                self.link.send(place.0, &packet);
             }
+        }
+        // A client that started over in place is the same client: the session before is over once the new one is accepted.
+        if let Some((from, session)) = accepted {
+            self.replaced |= self.sessions.len() > 1;
+            self.sessions.retain(|place, _| place.0 != from || place.1 == session);
+            self.keys.retain(|(of, _), _| *of == session);
+            let newest = self.keys.keys().next_back().map(|(_, key_id)| (from, session, *key_id));
+            self.echo = self.echo.filter(|echo| echo.1 == session).or(newest);
         }
         over.into_iter().for_each(|place| drop(self.sessions.remove(&place)));
     }
 
     /// `op/key 1 │ peer-id 3 │ packet id 4 │ tag 16 │ ciphertext` (study §2.6).
     fn receive_data(&mut self, from: SocketAddr, packet: &[u8]) {
-        let key_id = KeyId::of_first_byte(packet[0]);
-        let Some(keys) = self.keys.get(&key_id) else { return };
         assert_eq!(packet[1..4], PEER_ID.to_be_bytes()[1..]);
-        let nonce = [&packet[4..8], &keys.open.implicit_iv].concat();
-        let mut bytes = [&packet[24..], &packet[8..24]].concat();
-        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &keys.open.key).unwrap());
-        let nonce = Nonce::try_assume_unique_for_key(&nonce).unwrap();
-        let plain = key
-            .open_in_place(nonce, Aad::from(&packet[..8]), &mut bytes)
-            .expect("the client has another key");
+        let key_id = KeyId::of_first_byte(packet[0]);
+        let candidates = self.keys.iter().filter(|((_, id), _)| *id == key_id);
+        let opened =
+            candidates.filter_map(|((session, _), keys)| Some((*session, open(keys, packet)?))).next();
+        let Some((session, plain)) = opened else {
+            // One that started over uses the key before until it has read its PUSH_REPLY (study §1.6).
+            let known = self.keys.keys().any(|(_, id)| *id == key_id);
+            assert!(!known || self.replaced, "the client has another key");
+            return;
+        };
         if plain == PING {
             *self.pings.entry(key_id).or_default() += 1;
         }
-        self.echo = Some((from, key_id));
-        self.session().heard(now());
+        self.echo = Some((from, session, key_id));
+        if let Some(session) = self.sessions.get_mut(&(from, session)) {
+            session.heard(now());
+        }
     }
 
     /// A ping a second, on the key that the client last used.
     fn ping(&mut self) {
-        let Some((to, key_id)) = self.echo.filter(|_| self.next_ping <= Instant::now()) else { return };
+        let Some((to, session, key_id)) = self.echo.filter(|_| self.next_ping <= Instant::now()) else {
+            return;
+        };
         self.next_ping = Instant::now() + Duration::from_secs(1);
-        let Some(keys) = self.keys.get(&key_id) else { return };
+        let Some(keys) = self.keys.get(&(session, key_id)) else { return };
         self.sent += 1;
         let first = 9 << 3 | key_id.get();
         let head = [&[first], &PEER_ID.to_be_bytes()[1..], &self.sent.to_be_bytes()].concat();
@@ -284,8 +319,16 @@ impl Server {
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &keys.seal.key).unwrap());
         let nonce = Nonce::try_assume_unique_for_key(&nonce).unwrap();
         let tag = key.seal_in_place_separate_tag(nonce, Aad::from(&head[..]), &mut bytes).unwrap();
-        let _ = self.socket.send_to(&[&head[..], tag.as_ref(), &bytes].concat(), to);
+        self.link.send(to, &[&head[..], tag.as_ref(), &bytes].concat());
     }
+}
+
+fn open(keys: &DataKeys, packet: &[u8]) -> Option<Vec<u8>> {
+    let nonce = [&packet[4..8], &keys.open.implicit_iv].concat();
+    let mut bytes = [&packet[24..], &packet[8..24]].concat();
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &keys.open.key).unwrap());
+    let nonce = Nonce::try_assume_unique_for_key(&nonce).unwrap();
+    key.open_in_place(nonce, Aad::from(&packet[..8]), &mut bytes).ok().map(|plain| plain.to_vec())
 }
 
 fn accept(tun_mtu: Option<u16>) -> Accept {
