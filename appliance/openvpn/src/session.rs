@@ -14,6 +14,7 @@
 //! | `renewal` | soft resets of either side |
 //! | `snapshot` | what the other node needs to carry the session on |
 //! | `tls` | the policy for TLS |
+//! | `types`, `random` | what the driver gives and gets; what the session chooses |
 //!
 //! Refuses to own: the data channel (it gives and takes away keys), who may log in, addresses and sockets.
 //!
@@ -27,36 +28,36 @@
 
 mod key_state;
 mod login;
+mod random;
 mod renewal;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod types;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hmac::{Hmac, Mac};
-use rustls::ServerConfig;
-use rustls::pki_types::CertificateDer;
-use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 pub use login::{Accept, AcceptError, Credential, Login, PendingError};
+pub use random::Seed;
 pub use snapshot::{MAX_ATTACHED, MAX_KEYS, MAX_SNAPSHOT, Snapshot, SnapshotError, SnapshotKey};
 pub use tls::{TlsPolicy, tls_config};
+pub use types::{Closed, Dropped, Identity, Output, Place, Settings, Timing};
 
 use crate::Now;
 use crate::cookie::Admission;
-use crate::key_exchange::{DataKeys, Features, Randoms};
+use crate::key_exchange::DataKeys;
 use crate::message::Notice;
 use crate::packet::{Acks, Body, Header, KeyId, Malformed, Opcode, SessionId};
 use crate::reliable::Message;
-use crate::token::{Claims, LoginId, TokenKey};
-use crate::wrap::{OpenError, Received, Sending, Wrap, Wrapping, split_wkc};
+use crate::wrap::{Received, Sending, Wrap, Wrapping, split_wkc};
 use key_state::{KeyState, Stage};
+use random::Random;
 
 /// Old keys that are kept beside the newest: a client sends on the one before for a minute, and a second soft reset may
 /// fall into that minute (study §1.5).
@@ -69,161 +70,6 @@ const LINGER: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(60);
 /// How long a rekey of the node before may go on at the client: its hand-window, and half as long again.
 const IN_FLIGHT: Duration = Duration::from_secs(90);
-
-/// Times. The defaults are what stock servers do, where nothing speaks against it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timing {
-    /// From the first packet of a key to its being decided. Stock: 60 s.
-    pub hand_window: Duration,
-    /// From one key to the next, at the latest; up to a tenth earlier. Stock clients have 3600 s themselves, and then
-    /// whoever comes first wins.
-    pub rekey: Duration,
-    /// A key that could not be replaced ends its session this long after it should have been.
-    pub rekey_grace: Duration,
-    /// How long an old key still opens packets. Not below 120 s (study §1.5).
-    pub old_key: Duration,
-    /// Without any packet for so long a session ends.
-    pub idle: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            hand_window: Duration::from_secs(60),
-            rekey: Duration::from_secs(3500),
-            rekey_grace: Duration::from_secs(600),
-            old_key: Duration::from_secs(180),
-            idle: Duration::from_secs(120),
-        }
-    }
-}
-
-/// What is the same for all sessions.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// From [`tls_config`].
-    pub tls: Arc<ServerConfig>,
-    /// Tokens are made and verified with it. Both nodes have the same.
-    pub token_key: TokenKey,
-    /// Times.
-    pub timing: Timing,
-    /// Clients that know it get a wrapping key of their own for renegotiations.
-    pub dynamic_wrapping: bool,
-    /// Clients that know it get keys exported from TLS. Off, all are served like those of 2.5.
-    pub exporter: bool,
-}
-
-/// Where a session stands among the others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// Names its data packets: 24 bits.
-    pub peer_id: u32,
-    /// It came by TCP.
-    pub tcp: bool,
-    /// The node's epoch, which goes with each key that is made.
-    pub epoch: u64,
-}
-
-/// Random bytes for what a session has to choose: 32 of them from the system's source, new for each session and each import.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Seed([u8; 32]);
-
-impl Seed {
-    /// From the system's random source.
-    pub fn new(bytes: &[u8; 32]) -> Self {
-        Self(*bytes)
-    }
-}
-
-/// What the session wants from its driver.
-#[derive(Debug)]
-pub enum Output {
-    /// Who is this? Answer with [`Session::accept`], [`Session::reject`] or [`Session::pending`].
-    Authenticate(Box<Login>),
-    /// The answer to the question of [`Session::pending`].
-    Answer {
-        /// For which key.
-        key_id: KeyId,
-        /// What the person has typed.
-        text: Zeroizing<String>,
-    },
-    /// Replicate [`Session::snapshot`] now, and say [`Session::committed`] when the other node has it, or when there is
-    /// none. Until then the client hears nothing of it.
-    Commit {
-        /// To be given back.
-        ticket: u64,
-    },
-    /// The snapshot has changed; nobody waits for it.
-    Changed,
-    /// A key of the data channel: it opens packets from now on, and seals them once the client has used it.
-    Install(DataKeys),
-    /// The key with this id is over.
-    Retire(KeyId),
-    /// No packet passes any more, in either direction. `Closed` follows.
-    Cut,
-    /// The session is over; everything of it can go.
-    Closed(Closed),
-}
-
-/// Why a session is over.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Closed {
-    /// The client said so.
-    Left,
-    /// The login was refused.
-    Refused,
-    /// The client cannot be served.
-    Incompatible(String),
-    /// It did not come to an end in time.
-    HandshakeTimeout,
-    /// TLS failed: wrong certificate, unknown version.
-    Tls(String),
-    /// The client broke the protocol.
-    Protocol(&'static str),
-    /// Nothing was heard for too long.
-    Idle,
-    /// The key is too old, and the client would not take another.
-    KeyTooOld,
-    /// The driver has ended it.
-    Ended,
-}
-
-/// Why a packet was dropped: for counters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Dropped {
-    /// It does not belong to this session.
-    #[error("the packet is of another session")]
-    Other,
-    /// It did not open.
-    #[error(transparent)]
-    Wrapping(#[from] OpenError),
-    /// What was wrapped has no form.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    /// There is no such key, and there shall be none.
-    #[error("the packet is for a key that is not there")]
-    NoKey,
-    /// The session is over.
-    #[error("the session is over")]
-    Over,
-}
-
-/// Who the client is, once it was accepted.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// SHA-256 of its certificate. A renewal comes with the same one.
-    pub certificate: Option<[u8; 32]>,
-    /// Its user name, or empty.
-    pub user: String,
-    /// The login that its tokens speak of.
-    pub login: LoginId,
-    /// When that was, in seconds since 1970.
-    pub issued_unix_s: u64,
-    /// IV_PROTO.
-    pub protocol_bits: u32,
-    /// What the driver wants to find again after a take-over: groups, addresses, profile.
-    pub attached: Vec<u8>,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -301,7 +147,7 @@ impl Session {
     ) -> Self {
         Self {
             settings,
-            random: Random { seed, counter: 0 },
+            random: Random::new(seed),
             place,
             client,
             client_session,
@@ -430,9 +276,9 @@ impl Session {
     }
 
     fn tls_failed(&mut self, now: Now, key_id: KeyId, error: String) {
-        match self.identity {
+        match self.phase {
             // The alert tells the person at the client what is wrong.
-            None => {
+            Phase::Starting => {
                 if let Some(state) = self.state_mut(key_id) {
                     state.flush();
                 }
@@ -440,7 +286,8 @@ impl Session {
             }
             // A renewal that fails leaves the session as it is: no alert, which OpenVPN 3 would start over for (study
             // §1.6). The age of the key ends it.
-            Some(_) => self.renewal_failed(now, key_id),
+            Phase::Up => self.renewal_failed(now, key_id),
+            Phase::Closing | Phase::Closed => {}
         }
     }
 
@@ -512,9 +359,10 @@ impl Session {
         let expired =
             self.states.iter().find(|state| state.deadline().is_some_and(|deadline| deadline <= now.instant));
         if let Some(key_id) = expired.map(|state| state.id) {
-            match self.identity {
-                None => return self.close(Closed::HandshakeTimeout),
-                Some(_) => self.renewal_failed(now, key_id),
+            match self.phase {
+                Phase::Starting => return self.close(Closed::HandshakeTimeout),
+                Phase::Up => self.renewal_failed(now, key_id),
+                Phase::Closing | Phase::Closed => {}
             }
         }
         let timing = self.settings.timing;
@@ -640,40 +488,5 @@ impl std::fmt::Debug for Session {
             .field("phase", &self.phase)
             .field("keys", &self.held.iter().map(|held| held.keys.key_id).collect::<Vec<_>>())
             .finish_non_exhaustive()
-    }
-}
-
-/// HMAC-SHA256 of a counter, under the seed.
-struct Random {
-    seed: Seed,
-    counter: u64,
-}
-
-impl Random {
-    fn block(&mut self) -> Zeroizing<[u8; 32]> {
-        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.seed.0)
-            .unwrap_or_else(|_| unreachable!("an HMAC takes any key"));
-        mac.update(&self.counter.to_be_bytes());
-        self.counter += 1;
-        Zeroizing::new(mac.finalize().into_bytes().into())
-    }
-
-    fn randoms(&mut self) -> Randoms {
-        let mut bytes = Zeroizing::new([0; 64]);
-        bytes[..32].copy_from_slice(&self.block()[..]);
-        bytes[32..].copy_from_slice(&self.block()[..]);
-        Randoms::new(&bytes)
-    }
-
-    fn login(&mut self) -> LoginId {
-        let mut login = [0; 12];
-        login.copy_from_slice(&self.block()[..12]);
-        LoginId(login)
-    }
-
-    /// Up to a tenth of a time.
-    fn part_of(&mut self, time: Duration) -> Duration {
-        let [first, ..] = *self.block();
-        time / 10 * u32::from(first) / 256
     }
 }

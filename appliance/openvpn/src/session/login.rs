@@ -1,11 +1,12 @@
 //! From the client's key exchange to its keys: who it says that it is, what the driver says to that, what it gets.
 
+use rustls::pki_types::CertificateDer;
 use sha2::Digest;
 
 use super::*;
-use crate::key_exchange::{self, ClientMessage, Derivation, Material, PeerInfo};
+use crate::key_exchange::{self, ClientMessage, Derivation, Features, Material, PeerInfo};
 use crate::message::{Grant, PushError, PushOptions, Refusal, Request, Submitted};
-use crate::token::Verified;
+use crate::token::{Claims, Verified};
 use key_state::Asked;
 
 /// A client that has its PUSH_REPLY and asks again did not get it, or is slow; 2.x asks every 5 s.

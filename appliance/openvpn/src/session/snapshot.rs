@@ -11,6 +11,7 @@
 
 use super::*;
 use crate::key_exchange::{DirectionKey, MAX_USER};
+use crate::token::LoginId;
 use crate::wrap::{Digest, Mode, PacketId, STATIC_KEY, StaticKey};
 
 /// Bytes that the driver may add.

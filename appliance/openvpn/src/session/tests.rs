@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::key_exchange::DirectionKey;
 use crate::message::{Advance, PushOptions, Refusal};
-use crate::wrap::{Mode, PacketId, StaticKey};
+use crate::token::{Claims, LoginId, TokenKey};
+use crate::wrap::{Mode, OpenError, PacketId, StaticKey};
 use peer::{PEER_INFO, Peer, SERVER, Stage, Style, accept, settings};
 
 const STYLES: [Style; 2] = [Style::Two, Style::Three];
@@ -274,6 +275,14 @@ fn silence_ends_a_session() {
     undecided.willing = false;
     undecided.run_until("the end", |stage| stage.closed().is_some());
     assert_eq!(undecided.closed(), Some(&Closed::HandshakeTimeout));
+
+    // Accepted, but the other node never said that it knows.
+    let mut alone = self::stage(Style::Two);
+    alone.willing = false;
+    alone.run_for(Duration::from_secs(2));
+    alone.session.accept(alone.now, KeyId::FIRST, accept()).unwrap();
+    alone.run_until("the end", |stage| stage.closed().is_some());
+    assert_eq!(alone.closed(), Some(&Closed::HandshakeTimeout));
 
     let mut silent = self::stage(Style::Two);
     silent.connect();

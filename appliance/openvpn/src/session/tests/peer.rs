@@ -7,12 +7,13 @@ use std::sync::OnceLock;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 
 use super::*;
 use crate::key_exchange::DirectionKey;
 use crate::packet::Acks;
 use crate::reliable::Reliable;
+use crate::token::TokenKey;
 use crate::wrap::{Mode, PacketId, STATIC_KEY, StaticKey};
 
 pub const PEER_INFO: &str = "IV_VER=test\nIV_PROTO=990\nIV_CIPHERS=AES-256-GCM\nIV_SSO=crtext\n";
