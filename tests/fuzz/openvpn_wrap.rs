@@ -1,0 +1,11 @@
+//! Wrapped packets, wrapped keys and key files: see `appliance/openvpn/tests/common/fuzz.rs`, which the ordinary tests run too.
+//!
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz openvpn_wrap`
+
+#![no_main]
+
+#[allow(dead_code, reason = "one target of several")]
+#[path = "../../appliance/openvpn/tests/common/fuzz.rs"]
+mod fuzz;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::wrap(data));
