@@ -50,7 +50,7 @@ install_packages() {
     if command -v systemctl >/dev/null 2>&1; then
         for package in "$@"; do
             case $package in
-            nginx | vsftpd | keepalived | conntrackd | freeradius | samba-ad-dc) systemctl disable "$package.service" >/dev/null 2>&1 || : ;;
+            nginx | vsftpd | keepalived | conntrackd | freeradius | openvpn | samba-ad-dc) systemctl disable "$package.service" >/dev/null 2>&1 || : ;;
             openssh-server) systemctl disable ssh.service >/dev/null 2>&1 || : ;;
             samba-ad-provision) systemctl disable smbd.service nmbd.service winbind.service >/dev/null 2>&1 || : ;;
             esac

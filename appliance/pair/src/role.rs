@@ -69,6 +69,9 @@ use timer::{Deadlines, Timer};
 
 /// How long a node listens before it claims, after its start or after all its cables were dead.
 pub const LISTEN: Duration = Duration::from_millis(300);
+/// How much longer than usual a standby waits that does not have all connections of the active node yet. To take the role
+/// from a node that was only late would cost every connection that is still missing.
+pub const COPYING: Duration = Duration::from_millis(250);
 /// While cables come up one after the other at the start of a machine, listening goes on; so long at most.
 pub const LISTEN_MAX: Duration = Duration::from_secs(5);
 /// Time for a planned hand-over until the grant: mostly the journal's.

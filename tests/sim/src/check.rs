@@ -1,6 +1,6 @@
 //! What must be true after each event.
 
-use rempart_pair::role::{Role, Why};
+use rempart_pair::role::{COPYING, Role, Why};
 
 use crate::network::Network;
 use crate::schedule::{Action, Kind, STABLE, Schedule};
@@ -159,7 +159,11 @@ impl Checks {
                 continue;
             };
             let ready = site.running_since.max(self.touched[site.index]);
-            let due = (stopped + REPLACED).max(ready + LISTENED);
+            // Whoever had not got everything when it last heard the other one waits longer.
+            let copying = COPYING.as_micros() as Micros;
+            let complete = site.synced_since.is_some_and(|since| since + copying < stopped);
+            let patience = if complete { REPLACED } else { REPLACED + copying };
+            let due = (stopped + patience).max(ready + LISTENED);
             if site.life == Life::Running
                 && at > due
                 && !site.kernel_active

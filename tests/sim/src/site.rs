@@ -47,6 +47,8 @@ pub struct Site {
     pub kernel_active: bool,
     /// Since when.
     pub active_since: Micros,
+    /// Since when it has all connections of the active node.
+    pub synced_since: Option<Micros>,
     /// On disk.
     pub disk: Record,
     /// Carriers of the interfaces that count for health.
@@ -84,6 +86,7 @@ impl Site {
             endpoint: None,
             life: Life::Dead,
             running_since: 0,
+            synced_since: None,
             boot: 0,
             kernel_active: false,
             active_since: 0,
@@ -129,6 +132,7 @@ impl Site {
         self.node = Some(node);
         self.life = Life::Running;
         self.running_since = at;
+        self.synced_since = None;
         self.boot += 1;
         self.finished = false;
         self.inbox.clear();

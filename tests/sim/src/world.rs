@@ -351,7 +351,12 @@ impl World {
                 self.command(node, |machine| _ = machine.maintenance(now, on))
             }
             Action::Shutdown { node } => self.command(node, |machine| machine.shutdown(now)),
-            Action::Synced { node, synced } => self.command(node, |machine| machine.set_synced(now, synced)),
+            Action::Synced { node, synced } => {
+                if self.sites[node].life == Life::Running {
+                    self.sites[node].synced_since = synced.then_some(self.at);
+                }
+                self.command(node, |machine| machine.set_synced(now, synced))
+            }
             Action::Replay => {
                 let tape = &self.network.tape;
                 if tape.is_empty() {

@@ -7,8 +7,8 @@ use super::path;
 use super::timer::Timer;
 use super::types::{Notice, Output, Role};
 use super::{
-    ANSWER_SPACING, FRESH_INTERVALS, LISTEN, LISTEN_MAX, MAX_EXCUSES, Node, PUNCTUAL, Peer, STALL_SPACING,
-    UNDECIDED_LIMIT,
+    ANSWER_SPACING, COPYING, FRESH_INTERVALS, LISTEN, LISTEN_MAX, MAX_EXCUSES, Node, PUNCTUAL, Peer,
+    STALL_SPACING, UNDECIDED_LIMIT,
 };
 use crate::heartbeat::Heartbeat;
 use crate::keys::Authenticated;
@@ -212,7 +212,12 @@ impl Node {
                 peer.lost = self.beat;
                 self.probing = false;
                 self.deadlines.stop(Timer::Probe);
+                let was_active = peer.said.role == Role::Active;
                 self.push(Output::Notice(Notice::PeerLost));
+                if was_active && !self.synced && self.state == State::Standby {
+                    self.listen_until = self.listen_until.max(now + COPYING);
+                    self.deadlines.set(Timer::Listen, self.listen_until);
+                }
                 self.step(now, Event::Silent);
             }
             Some(_) | None => self.step(now, Event::Silent),

@@ -432,6 +432,27 @@ fn asked_in_vain() {
     assert_eq!(solo.node.intention(), Intention::None);
 }
 
+/// In: silence of the active node; a standby whose copy of the connections is not complete. Out: it waits for 250 ms more,
+/// and takes over then.
+#[test]
+fn an_incomplete_copy_makes_patient() {
+    let mut solo = Solo::standby();
+    solo.node.set_synced(solo.now, false);
+    solo.pass(250 * MS);
+    assert_eq!(solo.node.role(), Some(Role::Standby));
+    solo.pass(40 * MS);
+    assert!(solo.take().contains(&active(Why::PeerSilent, 6)));
+
+    // A word in between, and everything begins anew.
+    let mut solo = Solo::standby();
+    solo.node.set_synced(solo.now, false);
+    solo.pass(100 * MS);
+    solo.hear_as(Role::Active, 5, Intention::None);
+    solo.hear_as(Role::Active, 5, Intention::None);
+    solo.pass(250 * MS);
+    assert_eq!(solo.node.role(), Some(Role::Standby));
+}
+
 /// In: fail-back in the document. Out: only the first node asks; not while ill, out of service or not synced.
 #[test]
 fn who_fails_back() {

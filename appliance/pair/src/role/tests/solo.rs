@@ -169,6 +169,7 @@ impl Solo {
         let mut solo = Self::with(config, Start { paired: true, ..Start::default() });
         solo.hear_as(Role::Active, 5, Intention::None);
         assert_eq!(solo.node.role(), Some(Role::Standby));
+        solo.node.set_synced(solo.now, true);
         solo.take();
         solo
     }
