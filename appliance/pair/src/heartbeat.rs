@@ -55,7 +55,8 @@ pub struct Heartbeat {
     pub going: bool,
     /// Out of service by the operator: it takes no role.
     pub maintenance: bool,
-    /// Its connections are those of the active node, as far as it knows.
+    /// Its connections are those of the active node, as far as it knows. Of an active node: it has not just claimed with an
+    /// incomplete copy.
     pub synced: bool,
     /// It hears nothing and asks for an answer at once.
     pub probe: bool,

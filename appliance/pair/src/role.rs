@@ -72,6 +72,8 @@ pub const LISTEN: Duration = Duration::from_millis(300);
 /// How much longer than usual a standby waits that does not have all connections of the active node yet. To take the role
 /// from a node that was only late would cost every connection that is still missing.
 pub const COPYING: Duration = Duration::from_millis(250);
+/// So long what a node has that claimed with an incomplete copy counts for less than what the other active one has.
+pub const PARTIAL: Duration = Duration::from_secs(10);
 /// While cables come up one after the other at the start of a machine, listening goes on; so long at most.
 pub const LISTEN_MAX: Duration = Duration::from_secs(5);
 /// Time for a planned hand-over until the grant: mostly the journal's.
@@ -118,6 +120,8 @@ pub struct Node {
     durable: u64,
     maintenance: bool,
     synced: bool,
+    /// Claimed while the copy of the connections was not complete.
+    partial: bool,
     revision: u32,
     lineage: [u8; 8],
     position: u64,
@@ -178,6 +182,7 @@ impl Node {
             durable: start.record.epoch,
             maintenance: start.record.maintenance,
             synced: false,
+            partial: false,
             revision: 0,
             lineage: [0; 8],
             position: 0,
@@ -448,7 +453,7 @@ impl Node {
             intention: self.intention(),
             going: self.is_going(),
             maintenance: self.maintenance,
-            synced: self.synced,
+            synced: if self.state.role() == Role::Active { self.is_whole(now) } else { self.synced },
             probe: self.probing,
             interval_ms: u16::try_from(self.config.interval.as_millis()).unwrap_or(u16::MAX),
             beat: self.beat,

@@ -6,7 +6,7 @@ use super::damping::Verdict;
 use super::machine::State;
 use super::timer::Timer;
 use super::types::{Failure, Notice, Output, Purpose, Role, Why};
-use super::{GRANT_LIMIT, Node, OFFER_LIMIT};
+use super::{GRANT_LIMIT, Node, OFFER_LIMIT, PARTIAL};
 use crate::NodeIndex;
 use crate::heartbeat::{Heartbeat, Intention};
 
@@ -26,9 +26,18 @@ impl Node {
             }
             return true;
         }
-        let outranked =
-            said.epoch > self.epoch || said.epoch == self.epoch && self.config.index == NodeIndex::Second;
+        let outranked = match (self.is_whole(now), said.synced) {
+            // Being late is no reason to lose every connection to one who had only begun to copy them.
+            (true, false) => false,
+            (false, true) => true,
+            (true, true) | (false, false) => {
+                said.epoch > self.epoch || said.epoch == self.epoch && self.config.index == NodeIndex::Second
+            }
+        };
         if !outranked {
+            if said.epoch > self.epoch {
+                self.rise(now);
+            }
             // Who hands over stays active until he has heard that we are; that is no rivalry.
             let handing_over = matches!(said.intention, Intention::Grant { .. });
             if !handing_over && !std::mem::replace(&mut self.rival, true) {
@@ -48,6 +57,22 @@ impl Node {
             State::Free | State::Listening | State::Standby | State::Gone => {}
         }
         false
+    }
+
+    /// Whether this active node had all connections when it claimed. What it has got since counts for as much after a while.
+    pub(super) fn is_whole(&self, now: Instant) -> bool {
+        !self.partial || now.saturating_duration_since(self.since) >= PARTIAL
+    }
+
+    /// Stays active under an epoch above the rival's: the highest epoch is always that of the node that was active last.
+    fn rise(&mut self, now: Instant) {
+        let epoch = self.highest.saturating_add(1).max(self.reserved);
+        (self.epoch, self.highest) = (epoch, epoch);
+        if self.reserved < epoch {
+            self.reserved = epoch;
+            self.persist();
+        }
+        self.answer(now);
     }
 
     /// The peer has what was granted.

@@ -57,6 +57,8 @@ pub struct Driver {
     taking: Option<Taking>,
     /// Links of single routers on their way up, by their devices' names.
     raising: Vec<(Ticket, String)>,
+    /// The link watch knows of a change that nothing followed from yet.
+    unseen: bool,
     plan: Option<HaPlan>,
     secrets: Secrets,
     keys: Option<PairKeys>,
@@ -109,6 +111,7 @@ impl Driver {
             hands: Hands::start(inbox.waker.clone(), teller(&news))?,
             taking: None,
             raising: Vec::new(),
+            unseen: false,
             inbox,
             news,
             journal: None,
@@ -155,7 +158,10 @@ impl Driver {
                 self.close();
                 return Ok(());
             }
-            let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = match self.unseen {
+                true => Some(Duration::ZERO),
+                false => self.deadline().map(|at| at.saturating_duration_since(Instant::now())),
+            };
             self.wait(timeout)?;
             self.look()?;
         }
@@ -192,7 +198,10 @@ impl Driver {
             }
         }
         debug_assert_eq!(segments, self.segments.len());
-        if ready.get(1) == Some(&true) && self.watch.refresh()? {
+        if ready.get(1) == Some(&true) {
+            self.unseen |= self.watch.refresh()?;
+        }
+        if std::mem::take(&mut self.unseen) {
             self.adapt(Instant::now());
         }
         if ready.first() == Some(&true) {

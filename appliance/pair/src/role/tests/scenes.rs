@@ -453,6 +453,38 @@ fn an_incomplete_copy_makes_patient() {
     assert_eq!(solo.node.role(), Some(Role::Standby));
 }
 
+/// In: two active nodes, one of which claimed with an incomplete copy and so has the higher epoch. Out: the other one stays,
+/// under a higher epoch still; after ten seconds epochs decide.
+#[test]
+fn an_incomplete_copy_does_not_outrank() {
+    let mut solo = Solo::active();
+    let epoch = solo.node.epoch;
+    solo.says.synced = false;
+    solo.hear_as(Role::Active, epoch + 3, Intention::None);
+    assert_eq!(solo.node.role(), Some(Role::Active));
+    assert!(solo.take().contains(&Output::Notice(Notice::TwoActives { stays: true })));
+    assert!(solo.node.epoch > epoch + 3);
+
+    let claimed = |synced| {
+        let mut solo = Solo::standby();
+        solo.node.set_synced(solo.now, synced);
+        solo.pass(300 * MS);
+        assert_eq!((solo.node.role(), solo.node.epoch), (Some(Role::Active), 6));
+        // The journal of an active node has nothing to copy.
+        solo.node.set_synced(solo.now, true);
+        solo.says.synced = true;
+        solo
+    };
+    for (synced, wait, stays) in [(false, 0, false), (true, 0, true), (false, 10_500, true)] {
+        let mut solo = claimed(synced);
+        solo.pass(MS * wait);
+        solo.hear_as(Role::Active, 5, Intention::None);
+        solo.hear_as(Role::Active, 5, Intention::None);
+        let role = if stays { Role::Active } else { Role::Standby };
+        assert_eq!(solo.node.role(), Some(role), "synced {synced}, after {wait} ms");
+    }
+}
+
 /// In: fail-back in the document. Out: only the first node asks; not while ill, out of service or not synced.
 #[test]
 fn who_fails_back() {

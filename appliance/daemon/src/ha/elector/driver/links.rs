@@ -113,9 +113,13 @@ impl Driver {
 
     /// Puts right what somebody else did to a virtual link.
     pub(super) fn agree(&mut self) {
-        // What we have done ourselves must not surprise us, nor what is being done.
-        if self.hands.is_busy() || self.watch.refresh().is_err() {
+        // What is being done, or is done and not yet taken notice of, must not surprise us. When it is, we are called again.
+        if self.taking.is_some() || self.hands.is_busy() {
             return;
+        }
+        match self.watch.refresh() {
+            Ok(changed) => self.unseen |= changed,
+            Err(_) => return,
         }
         for place in 0..self.routers.len() {
             let Some(machine) = &self.routers[place].machine else { continue };

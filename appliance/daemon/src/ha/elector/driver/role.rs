@@ -93,6 +93,7 @@ impl Driver {
                 self.announce(place);
             }
         }
+        self.agree();
     }
 
     fn took_over(&mut self, taking: &Taking) {
