@@ -9,7 +9,7 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use rempart_pair::NodeIndex;
-use rempart_pair::heartbeat::{self, LENGTH, MAX_LENGTH, ProductVersion};
+use rempart_pair::heartbeat::{self, Heartbeat, LENGTH, MAX_LENGTH, ProductVersion};
 use rempart_pair::keys::{Endpoint, Kind, OVERHEAD, SessionId};
 use rempart_pair::role::{Config, FailBack, Node, Role, Start, Why};
 use rempart_plan::ha::{Failback, HaPlan};
@@ -42,6 +42,9 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// Virtual links that are missing this long are an ailment. The control daemon makes them anew within less when the
 /// document changes them.
 const LINKS_GRACE: Duration = Duration::from_secs(2);
+/// Who hands over lets go when we say that we are active; so long it is not said while the links are on their way up.
+/// Half a heartbeat: the other node does not miss it.
+const HOLD_BACK: Duration = Duration::from_millis(5);
 /// How often a router is tried again that the kernel's news do not wake: a secret may have come.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -57,6 +60,8 @@ pub struct Driver {
     taking: Option<Taking>,
     /// Links of single routers on their way up, by their devices' names.
     raising: Vec<(Ticket, String)>,
+    /// Heartbeats that say that this node is active, until it can serve.
+    held_back: Vec<(usize, Heartbeat)>,
     /// The link watch knows of a change that nothing followed from yet.
     unseen: bool,
     plan: Option<HaPlan>,
@@ -111,6 +116,7 @@ impl Driver {
             hands: Hands::start(inbox.waker.clone(), teller(&news))?,
             taking: None,
             raising: Vec::new(),
+            held_back: Vec::new(),
             unseen: false,
             inbox,
             news,

@@ -6,7 +6,7 @@ use rempart_pair::heartbeat::{Heartbeat, Intention};
 use rempart_pair::role::{Notice, Output, PathState, Purpose, Why};
 use vrrp_rs::elector::State;
 
-use super::{DRAIN, Driver, Taking};
+use super::{DRAIN, Driver, HOLD_BACK, Taking};
 use crate::elector::news::Happening;
 use crate::elector::router::{Router, Standing};
 use crate::journal;
@@ -108,6 +108,9 @@ impl Driver {
             }
         }
         self.settle_routers();
+        for (path, heartbeat) in std::mem::take(&mut self.held_back) {
+            self.send(path, &heartbeat);
+        }
         self.tell_journal(journal::Command::Role { active: true });
         self.answer_switch(Ok(()));
         self.tell(Happening::Active { why, epoch, took });
@@ -118,6 +121,7 @@ impl Driver {
     pub(super) fn stand_down(&mut self, why: Why) {
         let now = Instant::now();
         (self.active, self.granting) = (false, false);
+        self.held_back.clear();
         if self.taking.take().is_some() || self.routers.iter().any(Router::is_up) {
             self.hands.order(self.all_down.clone());
         }
@@ -137,6 +141,11 @@ impl Driver {
 
     pub(super) fn send(&mut self, path: usize, heartbeat: &Heartbeat) {
         self.granting = self.active && matches!(heartbeat.intention, Intention::Grant { .. });
+        if self.taking.as_ref().is_some_and(|taking| taking.decided.elapsed() < HOLD_BACK) {
+            self.held_back.retain(|(other, _)| *other != path);
+            self.held_back.push((path, *heartbeat));
+            return;
+        }
         let (Some(endpoint), Some(way)) = (&mut self.endpoint, self.ways.get_mut(path)) else { return };
         // A session's counter is never used up; a heartbeat that could not be sealed is one not sent.
         if endpoint.seal(&heartbeat.encode(), &mut self.datagram).is_ok() {
