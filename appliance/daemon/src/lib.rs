@@ -7,3 +7,8 @@ pub mod logging;
 pub mod ha {
     pub mod journal;
 }
+
+/// Of `rempart-vpn`.
+pub mod vpn {
+    pub mod seam;
+}

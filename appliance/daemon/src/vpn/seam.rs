@@ -1,0 +1,146 @@
+//! What the parts of `rempart-vpn` say to each other.
+//!
+//! ```text
+//!   people ◀── begin, answer ── server ── put, remove ──▶ replica ──▶ the other node
+//!          ── Verdict, Cut ──▶        ◀── Committed, Role ──
+//! ```
+//!
+//! The server owns sockets, sessions and addresses; it blocks on nothing. `people` knows who may come in, on threads of its
+//! own, because hashes are slow and directories far. `replica` keeps what both nodes must hold.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use rempart_identity::demand::Admission;
+use rempart_identity::names::UserName;
+use rempart_identity::store::Fingerprint;
+use rempart_openvpn::data::epoch::Reign;
+use rempart_openvpn::message::Refusal;
+use rempart_openvpn::session::Login;
+use rempart_openvpn::token::Claims;
+use zeroize::Zeroizing;
+
+/// Names a login that is being judged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LoginTicket(pub u64);
+
+/// Who may come in. None of the calls waits for anything.
+pub trait People: Send {
+    /// Judges a login; the verdict comes to the server as [`FromPeople::Verdict`].
+    fn begin(&self, ticket: LoginTicket, from: SocketAddr, login: Box<Login>);
+    /// What the person typed after [`Verdict::Question`].
+    fn answer(&self, ticket: LoginTicket, text: Zeroizing<String>);
+    /// Nobody waits for this login any more.
+    fn forget(&self, ticket: LoginTicket);
+}
+
+/// What `people` tells the server.
+#[derive(Debug)]
+pub enum FromPeople {
+    /// What came out of a login.
+    Verdict(LoginTicket, Verdict),
+    /// Sessions that may no longer be: all of those that match.
+    Cut(CutOff),
+    /// What TLS and the wrapping of packets are made of has changed: a new certificate, another list of revoked ones.
+    Material(Box<Material>),
+}
+
+/// What came out of a login.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Comes in.
+    Accepted {
+        /// As whom.
+        admission: Box<Admission>,
+        /// The beginning of a login that is carried on with a token.
+        carried_on: Option<Claims>,
+    },
+    /// A question for the person (a code): asked while connecting where the client can, else by a refusal that makes
+    /// the client ask.
+    Question {
+        /// Shown to the person.
+        text: String,
+        /// For a client that cannot be asked while it connects.
+        refusal: Box<Refusal>,
+    },
+    /// Stays out.
+    Refused(Box<Refusal>),
+}
+
+/// Whose sessions end at once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CutOff {
+    /// All of a person.
+    User(UserName),
+    /// Those with this certificate.
+    Certificate(Fingerprint),
+    /// Those of a person whose groups are no longer those that were admitted.
+    Groups(UserName, BTreeSet<String>),
+}
+
+/// What TLS and the wrapping of packets are made of.
+#[derive(Debug)]
+pub struct Material {
+    /// The server's certificate and those between it and the authority, DER.
+    pub chain: Vec<rustls::pki_types::CertificateDer<'static>>,
+    /// Its key.
+    pub key: rustls::pki_types::PrivateKeyDer<'static>,
+    /// Judges clients' certificates: authorities, revoked ones, purposes.
+    pub clients: std::sync::Arc<dyn rustls::server::danger::ClientCertVerifier>,
+    /// The key that opens the wrapped client keys of tls-crypt-v2, 128 bytes.
+    pub wrapping: Zeroizing<Vec<u8>>,
+    /// A key shared by all clients (tls-crypt v1), where an imported set-up has one: 256 bytes.
+    pub shared: Option<Zeroizing<Vec<u8>>>,
+    /// Makes and verifies auth-tokens: 32 bytes, the same on both nodes.
+    pub token: Zeroizing<Vec<u8>>,
+}
+
+/// What is replicated, by kind. A key is unique within its kind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kind {
+    /// A session: key = peer id, 4 bytes; value = snapshot, origins of its keys, times, counters.
+    Session,
+    /// The store of people: one value.
+    Store,
+    /// A code that was used: key = user name; value = step. Not a change of the whole store for each login.
+    UsedCode,
+    /// Keys of the server: wrapping, tokens.
+    Secret,
+}
+
+/// What both nodes hold. None of the calls waits for anything.
+pub trait Replica: Send + Sync {
+    /// Keeps a value, here and there. [`FromReplica::Committed`] with the same ticket follows when the other node has it, or
+    /// at once where there is none to have it.
+    fn put(&self, kind: Kind, key: &[u8], value: Zeroizing<Vec<u8>>) -> ReplicaTicket;
+    /// Takes it away, here and there.
+    fn remove(&self, kind: Kind, key: &[u8]);
+}
+
+/// Names a change that waits to be there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ReplicaTicket(pub u64);
+
+/// What the replica tells the server and `people`.
+#[derive(Debug)]
+pub enum FromReplica {
+    /// The other node has everything up to this ticket, or there is no other node.
+    Committed(ReplicaTicket),
+    /// This node is active from now on; the epoch is on disk. What is held comes with it: sessions are to be carried on.
+    Active {
+        /// The right to make keys and to take packet ids.
+        reign: Box<Reign>,
+        /// The store that the other node last introduced itself with.
+        peer: Option<rempart_openvpn::data::epoch::StoreId>,
+        /// Every session that is held.
+        sessions: Vec<(Vec<u8>, Zeroizing<Vec<u8>>)>,
+    },
+    /// The other node's store is now known, or another one.
+    Peer(Option<rempart_openvpn::data::epoch::StoreId>),
+    /// This node is on standby from now on: no packet leaves any more, everything of the sessions is dropped.
+    Standby,
+    /// The other node has put a value (never a session: those come with `Active`).
+    Put(Kind, Vec<u8>, Zeroizing<Vec<u8>>),
+    /// The other node has taken a value away.
+    Removed(Kind, Vec<u8>),
+}
