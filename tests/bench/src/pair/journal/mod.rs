@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | `pair.journal.delay.p50`, `.p99` | from the creation of a connection in one kernel to its creation in the other, by the kernels' own time stamps, at 2,000 new in a second |
 //! | `pair.journal.cpu.active`, `.standby` | processor seconds for 100,000 connections at 20,000 in a second |
+//! | `pair.journal.kernel.alone`, `.heard` | seconds in which the kernel alone takes 100,000 connections: see below |
 //! | `pair.journal.burst.missing` | of 240,000 connections at 80,000 in a second, missing one second after the last |
 //! | `pair.journal.burst.rate` | how many in a second the generator really made then |
 //! | `pair.journal.burst.overruns` | how often the kernel could not deliver events then (`ENOBUFS`) |
@@ -55,6 +56,9 @@ pub fn run(report: &mut Report, quick: bool, wanted: &dyn Fn(&str) -> bool) -> R
     }
     if wanted("pair.journal.cpu") {
         cpu(report, runs)?;
+    }
+    if wanted("pair.journal.kernel") || wanted("pair.journal.cpu") {
+        kernel(report, runs)?;
     }
     if wanted("pair.journal.burst") {
         burst(report, runs)?;
@@ -163,6 +167,20 @@ fn cpu(report: &mut Report, runs: usize) -> Result<(), Failure> {
     }
     active.report(report, "pair.journal.cpu.active", "s/100k", Better::Lower);
     standby.report(report, "pair.journal.cpu.standby", "s/100k", Better::Lower);
+    Ok(())
+}
+
+fn kernel(report: &mut Report, runs: usize) -> Result<(), Failure> {
+    let mut figures = [Vec::new(), Vec::new()];
+    for run in 0..runs {
+        let [alone, heard] = Stage::written(100_000)?;
+        eprintln!("pair.journal.kernel {run}: alone {alone:.3} heard {heard:.3} s");
+        figures[0].push(alone);
+        figures[1].push(heard);
+    }
+    for (name, values) in ["alone", "heard"].into_iter().zip(&figures) {
+        report.add(&format!("pair.journal.kernel.{name}"), median(values), None, "s/100k", Better::Lower);
+    }
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 use rempart_kernel_tests::node::Failure;
 use rempart_system::conntrack::{Conntrack, Tuple};
+use rempart_system::flowsync::Events;
 
 use super::node::Node;
 use super::traffic::Traffic;
@@ -78,6 +79,19 @@ impl Stage {
         thread::sleep(Duration::from_millis(500));
         let memory = [stage.programs[0].memory()?, stage.programs[1].memory()?];
         Ok(Copied { took, there, memory, words: stage.words() })
+    }
+
+    /// Seconds in which a kernel takes `count` connections as fast as one thread can write them: while nobody on this machine
+    /// listens to connections, and while somebody does in another namespace.
+    pub fn written(count: u32) -> Result<[f64; 2], Failure> {
+        const AT_ONCE: u32 = 10_000_000;
+        let write = |listen: bool| -> Result<f64, Failure> {
+            let places = cabled()?;
+            let _ears = if listen { Some(places[1].enter(|| Events::open(1 << 20))??) } else { None };
+            let took = places[0].enter(move || Traffic { first: 0, count, rate: AT_ONCE }.run())??;
+            Ok(took.as_secs_f64())
+        };
+        Ok([write(false)?, write(true)?])
     }
 
     fn wait_ready(&self) -> Result<(), Failure> {
