@@ -124,6 +124,13 @@ impl Kind {
         }
     }
 
+    /// What a datagram says that it is; `None` for what is no datagram of ours. Proves nothing.
+    pub fn of(datagram: &[u8]) -> Option<Self> {
+        let [first, second, VERSION, code] = *datagram.first_chunk::<4>()? else { return None };
+        let known = [Self::Heartbeat, Self::Journal].into_iter().find(|kind| kind.code() == code);
+        known.filter(|_| [first, second] == MAGIC)
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Heartbeat => "heartbeat",

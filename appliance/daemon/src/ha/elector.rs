@@ -63,6 +63,13 @@ pub enum Command {
     Flushed(u64),
     /// Whether the connections here are those of the active node, and how far the journal is.
     Synced(bool, u64),
+    /// A datagram that says that it is a heartbeat, and came by the journal's sockets.
+    Carried {
+        /// The path that it came by.
+        path: usize,
+        /// The datagram.
+        datagram: Box<[u8]>,
+    },
     /// Which revision is in force, and the first bytes of its lineage's digest.
     Revision(u32, [u8; 8]),
     /// Whether a daemon runs.

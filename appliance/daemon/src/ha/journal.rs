@@ -101,6 +101,9 @@ pub enum Command {
     Flush(u64),
     /// The document has changed.
     Surroundings(Surroundings),
+    /// A sealed heartbeat, to go by the journal's sockets too, over every path: whatever keeps heartbeats from the other
+    /// node, a filter or a fault, need not keep this.
+    Carry(Box<[u8]>),
 }
 
 /// What the journal tells.
@@ -116,6 +119,13 @@ pub enum Report {
     /// Whether the connections here are those of the active node, and how many changes were sent or taken; when
     /// either has changed, ten times a second at most.
     Synced(bool, u64),
+    /// What [`Command::Carry`] of the other node brought; nobody has proved it yet.
+    Carried {
+        /// The path that it came by.
+        path: usize,
+        /// The datagram.
+        datagram: Box<[u8]>,
+    },
     /// For the log.
     Notice(Notice),
     /// Something does not work; it is tried again.

@@ -205,6 +205,11 @@ fn start_journal(shared: &Shared, keys: PairKeys, plan: &HaPlan) -> Option<Journ
             // The machine of the node gives up waiting by itself.
             journal::Report::Flushed { complete: false, .. } => return,
             journal::Report::Synced(synced, position) => Command::Synced(synced, position),
+            // When the queue is full there is more to do than to hear a second opinion.
+            journal::Report::Carried { path, datagram } => {
+                let _ = elector.send(Command::Carried { path, datagram });
+                return;
+            }
             journal::Report::Notice(notice) => return info!(?notice, "journal"),
             journal::Report::Trouble(trouble) => return warn!(trouble, "journal"),
         };

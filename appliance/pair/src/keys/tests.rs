@@ -307,3 +307,20 @@ proptest! {
         prop_assert!(here.open(now, &mut bytes).is_err());
     }
 }
+
+/// In: a datagram of each kind, then with each byte of its beginning changed. Out: its kind; nothing of ours.
+#[test]
+fn a_datagram_says_what_it_is() {
+    for kind in [Kind::Heartbeat, Kind::Journal] {
+        let mut endpoint = Endpoint::new(secret(7), kind, NodeIndex::First, session(1));
+        let datagram = sealed(&mut endpoint, b"what");
+        assert_eq!(Kind::of(&datagram), Some(kind));
+        for place in 0..4 {
+            let mut changed = datagram.clone();
+            changed[place] ^= 0x40;
+            assert_eq!(Kind::of(&changed), None, "byte {place}");
+        }
+    }
+    assert_eq!(Kind::of(&[]), None);
+    assert_eq!(Kind::of(&MAGIC), None);
+}

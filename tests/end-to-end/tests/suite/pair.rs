@@ -170,7 +170,8 @@ fn each_single_cable() {
         // Silence alone would have taken 25 ms.
         assert!(outage.lost() <= 20, "{segment}: {outage:?}");
         assert!(outage.all_survived(), "{segment}: {outage:?}");
-        assert!(watched.doubled() < Duration::from_millis(20), "{watched:?}");
+        // Whoever hands over says nothing any more, but links go down under a lock that all labs of this machine share.
+        assert!(watched.doubled() < Duration::from_millis(60), "{watched:?}");
         stage.lab.mend(stage.name(active), segment).expect("a cable");
         stage.settle();
         assert_eq!(stage.active(), standby, "nothing goes back by itself");
@@ -198,7 +199,8 @@ fn each_single_cable() {
     }
 }
 
-/// In: every path between the nodes split in turn, then all but one in turn, then adverts filtered, then heartbeats on all paths but one.
+/// In: every path between the nodes split in turn, then all but one in turn, then adverts filtered, then heartbeats on all paths but one,
+/// then all adverts and heartbeats, and nothing else.
 /// Out: nothing moves, nothing is lost, and never are two active.
 #[test]
 fn one_way_between_the_nodes_is_enough() {
@@ -245,6 +247,14 @@ fn one_way_between_the_nodes_is_enough() {
     stage.lab.heal().unwrap();
     steady(&mut stage, "heartbeats", &|stage| {
         ["sync", "wan", "dmz"].into_iter().for_each(|s| stage.lab.filter(s, "udp dport 47800").unwrap());
+    });
+    stage.lab.heal().unwrap();
+    // The journal still passes: heartbeats go with it.
+    steady(&mut stage, "everything of the election", &|stage| {
+        for segment in segments {
+            stage.lab.filter(segment, "meta l4proto 112").unwrap();
+            stage.lab.filter(segment, "udp dport 47800").unwrap();
+        }
     });
     stage.lab.heal().unwrap();
 }

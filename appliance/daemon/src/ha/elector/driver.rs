@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rempart_pair::NodeIndex;
 use rempart_pair::heartbeat::{self, Heartbeat, LENGTH, MAX_LENGTH, ProductVersion};
-use rempart_pair::keys::{Endpoint, Kind, OVERHEAD, SessionId};
+use rempart_pair::keys::{Endpoint, Kind, OVERHEAD, Refused as Unsealed, SessionId};
 use rempart_pair::role::{Config, FailBack, Node, Role, Start, Why};
 use rempart_plan::ha::{Failback, HaPlan};
 use rempart_system::linkwatch::LinkWatch;
@@ -45,6 +45,9 @@ const LINKS_GRACE: Duration = Duration::from_secs(2);
 /// Who hands over lets go when we say that we are active; so long it is not said while the links are on their way up.
 /// Half a heartbeat: the other node does not miss it.
 const HOLD_BACK: Duration = Duration::from_millis(5);
+/// Heartbeats go by the journal's sockets too for so long after one has come by them: the other node asks there when
+/// nothing of ours reaches it. A hundred of them.
+const CARRYING: Duration = Duration::from_secs(1);
 /// How often a router is tried again that the kernel's news do not wake: a secret may have come.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -62,6 +65,8 @@ pub struct Driver {
     raising: Vec<(Ticket, String)>,
     /// Heartbeats that say that this node is active, until it can serve.
     held_back: Vec<(usize, Heartbeat)>,
+    /// When a heartbeat last came by the journal's sockets.
+    carried: Option<Instant>,
     /// The link watch knows of a change that nothing followed from yet.
     unseen: bool,
     plan: Option<HaPlan>,
@@ -117,6 +122,7 @@ impl Driver {
             taking: None,
             raising: Vec::new(),
             held_back: Vec::new(),
+            carried: None,
             unseen: false,
             inbox,
             news,
@@ -260,6 +266,22 @@ impl Driver {
                 Err(refusal) => self.node.handle_refused(now, place, &refusal),
             }
             self.settle_node();
+        }
+    }
+
+    /// A heartbeat that the journal has brought: a second opinion, by another door, on a peer from whom no heartbeat comes.
+    fn hear_carried(&mut self, path: usize, mut datagram: Box<[u8]>) {
+        let now = Instant::now();
+        let Some(endpoint) = self.endpoint.as_mut().filter(|_| path < self.ways.len()) else { return };
+        match heartbeat::receive(endpoint, now, &mut datagram) {
+            Ok(heard) => {
+                self.carried = Some(now);
+                self.peer_active = heard.get().role == Role::Active;
+                self.node.handle_heartbeat(now, path, &heard);
+            }
+            // It came over another path before.
+            Err(heartbeat::Refusal::Envelope(Unsealed::Replayed { .. })) => {}
+            Err(refusal) => self.node.handle_refused(now, path, &refusal),
         }
     }
 

@@ -121,9 +121,9 @@ impl Driver {
     }
 
     fn receive(&mut self, now: Instant) -> io::Result<()> {
-        let role = &mut self.role;
+        let (role, report) = (&mut self.role, &self.report);
         let mut failure = Ok(());
-        let received = self.line.receive(now, &mut |plaintext| match role {
+        let mut take = |plaintext: &[u8]| match role {
             Role::None => {}
             Role::Active(active) => active.sender.handle_datagram(now, plaintext),
             Role::Standby(standby) => {
@@ -131,7 +131,9 @@ impl Driver {
                     failure = Err(error);
                 }
             }
-        });
+        };
+        let mut carry = |path, datagram: &[u8]| report(Report::Carried { path, datagram: datagram.into() });
+        let received = self.line.receive(now, &mut take, &mut carry);
         if received.greet {
             match &mut self.role {
                 Role::None => {}
@@ -262,6 +264,7 @@ impl Driver {
                 self.line.set_ways(now, &surroundings.paths);
                 self.filter = Filter::new(&surroundings.own);
             }
+            Command::Carry(heartbeat) => self.line.carry(&heartbeat),
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use rempart_pair::keys::{Endpoint, Refused};
+use rempart_pair::keys::{Endpoint, Kind, Refused};
 use rempart_plan::ha::ports;
 use rempart_system::datagram::{DatagramSocket, Incoming, Outgoing};
 
@@ -20,6 +20,8 @@ const BATCHES: usize = 4;
 /// The least time between two answers to sessions that have not proved themselves, so that nobody who plays recordings
 /// to us makes us talk.
 const GREET: Duration = Duration::from_millis(1);
+/// The least time between two heartbeats that are handed on: a flood of forgeries must not fill the elector's queue.
+const CARRIED: Duration = Duration::from_millis(1);
 
 struct Path {
     way: Way,
@@ -34,8 +36,10 @@ pub(super) struct Line {
     chosen: usize,
     reopen_at: Instant,
     greeted: Option<Instant>,
+    carried: Option<Instant>,
     incoming: Incoming,
     outgoing: Outgoing,
+    heartbeats: Outgoing,
 }
 
 /// What [`Line::receive`] found.
@@ -55,8 +59,10 @@ impl Line {
             chosen: 0,
             reopen_at: now,
             greeted: None,
+            carried: None,
             incoming: Incoming::new(),
             outgoing: Outgoing::new(),
+            heartbeats: Outgoing::new(),
         };
         line.set_ways(now, ways);
         line
@@ -128,10 +134,16 @@ impl Line {
         self.paths.iter().filter_map(|path| path.socket.as_ref()).map(AsFd::as_fd)
     }
 
-    /// Hands what has come and is authentic to `take`.
-    pub(super) fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> Received {
+    /// Hands what has come and is authentic to `take`, and the other node's heartbeats, as they are and with their path, to
+    /// `carry`.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        take: &mut dyn FnMut(&[u8]),
+        carry: &mut dyn FnMut(usize, &[u8]),
+    ) -> Received {
         let mut received = Received::default();
-        for path in &mut self.paths {
+        for (place, path) in self.paths.iter_mut().enumerate() {
             let Some(socket) = &path.socket else { continue };
             for _ in 0..BATCHES {
                 if socket.receive(&mut self.incoming).is_err() {
@@ -141,6 +153,13 @@ impl Line {
                     break;
                 }
                 for datagram in self.incoming.datagrams() {
+                    if Kind::of(datagram) == Some(Kind::Heartbeat) {
+                        if self.carried.is_none_or(|at| now.saturating_duration_since(at) >= CARRIED) {
+                            self.carried = Some(now);
+                            carry(place, datagram);
+                        }
+                        continue;
+                    }
                     match self.endpoint.open(now, datagram) {
                         Ok(plaintext) => {
                             received.count += 1;
@@ -173,6 +192,19 @@ impl Line {
             }
         }
         received
+    }
+
+    /// Sends a sealed heartbeat over every path.
+    pub(super) fn carry(&mut self, heartbeat: &[u8]) {
+        for socket in self.paths.iter().filter_map(|path| path.socket.as_ref()) {
+            self.heartbeats.push(|place| {
+                heartbeat.clone_into(place);
+                true
+            });
+            // A socket that fails is found out by what the journal itself sends.
+            let _ = socket.send(&mut self.heartbeats);
+            self.heartbeats.clear();
+        }
     }
 
     /// Seals a datagram and puts it with those that are to be sent.

@@ -47,6 +47,7 @@ impl Driver {
                 self.node.set_position(position);
                 self.node.set_synced(now, synced);
             }
+            Command::Carried { path, datagram } => self.hear_carried(path, datagram),
             Command::Revision(revision, lineage) => self.node.set_configuration(revision, lineage),
             Command::Daemon(daemon, runs) => self.node.handle_daemon(now, daemon, runs),
         }

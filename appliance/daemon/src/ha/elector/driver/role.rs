@@ -6,7 +6,7 @@ use rempart_pair::heartbeat::{Heartbeat, Intention};
 use rempart_pair::role::{Notice, Output, PathState, Purpose, Why};
 use vrrp_rs::elector::State;
 
-use super::{DRAIN, Driver, HOLD_BACK, Taking};
+use super::{CARRYING, DRAIN, Driver, HOLD_BACK, Taking};
 use crate::elector::news::Happening;
 use crate::elector::router::{Router, Standing};
 use crate::journal;
@@ -150,6 +150,14 @@ impl Driver {
         // A session's counter is never used up; a heartbeat that could not be sealed is one not sent.
         if endpoint.seal(&heartbeat.encode(), &mut self.datagram).is_ok() {
             way.send(&self.datagram);
+        }
+        // One of a round is enough: the journal sends it over every path.
+        let asked = self.carried.is_some_and(|at| at.elapsed() < CARRYING);
+        if path == 0
+            && (heartbeat.probe || asked)
+            && endpoint.seal(&heartbeat.encode(), &mut self.datagram).is_ok()
+        {
+            self.tell_journal(journal::Command::Carry(self.datagram.as_slice().into()));
         }
     }
 
