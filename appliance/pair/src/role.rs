@@ -122,6 +122,8 @@ pub struct Node {
     synced: bool,
     /// Claimed while the copy of the connections was not complete.
     partial: bool,
+    /// While active: since when the peer has been the better one.
+    outdone: Option<Instant>,
     revision: u32,
     lineage: [u8; 8],
     position: u64,
@@ -183,6 +185,7 @@ impl Node {
             maintenance: start.record.maintenance,
             synced: false,
             partial: false,
+            outdone: None,
             revision: 0,
             lineage: [0; 8],
             position: 0,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::damping::Verdict;
+use super::damping::{STEADY, Verdict};
 use super::machine::State;
 use super::timer::Timer;
 use super::types::{Failure, Notice, Output, Purpose, Role, Why};
@@ -94,12 +94,16 @@ impl Node {
     pub(super) fn consider(&mut self, now: Instant) {
         let Some(said) = self.fit_peer().copied() else { return };
         if said.health.is_better_than(&self.health) {
-            if self.may_move(now) {
+            let steady = *self.outdone.get_or_insert(now) + STEADY;
+            if self.may_move(now) || now >= steady {
                 self.push(Output::Notice(Notice::HandOverBegun { purpose: Purpose::Unwell }));
                 self.grant(now, Purpose::Unwell, self.highest.saturating_add(1));
+            } else {
+                self.deadlines.set(Timer::Again, steady);
             }
             return;
         }
+        self.outdone = None;
         if self.maintenance {
             return self.offer(now, Purpose::Maintenance);
         }

@@ -1,11 +1,15 @@
-//! Damping: automatic moves in short order are followed by a pause, and a longer one the next time.
+//! Damping: automatic moves in short order are followed by a pause, and a longer one the next time. In a pause the role does
+//! not go back to whom it is preferred at, and an ill node keeps it until it has been the worse one for a while: what comes
+//! and goes moves nothing, and what stays broken costs [`STEADY`] and not the whole pause.
 
 use std::time::{Duration, Instant};
 
 /// So many moves ...
 const MOVES: usize = 5;
 /// ... within this time are flapping. Somebody who tries out cables by hand is slower.
-const WINDOW: Duration = Duration::from_secs(20);
+const WINDOW: Duration = Duration::from_secs(10);
+/// In a pause: how long the peer must have been the better one, without a break, to be given the role all the same.
+pub(super) const STEADY: Duration = Duration::from_secs(1);
 /// The first pause. Each further one is twice as long.
 const FIRST_HOLD: Duration = Duration::from_secs(5);
 /// The longest pause is the first one doubled so often: 320 s.

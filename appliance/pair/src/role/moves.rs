@@ -88,6 +88,7 @@ impl Node {
     pub(super) fn claim(&mut self, now: Instant, why: Why, granted: u64) {
         let epoch = self.highest.saturating_add(1).max(granted).max(self.reserved);
         let silent = self.peer.as_ref().is_some_and(|peer| !peer.alive && peer.said.role == Role::Active);
+        self.outdone = None;
         self.partial = why == Why::PeerSilent && silent && !self.synced;
         self.state = State::Active;
         (self.since, self.why) = (now, why);

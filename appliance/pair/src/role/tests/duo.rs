@@ -386,18 +386,18 @@ fn worker_restart() {
     assert_eq!(duo.at(1, |output| *output == Output::Notice(Notice::PeerLost)), None);
 }
 
-/// In: a cable that comes and goes at alternating nodes every 2 s. Out: after five moves they are held back, and said
+/// In: a cable that comes and goes at alternating nodes every second. Out: after five moves they are held back, and said
 /// to be; the next time for twice as long.
 #[test]
 fn flapping_is_damped() {
     let mut duo = Duo::settled(|_| ());
     let mut holds = Vec::new();
-    for _ in 0..60 {
+    for _ in 0..120 {
         let active = usize::from(duo.roles()[1] == Role::Active);
         duo.link(active, 1, false);
-        duo.pass(1_000 * MS);
+        duo.pass(500 * MS);
         duo.link(active, 1, true);
-        duo.pass(1_000 * MS);
+        duo.pass(500 * MS);
     }
     for side in &duo.sides {
         for (at, output) in &side.log {
@@ -409,4 +409,30 @@ fn flapping_is_damped() {
     assert!(holds.contains(&5) && holds.contains(&10), "{holds:?}");
     let moves = duo.moves() / 2;
     assert!((10..40).contains(&moves), "{moves} moves in two minutes");
+}
+
+/// In: flapping until moves are held back, then a cable of the active node that stays dead. Out: the role moves after a second, not
+/// at the end of the pause.
+#[test]
+fn what_stays_broken_is_not_held_back_for_long() {
+    let mut duo = Duo::settled(|_| ());
+    let active = |duo: &Duo| usize::from(duo.roles()[1] == Role::Active);
+    let held = |duo: &Duo| {
+        duo.sides.iter().any(|side| {
+            side.log.iter().any(|(_, output)| matches!(output, Output::Notice(Notice::Damped { .. })))
+        })
+    };
+    while !held(&duo) {
+        let node = active(&duo);
+        duo.link(node, 1, false);
+        duo.pass(200 * MS);
+        duo.link(node, 1, true);
+        duo.pass(200 * MS);
+    }
+    let node = active(&duo);
+    duo.link(node, 1, false);
+    duo.pass(900 * MS);
+    assert_eq!(active(&duo), node, "it may come back");
+    duo.pass(200 * MS);
+    assert_eq!(active(&duo), 1 - node);
 }
