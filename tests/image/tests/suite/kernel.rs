@@ -14,7 +14,7 @@ const FEATURES: &[(&str, &str)] = &[
     ("bridge", "ip link add br9 type bridge"),
     ("macvlan", "ip link add link enp0s16 name m9 address 00:00:5e:00:01:09 type macvlan mode bridge"),
     ("WireGuard", "ip link add wg9 type wireguard"),
-    ("OpenVPN offload", "ip link add ovpn9 type ovpn"),
+    ("OpenVPN offload", "modprobe ovpn && ip link add ovpn9 type ovpn"),
     (
         "flowtable",
         "nft 'add table inet t; add flowtable inet t f { hook ingress priority 0; devices = { enp0s16, enp0s17 }; }; add chain inet t c { type filter hook forward priority 0; }; add rule inet t c meta l4proto { tcp, udp } flow add @f'",
@@ -25,7 +25,7 @@ const FEATURES: &[(&str, &str)] = &[
     ),
     (
         "ESP",
-        "ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 mode tunnel aead 'rfc4106(gcm(aes))' 0x0102030405060708091011121314151617181920212223242526272829303132333435 128",
+        "ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 mode tunnel aead 'rfc4106(gcm(aes))' 0x010203040506070809101112131415161718192021222324252627282930313233343536 128",
     ),
     ("xfrm interface", "ip link add x9 type xfrm dev enp0s16 if_id 9"),
     ("delay", "tc qdisc add dev enp0s16 root netem delay 1ms"),
