@@ -14,12 +14,14 @@ mod disk;
 mod machine;
 mod screen;
 mod terminal;
+mod tpm;
 
 pub use cable::{Cable, Host};
 pub use disk::{Disk, Image, Stick};
 pub use machine::{Firmware, Machine, Spec};
 pub use screen::Screen;
 pub use terminal::{Shell, Terminal};
+pub use tpm::Tpm;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::disk::{Disk, Image, Stick};
 use crate::terminal::{self, Shell, Terminal};
+use crate::tpm::Tpm;
 use crate::{Cable, Scratch};
 
 /// Where Debian's package ovmf keeps UEFI's code, and the empty variables that go with it.
@@ -36,6 +37,8 @@ pub struct Spec<'a> {
     pub disk: &'a Disk,
     /// A stick in its USB port.
     pub stick: Option<&'a Stick>,
+    /// Its TPM.
+    pub tpm: Option<&'a Tpm>,
     /// Its network ports: `enp0s16`, `enp0s17`, …
     pub cables: &'a [Cable],
 }
@@ -88,6 +91,10 @@ impl Machine {
                 &format!("driver=vvfat,node-name=stick,dir={folder},label=REMPART,fat-type=16,read-only=on"),
             ]);
             qemu.args(["-device", "qemu-xhci,id=usb", "-device", "usb-storage,bus=usb.0,drive=stick"]);
+        }
+        if let Some(tpm) = spec.tpm {
+            qemu.arg("-chardev").arg(option("socket,id=tpm,path=", &tpm.socket, ""));
+            qemu.args(["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm"]);
         }
         let process = qemu.stdin(Stdio::null()).spawn().expect("qemu-system-x86_64 starts: is it installed?");
         let console = Terminal::open(&serial);
@@ -190,7 +197,7 @@ fn firmware(qemu: &mut Command, image: &Image, scratch: &Scratch, name: &str, sp
             let cmdline = fs::read_to_string(image.file("cmdline")).expect("the image's command line");
             qemu.args(["-device", "virtio-blk-pci,drive=disk"]);
             qemu.arg("-kernel").arg(image.file("vmlinuz")).arg("-initrd").arg(initrd);
-            qemu.args(["-append", &format!("{cmdline} rdinit=/test/init")]);
+            qemu.args(["-append", &format!("{cmdline} rdinit=/test/init rempart.modules=open")]);
         }
     }
 }

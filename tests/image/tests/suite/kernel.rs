@@ -50,7 +50,7 @@ fn what_a_plan_may_ask_the_kernel_for_is_there() {
     let scratch = Scratch::new();
     let disk = Disk::flashed(&image, &scratch);
     let cables: [Cable; 2] = cables(&scratch);
-    let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: None, cables: &cables };
+    let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: None, tpm: None, cables: &cables };
     let mut machine = Machine::start(&image, &scratch, "fw", &spec);
     let shell = machine.shell();
     shell.ready(BOOT);

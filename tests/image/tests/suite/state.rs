@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Machine, SOON, Scratch, Spec, Stick};
+use rempart_image_tests::{BOOT, Disk, Firmware, Machine, SOON, Scratch, Spec, Stick, Tpm};
 
 use crate::{DOCUMENT, cables, image};
 
@@ -18,7 +18,8 @@ fn a_box_whose_state_is_full_damaged_or_lost_starts_and_says_so() {
     let disk = Disk::flashed(&image, &scratch);
     let stick = Stick::new(&scratch, "fw", DOCUMENT);
     let cables = cables(&scratch);
-    let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: Some(&stick), cables: &cables };
+    let spec =
+        Spec { firmware: Firmware::Direct, disk: &disk, stick: Some(&stick), tpm: None, cables: &cables };
     let mut machine = Machine::start(&image, &scratch, "fw", &spec);
     machine.console.expect("revision 1", BOOT);
     let options = machine.shell().run("grep ' /var ' /proc/mounts");
@@ -31,7 +32,7 @@ fn a_box_whose_state_is_full_damaged_or_lost_starts_and_says_so() {
     assert!(filled.is_ok_and(|(_, said)| said.contains("No space left")));
     machine.cut_power();
 
-    let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: None, cables: &cables };
+    let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: None, tpm: None, cables: &cables };
     let mut machine = Machine::start(&image, &scratch, "fw", &spec);
     machine.console.expect("The state partition is full", BOOT);
     machine.console.send("\r");
@@ -55,4 +56,33 @@ fn a_box_whose_state_is_full_damaged_or_lost_starts_and_says_so() {
     machine.console.expect("The state of this box cannot be read", BOOT);
     machine.console.send("\r");
     machine.console.expect("Nothing was ever committed", SOON);
+}
+
+#[test]
+#[ignore = "long: make test-image"]
+fn with_a_tpm_the_key_of_the_state_is_sealed_there_and_the_disk_alone_opens_nothing() {
+    // The first start with a TPM, a second one with the same, a third one without; a key in the TPM alone, the document again, and
+    // a state that cannot be read.
+    let Some(image) = image() else { return };
+    let scratch = Scratch::new();
+    let disk = Disk::flashed(&image, &scratch);
+    let stick = Stick::new(&scratch, "fw", DOCUMENT);
+    let cables = cables(&scratch);
+    for first in [true, false] {
+        let Some(tpm) = Tpm::start(&scratch) else {
+            eprintln!("skipped: swtpm is not installed (make image-setup)");
+            return;
+        };
+        let stick = first.then_some(&stick);
+        let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick, tpm: Some(&tpm), cables: &cables };
+        let mut machine = Machine::start(&image, &scratch, "fw", &spec);
+        machine.console.expect("revision 1", BOOT);
+        let header = machine.shell().run("cryptsetup luksDump /dev/vda7");
+        assert!(header.contains("systemd-tpm2") && !header.contains("rempart-header-key"), "{header}");
+        assert!(!header.contains("0: luks2"), "the key of the first start is still there: {header}");
+        machine.shell().run("sync");
+    }
+    let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: None, tpm: None, cables: &cables };
+    let machine = Machine::start(&image, &scratch, "fw", &spec);
+    machine.console.expect("The state of this box cannot be read", BOOT);
 }
