@@ -246,7 +246,7 @@ StandardInput=tty
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS1
-Environment=PS1= HOME=/root TERM=dumb
+Environment=PS1= PS2= HOME=/root TERM=dumb
 KillMode=process
 ";
     let mut all = fs::read(image.file("initrd")).expect("the image's initial file system");

@@ -36,9 +36,9 @@ fn starts_and_filters(image: &Image, firmware: Firmware) {
     let machine = Machine::start(image, &scratch, "fw", &spec);
     machine.console.expect("revision 1", BOOT);
     machine.console.expect("No faults", SOON);
-    // The console answers: help opens, and closes.
+    // The console answers: the flow matrix has one flow, from the LAN outside.
     machine.console.send("2");
-    machine.console.expect("game", SOON);
+    machine.console.expect("lan       ·        ·        ▒ 1", SOON);
     assert!(is_lit(&machine.picture(&scratch.at("vga.ppm"))), "the VGA screen is dark");
     judged(&server, &desk);
     machine.cut_power();
