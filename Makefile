@@ -120,12 +120,10 @@ image-setup:
 	@image/setup
 
 image: ## the bootable image, in target/image/out (as root on Debian; some minutes the first time)
-	$(NEEDS_ROOT)
-	@$(MAKE) --no-print-directory setup image-setup
+	@$(MAKE) --no-print-directory image-setup
 	@image/build
 
 image-again: ## the same from nothing but the compiled programs, and compared: every byte must be the same
-	$(NEEDS_ROOT)
 	@image/build --again
 	@cd '$(IMAGE)' && sha256sum rempart-*.raw | (cd '$(IMAGE)-again' && sha256sum --check)
 	@cd '$(IMAGE)' && sha256sum --check rempart-*.sha256 && cmp rempart-*.sha256 '$(IMAGE)-again'/rempart-*.sha256
@@ -161,7 +159,6 @@ test-pair: ## take-overs of every kind, measured: wants the machine for itself
 	$(CARGO) test -p rempart-end-to-end -- --include-ignored --test-threads=1 pair
 
 test-image: ## the image in emulated machines: UEFI, BIOS, changed bits, lost state, power cuts, the kernel's features (half an hour)
-	$(NEEDS_ROOT)
 	@$(MAKE) --no-print-directory setup image-setup
 	@image/build --test
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --test-threads=1 --nocapture
