@@ -26,10 +26,14 @@ impl Disk {
             size=16MiB, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name=_empty\n\
             size=2MiB, type=2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5, name=_empty\n";
         let disk = Self(path);
-        let mut sfdisk =
-            Command::new("/sbin/sfdisk").arg("-q").arg(&disk.0).stdin(Stdio::piped()).spawn().ok()?;
-        sfdisk.stdin.take()?.write_all(table.as_bytes()).ok()?;
-        sfdisk.wait().ok()?.success().then_some(disk)
+        let started = Command::new("/sbin/sfdisk").arg("-q").arg(&disk.0).stdin(Stdio::piped()).spawn();
+        let Ok(mut sfdisk) = started else {
+            eprintln!("skipped: sfdisk is not installed (make setup)");
+            return None;
+        };
+        sfdisk.stdin.take().expect("a pipe").write_all(table.as_bytes()).expect("sfdisk reads");
+        assert!(sfdisk.wait().is_ok_and(|s| s.success()), "sfdisk refuses the table");
+        Some(disk)
     }
 
     fn open(&self) -> File {
