@@ -54,7 +54,12 @@ fn what_a_plan_may_ask_the_kernel_for_is_there() {
     let mut machine = Machine::start(&image, &scratch, "fw", &spec);
     let shell = machine.shell();
     shell.ready(BOOT);
-    shell.run("udevadm settle; ip link show enp0s17");
+    // The shell is there before udev has named the network cards.
+    let named = shell.try_run(
+        "until ip link show enp0s17 >/dev/null 2>&1; do sleep 1; done; systemctl is-system-running --wait",
+        BOOT,
+    );
+    assert!(named.is_ok(), "no enp0s17: {named:?}");
     let missing: Vec<String> = FEATURES
         .iter()
         .filter_map(|(name, command)| {
