@@ -27,7 +27,7 @@ LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down \
-  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic test test-full test-pair bench bench-large fuzz deny clean
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic image image-again image-setup qemu qemu-pair flash test test-full test-pair test-image bench bench-large fuzz deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
@@ -113,6 +113,30 @@ lab-down: ## remove a standing lab, also one whose process was killed
 	@test -x '$(LAB)' || $(CARGO) build -p rempart-lab $(CARGO_PROFILE)
 	@$(LAB) down --name '$(NAME)'
 
+# The image.
+IMAGE := $(TARGET)/image/out
+
+image-setup:
+	@image/setup
+
+image: ## the bootable image, in target/image/out (as root on Debian; some minutes the first time)
+	@$(MAKE) --no-print-directory image-setup
+	@image/build
+
+image-again: ## the same from nothing but the compiled programs, and compared: every byte must be the same
+	@image/build --again
+	@cd '$(IMAGE)' && sha256sum rempart-*.raw | (cd '$(IMAGE)-again' && sha256sum --check)
+	@cd '$(IMAGE)' && sha256sum --check rempart-*.sha256 && cmp rempart-*.sha256 '$(IMAGE)-again'/rempart-*.sha256
+
+qemu: ## boot the image in this terminal, by UEFI or FIRMWARE=bios; STICK=folder with rempart.toml and node (Ctrl-A X ends)
+	@image/run one
+
+qemu-pair: ## two boxes with WAN, LAN and sync cables, and a client in the LAN, in a terminal with panes (Ctrl-B D ends)
+	@image/run pair
+
+flash: ## write the image to a disk or stick and verify it: make flash DEV=/dev/sdX (YES=1 asks nothing)
+	@image/flash '$(DEV)'
+
 # Without root the tests that need namespaces would skip themselves one by one: a run that proves little.
 test: ## format, lints and all tests
 	$(NEEDS_ROOT)
@@ -120,6 +144,8 @@ test: ## format, lints and all tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace --bins
+	@$(MAKE) --no-print-directory image-setup
+	image/build --test
 	$(CARGO) test --workspace -- --test-threads=$(TEST_THREADS)
 
 test-full: export REMPART_FULL = 1
@@ -131,6 +157,11 @@ test-pair: ## take-overs of every kind, measured: wants the machine for itself
 	@$(MAKE) --no-print-directory setup
 	$(CARGO) build --workspace --bins
 	$(CARGO) test -p rempart-end-to-end -- --include-ignored --test-threads=1 pair
+
+test-image: ## the image in emulated machines: UEFI, BIOS, changed bits, lost state, power cuts, the kernel's features (half an hour)
+	@$(MAKE) --no-print-directory setup image-setup
+	@image/build --test
+	$(CARGO) test -p rempart-image-tests -- --include-ignored --test-threads=1 --nocapture
 
 bench: ## the benchmarks
 	$(NEEDS_ROOT)

@@ -457,7 +457,6 @@ const NODE_SYSCTLS: &[(&str, &str, Need)] = &[
     // When the primary address goes, the others of its network stay.
     ("net/ipv4/conf/all/promote_secondaries", "1", Need::Required),
     ("net/ipv4/conf/default/promote_secondaries", "1", Need::Required),
-    ("net/core/bpf_jit_harden", "2", Need::IfPresent),
     // Bytes and packets of each connection, and since when: what the console shows of it.
     ("net/netfilter/nf_conntrack_acct", "1", Need::IfPresent),
     ("net/netfilter/nf_conntrack_timestamp", "1", Need::IfPresent),

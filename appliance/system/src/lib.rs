@@ -16,6 +16,7 @@
 //! | [`advert`], [`neighbour`] | packet sockets of the election: adverts, and questions to neighbours |
 //! | [`linkwatch`] | links, carriers and addresses as they are now |
 //! | [`realtime`] | priorities, locked memory, waking and waiting |
+//! | [`slots`] | the two slots of the disk: writing a version into the one that does not run |
 //!
 //! The modules for the elector's and the journal's threads are synchronous and never wait unless told to; everything
 //! else is asynchronous and runs on Tokio's current-thread runtime. Sockets belong to the network namespace of the
@@ -40,6 +41,7 @@ pub mod nflog;
 pub mod nft;
 mod packet;
 pub mod realtime;
+pub mod slots;
 pub mod sysctl;
 pub mod tun;
 pub mod tunnel;

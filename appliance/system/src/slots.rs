@@ -1,0 +1,287 @@
+//! The two slots of the disk, and how a version gets into the one that is not running.
+//!
+//! ```text
+//!  running    rempart_0.1.0  + rempart_0.1.0_verity     UUIDs = halves of the root hash: a kernel finds its own root only
+//!  other      _empty         + _empty                   ──clear──▶ write ──▶ read back ──▶ name it ──▶ arm its kernel
+//!  ESP        EFI/Linux/rempart_0.2.0+3.efi             three tries, counted down in the name by systemd-boot
+//! ```
+//!
+//! Whatever interrupts an installation, the running version is untouched, and the other slot is either nameless or whole: it gets
+//! its UUIDs when all of it was read back from the disk, and its kernel last of all.
+//!
+//! Refuses to know who signed what: it is given the digests that a verified signature covers.
+
+mod gpt;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::ops::Not;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+pub use gpt::{GptError, Guid, Partition, Table};
+
+/// What is copied at once.
+const CHUNK: usize = 1 << 20;
+/// How often a new version may try to start before the one before takes over again.
+const TRIES: u32 = 3;
+/// The label of a slot that nothing starts from.
+const EMPTY: &str = "_empty";
+/// The longest version: with `rempart_` and `_verity` it fits the 36 characters of a label.
+const VERSION_BYTES_MAX: usize = 20;
+
+/// One of the two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slot {
+    /// The first on the disk.
+    A,
+    /// The second.
+    B,
+}
+
+impl Not for Slot {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// A version's name: digits, letters, dots and hyphens, so that it can stand in labels and names of files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Version(String);
+
+impl Version {
+    /// Takes a name that is one.
+    pub fn new(text: &str) -> Option<Self> {
+        let good = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
+        let fits = (1..=VERSION_BYTES_MAX).contains(&text.len()) && text.bytes().all(good);
+        (fits && !text.starts_with(['.', '-'])).then(|| Self(text.to_owned()))
+    }
+}
+
+/// The hash of a whole root file system. Its halves are the UUIDs of the two partitions (discoverable partitions
+/// specification).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RootHash([u8; 32]);
+
+impl RootHash {
+    /// Reads 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        (text.len() == 64 && text.is_ascii()).then_some(())?;
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// The one that a kernel was started with.
+    pub fn of_cmdline(cmdline: &str) -> Option<Self> {
+        cmdline.split_whitespace().find_map(|word| Self::parse(word.strip_prefix("roothash=")?))
+    }
+
+    fn guids(self) -> [Guid; 2] {
+        let half = |from: usize| {
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(&self.0[from..from + 16]);
+            Guid::from_text_order(bytes)
+        };
+        [half(0), half(16)]
+    }
+}
+
+/// A file of an update, as its verified manifest describes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Content {
+    /// How long it is.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
+}
+
+/// Why a slot was not written. The running version is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// The disk.
+    #[error("the disk: {0}")]
+    Io(#[from] io::Error),
+    /// The table of partitions.
+    #[error("the table of partitions: {0}")]
+    Table(#[from] GptError),
+    /// There are no two slots.
+    #[error("the disk has no second slot: was it flashed with the image?")]
+    NoSlots,
+    /// Nobody knows which slot runs.
+    #[error("the running version lies in neither slot of this disk: nothing was written")]
+    NotRunning,
+    /// It would take the place of the running one, whose UUIDs it has.
+    #[error("this very version is running")]
+    Same,
+    /// The update is not what its manifest says.
+    #[error("the {0} of the update is not what its manifest says: nothing will start from that slot")]
+    Content(&'static str),
+    /// The slot is too small.
+    #[error("the {what} of the update has {bytes} bytes, and its partition {room}")]
+    Room {
+        /// What does not fit.
+        what: &'static str,
+        /// Its length.
+        bytes: u64,
+        /// The partition's.
+        room: u64,
+    },
+    /// What was read back is not what was written.
+    #[error("the disk did not keep the {0}: it is failing")]
+    Faulty(&'static str),
+}
+
+/// A disk with two slots.
+#[derive(Debug)]
+pub struct Slots {
+    disk: File,
+    table: Table,
+    /// Root and tree of each slot, as places in the table.
+    pairs: [[usize; 2]; 2],
+}
+
+impl Slots {
+    /// Reads the table of a disk that was opened for reading and writing.
+    pub fn open(mut disk: File) -> Result<Self, SlotError> {
+        let table = Table::read(&mut disk)?;
+        let of_kind =
+            |kind| table.partitions.iter().enumerate().filter(move |(_, p)| p.kind == kind).map(|(n, _)| n);
+        let mut both = of_kind(Guid::ROOT).zip(of_kind(Guid::VERITY));
+        let (Some(a), Some(b)) = (both.next(), both.next()) else { return Err(SlotError::NoSlots) };
+        Ok(Self { disk, table, pairs: [[a.0, a.1], [b.0, b.1]] })
+    }
+
+    /// The slot that the root with this hash lies in.
+    pub fn find(&self, root: RootHash) -> Option<Slot> {
+        let holds = |slot: Slot| self.pair(slot).map(|n| self.table.partitions[n].id) == root.guids();
+        [Slot::A, Slot::B].into_iter().find(|slot| holds(*slot))
+    }
+
+    /// Writes a version into the slot that `running` does not lie in. Nothing starts from it yet: see [`arm`].
+    pub fn install(
+        &mut self,
+        running: RootHash,
+        version: &Version,
+        hash: RootHash,
+        root: (&mut dyn Read, Content),
+        tree: (&mut dyn Read, Content),
+    ) -> Result<Slot, SlotError> {
+        let slot = !self.find(running).ok_or(SlotError::NotRunning)?;
+        if hash == running {
+            return Err(SlotError::Same);
+        }
+        self.name(slot, [EMPTY.to_owned(), EMPTY.to_owned()], [None, None])?;
+        let [root_place, tree_place] = self.pair(slot);
+        self.copy(root_place, "root file system", root)?;
+        self.copy(tree_place, "tree of hashes", tree)?;
+        let labels = [format!("rempart_{}", version.0), format!("rempart_{}_verity", version.0)];
+        self.name(slot, labels, hash.guids().map(Some))?;
+        Ok(slot)
+    }
+
+    fn pair(&self, slot: Slot) -> [usize; 2] {
+        match slot {
+            Slot::A => self.pairs[0],
+            Slot::B => self.pairs[1],
+        }
+    }
+
+    /// Gives both partitions their names; without a UUID they get one that no kernel looks for.
+    fn name(&mut self, slot: Slot, labels: [String; 2], ids: [Option<Guid>; 2]) -> Result<(), SlotError> {
+        for ((place, label), id) in self.pair(slot).into_iter().zip(labels).zip(ids) {
+            let partition = &mut self.table.partitions[place];
+            partition.label = label;
+            partition.id = id.unwrap_or_else(|| Guid::of_place(place));
+        }
+        Ok(self.table.write(&mut self.disk)?)
+    }
+
+    fn copy(
+        &mut self,
+        place: usize,
+        what: &'static str,
+        (source, content): (&mut dyn Read, Content),
+    ) -> Result<(), SlotError> {
+        let (begin, room) = self.table.partitions[place].bytes();
+        if content.bytes > room {
+            return Err(SlotError::Room { what, bytes: content.bytes, room });
+        }
+        self.disk.seek(SeekFrom::Start(begin))?;
+        let written = digest(source, content.bytes, |chunk| self.disk.write_all(chunk))?;
+        // One byte more than it may have is as wrong as one less.
+        if written != Some(content.sha256) || source.read(&mut [0])? != 0 {
+            return Err(SlotError::Content(what));
+        }
+        self.disk.sync_all()?;
+        // From the disk, not from memory.
+        let length = i64::try_from(content.bytes).unwrap_or(i64::MAX);
+        let from = i64::try_from(begin).unwrap_or(i64::MAX);
+        let _ = nix::fcntl::posix_fadvise(
+            &self.disk,
+            from,
+            length,
+            nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED,
+        );
+        self.disk.seek(SeekFrom::Start(begin))?;
+        let kept = digest(&mut self.disk, content.bytes, |_| Ok(()))?;
+        if kept == Some(content.sha256) { Ok(()) } else { Err(SlotError::Faulty(what)) }
+    }
+}
+
+/// Puts a version's kernel image onto the EFI system partition, with its tries in its name. It is the last step: from here the
+/// firmware starts this version.
+pub fn arm(
+    esp: &Path,
+    version: &Version,
+    kernel: &mut dyn Read,
+    content: Content,
+) -> Result<PathBuf, SlotError> {
+    let folder = esp.join("EFI/Linux");
+    // The boot loader reads `.efi` only.
+    let draft = folder.join("rempart.new");
+    let mut file = File::create(&draft)?;
+    let written = digest(kernel, content.bytes, |chunk| file.write_all(chunk))?;
+    file.sync_all()?;
+    drop(file);
+    if written != Some(content.sha256) || kernel.read(&mut [0])? != 0 {
+        fs::remove_file(&draft)?;
+        return Err(SlotError::Content("kernel image"));
+    }
+    let armed = folder.join(format!("rempart_{}+{TRIES}.efi", version.0));
+    fs::rename(&draft, &armed)?;
+    File::open(&folder)?.sync_all()?;
+    Ok(armed)
+}
+
+/// Reads exactly so many bytes and gives their SHA-256; none if there are fewer.
+fn digest(
+    source: &mut dyn Read,
+    bytes: u64,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Option<[u8; 32]>> {
+    let mut chunk = vec![0; CHUNK];
+    let mut hash = Sha256::new();
+    let mut left = bytes;
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        let count = source.read(&mut chunk[..most])?;
+        if count == 0 {
+            return Ok(None);
+        }
+        hash.update(&chunk[..count]);
+        each(&chunk[..count])?;
+        left -= count as u64;
+    }
+    Ok(Some(hash.finalize().into()))
+}

@@ -1,0 +1,273 @@
+//! The emulated machine: what it is made of, its start, its power.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::disk::{Disk, Image, Stick};
+use crate::terminal::{self, Shell, Terminal};
+use crate::tpm::Tpm;
+use crate::{Cable, Scratch};
+
+/// Where Debian's package ovmf keeps UEFI's code, and the empty variables that go with it.
+const OVMF: (&str, &str) = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd");
+
+/// What starts the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Firmware {
+    /// UEFI: systemd-boot, the unified kernel image.
+    Uefi,
+    /// A legacy BIOS: GRUB.
+    Bios,
+    /// QEMU starts the image's kernel with the image's initial file system, and adds to that one unit in /run: a shell of
+    /// root's on the second serial line. The root file system is the image's, checked as ever.
+    Direct,
+}
+
+/// What the machine is made of.
+#[derive(Debug)]
+pub struct Spec<'a> {
+    /// What starts it.
+    pub firmware: Firmware,
+    /// Its disk.
+    pub disk: &'a Disk,
+    /// A stick in its USB port.
+    pub stick: Option<&'a Stick>,
+    /// Its TPM.
+    pub tpm: Option<&'a Tpm>,
+    /// Its network ports: `enp0s16`, `enp0s17`, …
+    pub cables: &'a [Cable],
+}
+
+/// A running machine; its power goes when it is dropped.
+#[derive(Debug)]
+pub struct Machine {
+    process: Child,
+    /// The serial console.
+    pub console: Terminal,
+    shell: Option<Shell>,
+    monitor: PathBuf,
+}
+
+impl Machine {
+    /// Starts a machine whose sockets lie in `scratch` under `name`.
+    pub fn start(image: &Image, scratch: &Scratch, name: &str, spec: &Spec) -> Self {
+        let path = |what: &str| scratch.at(&format!("{name}.{what}"));
+        let (serial, shell, monitor) = (path("tty"), path("sh"), path("qmp"));
+        for socket in [&serial, &shell, &monitor] {
+            let _ = fs::remove_file(socket);
+        }
+        let mut qemu = Command::new("qemu-system-x86_64");
+        let accelerator =
+            std::env::var("REMPART_QEMU_ACCEL").unwrap_or_else(|_| "tcg,thread=multi,tb-size=512".into());
+        qemu.args(["-machine", "q35", "-accel", &accelerator, "-cpu", "max", "-smp", "2", "-m", "1024"]);
+        qemu.args([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-vga",
+            "std",
+            "-device",
+            "virtio-rng-pci",
+        ]);
+        socket_line(&mut qemu, "serial", &serial);
+        qemu.arg("-qmp").arg(option("unix:", &monitor, ",server=on,wait=off"));
+        firmware(&mut qemu, image, scratch, name, spec);
+        if spec.firmware == Firmware::Direct {
+            socket_line(&mut qemu, "serial", &shell);
+        }
+        for (number, cable) in spec.cables.iter().enumerate() {
+            attach(&mut qemu, number, cable);
+        }
+        if let Some(stick) = spec.stick {
+            let folder = stick.folder.display();
+            qemu.args([
+                "-blockdev",
+                &format!("driver=vvfat,node-name=stick,dir={folder},label=REMPART,fat-type=16,read-only=on"),
+            ]);
+            qemu.args(["-device", "qemu-xhci,id=usb", "-device", "usb-storage,bus=usb.0,drive=stick"]);
+        }
+        if let Some(tpm) = spec.tpm {
+            qemu.arg("-chardev").arg(option("socket,id=tpm,path=", &tpm.socket, ""));
+            qemu.args(["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm"]);
+        }
+        let process = qemu.stdin(Stdio::null()).spawn().expect("qemu-system-x86_64 starts: is it installed?");
+        let console = Terminal::open(&serial);
+        let shell = (spec.firmware == Firmware::Direct).then(|| Shell::new(Terminal::open(&shell)));
+        Self { process, console, shell, monitor }
+    }
+
+    /// The shell of a directly started kernel.
+    pub fn shell(&mut self) -> &mut Shell {
+        self.shell.as_mut().expect("only a directly started kernel has a shell")
+    }
+
+    /// The power fails, at this instant.
+    pub fn cut_power(mut self) {
+        self.end();
+    }
+
+    /// Waits until the machine ended by itself (a restart ends it, too).
+    pub fn wait_for_end(mut self, limit: std::time::Duration) -> bool {
+        let until = std::time::Instant::now() + limit;
+        while std::time::Instant::now() < until {
+            if self.process.try_wait().is_ok_and(|s| s.is_some()) {
+                return true;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        false
+    }
+
+    /// A picture of the VGA screen, as PPM.
+    pub fn picture(&self, to: &Path) -> Vec<u8> {
+        self.monitor(&json!({"execute": "screendump", "arguments": {"filename": to}}));
+        fs::read(to).expect("QEMU wrote a picture")
+    }
+
+    /// Has QEMU do something (QMP).
+    pub fn monitor(&self, command: &Value) -> Value {
+        let mut line = terminal::connect(&self.monitor);
+        let mut answers = BufReader::new(line.try_clone().expect("a second handle")).lines();
+        let mut ask = |request: &Value| {
+            writeln!(line, "{request}").expect("QEMU listens");
+            loop {
+                let answer = answers.next().expect("QEMU answers").expect("QEMU answers");
+                let answer: Value = serde_json::from_str(&answer).expect("JSON");
+                assert!(answer.get("error").is_none(), "{request}: {answer}");
+                if let Some(value) = answer.get("return") {
+                    return value.clone();
+                }
+            }
+        };
+        ask(&json!({"execute": "qmp_capabilities"}));
+        ask(command)
+    }
+
+    fn end(&mut self) {
+        // SIGKILL: nothing is written any more.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the machine's screen at the end:\n{}", self.console.text());
+        }
+        self.end();
+    }
+}
+
+fn option(before: &str, path: &Path, after: &str) -> OsString {
+    let mut text = OsString::from(before);
+    text.push(path);
+    text.push(after);
+    text
+}
+
+fn socket_line(qemu: &mut Command, kind: &str, path: &Path) {
+    qemu.arg(format!("-{kind}")).arg(option("unix:", path, ",server=on,wait=on"));
+}
+
+fn firmware(qemu: &mut Command, image: &Image, scratch: &Scratch, name: &str, spec: &Spec) {
+    // What the host's cache holds is on the disk, as far as a killed QEMU is concerned.
+    qemu.arg("-drive").arg(option("if=none,id=disk,format=raw,cache=unsafe,file=", &spec.disk.path, ""));
+    match spec.firmware {
+        Firmware::Uefi => {
+            let variables = scratch.at(&format!("{name}.vars"));
+            if !variables.exists() {
+                fs::copy(OVMF.1, &variables).expect("the package ovmf is installed");
+            }
+            qemu.args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={}", OVMF.0)]);
+            qemu.arg("-drive").arg(option("if=pflash,format=raw,file=", &variables, ""));
+            qemu.args(["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
+        }
+        // The controller of most boxes.
+        Firmware::Bios => _ = qemu.args(["-device", "ide-hd,drive=disk,bus=ide.0,bootindex=0"]),
+        Firmware::Direct => {
+            let initrd = scratch.at(&format!("{name}.initrd"));
+            fs::write(&initrd, initrd_with_shell(image)).expect("a file of our own");
+            let cmdline = fs::read_to_string(image.file("cmdline")).expect("the image's command line");
+            qemu.args(["-device", "virtio-blk-pci,drive=disk"]);
+            qemu.arg("-kernel").arg(image.file("vmlinuz")).arg("-initrd").arg(initrd);
+            qemu.args(["-append", &format!("{cmdline} rdinit=/test/init rempart.modules=open")]);
+        }
+    }
+}
+
+/// Port `number` is at PCI slot 16 + number, so that it has a name that can be known.
+fn attach(qemu: &mut Command, number: usize, cable: &Cable) {
+    let _ = fs::remove_file(&cable.machine);
+    let (own, other) = (cable.machine.display(), cable.other.display());
+    qemu.args([
+        "-netdev",
+        &format!("dgram,id=n{number},local.type=unix,local.path={own},remote.type=unix,remote.path={other}"),
+        "-device",
+        &format!(
+            "virtio-net-pci,netdev=n{number},addr={:#x},mac={},romfile=",
+            16 + number,
+            mac(&cable.machine, number)
+        ),
+    ]);
+}
+
+/// A MAC that no other machine of the test has.
+fn mac(socket: &Path, number: usize) -> String {
+    let sum =
+        socket.as_os_str().as_encoded_bytes().iter().fold(7u32, |a, b| a.wrapping_mul(31) ^ u32::from(*b));
+    let [_, b, c, d] = sum.to_be_bytes();
+    format!("52:54:{b:02x}:{c:02x}:{d:02x}:{number:02x}")
+}
+
+/// The image's initial file system, and behind it one more: what is unpacked last is added.
+fn initrd_with_shell(image: &Image) -> Vec<u8> {
+    const INIT: &str = "#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t tmpfs -o mode=755,nosuid,nodev run /run
+$b mkdir -p /run/systemd/system/sysinit.target.wants
+$b cp /test/shell.service /run/systemd/system/
+$b ln -s ../shell.service /run/systemd/system/sysinit.target.wants/shell.service
+exec /init
+";
+    const UNIT: &str = "[Unit]
+Description=A shell for the tests
+DefaultDependencies=no
+[Service]
+Type=simple
+ExecStart=/bin/sh -c 'stty -echo -onlcr; echo SHELL-READY; exec /bin/sh'
+StandardInput=tty
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS1
+Environment=PS1= PS2= HOME=/root TERM=dumb
+KillMode=process
+";
+    let mut all = fs::read(image.file("initrd")).expect("the image's initial file system");
+    all.resize(all.len().next_multiple_of(4), 0);
+    let folder = 0o040_755;
+    entry(&mut all, "test", folder, b"");
+    entry(&mut all, "test/init", 0o100_755, INIT.as_bytes());
+    entry(&mut all, "test/shell.service", 0o100_644, UNIT.as_bytes());
+    entry(&mut all, "TRAILER!!!", 0, b"");
+    all
+}
+
+/// One file of a cpio archive in the form newc (Documentation/driver-api/early-userspace/buffer-format.rst).
+fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, data: &[u8]) {
+    let size = u32::try_from(data.len()).expect("short");
+    let fields = [0, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, u32::try_from(name.len() + 1).expect("short"), 0];
+    archive.extend(b"070701");
+    fields.iter().for_each(|field| archive.extend(format!("{field:08x}").bytes()));
+    archive.extend(name.bytes());
+    archive.push(0);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive.extend(data);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+}

@@ -1,0 +1,103 @@
+//! The box starts, by UEFI and by BIOS, and does what its document says.
+
+use std::time::Duration;
+
+use rempart_image_tests::{BOOT, Cable, Disk, Firmware, Host, Image, Machine, SOON, Scratch, Spec, Stick};
+
+use crate::{DESK, DOCUMENT, INSIDE, OUTSIDE, SERVER, cables, image};
+
+/// How long a packet may take through an emulated box.
+const PACKET: Duration = Duration::from_secs(10);
+/// How long one that is refused is waited for.
+const NOTHING: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_box_started_by_uefi_takes_the_document_of_a_stick_and_applies_it() {
+    // A new disk and a stick with a document; the console, on both screens, with revision 1 in force, and packets judged by it.
+    let Some(image) = image() else { return };
+    starts_and_filters(&image, Firmware::Uefi);
+}
+
+#[test]
+#[ignore = "long: make test-image"]
+fn a_box_started_by_a_legacy_bios_does_the_same() {
+    let Some(image) = image() else { return };
+    starts_and_filters(&image, Firmware::Bios);
+}
+
+fn starts_and_filters(image: &Image, firmware: Firmware) {
+    let scratch = Scratch::new();
+    let disk = Disk::flashed(image, &scratch);
+    let stick = Stick::new(&scratch, "fw", DOCUMENT);
+    let cables = cables(&scratch);
+    let (server, desk) = (Host::attach(&cables[0], SERVER), Host::attach(&cables[1], DESK));
+
+    let spec = Spec { firmware, disk: &disk, stick: Some(&stick), tpm: None, cables: &cables };
+    let machine = Machine::start(image, &scratch, "fw", &spec);
+    machine.console.expect("revision 1", BOOT);
+    machine.console.expect("No faults", SOON);
+    // The console answers: the flow matrix has one flow, from the LAN outside.
+    machine.console.send("2");
+    machine.console.expect("lan       ·        ·        ▒ 1", SOON);
+    assert!(is_lit(&machine.picture(&scratch.at("vga.ppm"))), "the VGA screen is dark");
+    judged(&server, &desk);
+    machine.cut_power();
+
+    // And again without the stick: the revision is the box's own.
+    let spec = Spec { firmware, disk: &disk, stick: None, tpm: None, cables: &cables };
+    let machine = Machine::start(image, &scratch, "fw", &spec);
+    machine.console.expect("revision 1", BOOT);
+    judged(&server, &desk);
+}
+
+/// What the flow allows passes and is translated; what no flow allows does not.
+fn judged(server: &Host, desk: &Host) {
+    assert!(desk.send(INSIDE, (SERVER, 7000), 5000, b"allowed", SOON), "the box does not answer inside");
+    let arrived = server.receive(b"allowed", PACKET).expect("what the flow allows arrives");
+    assert_eq!(arrived.source.0, OUTSIDE, "it leaves with the box's address");
+    assert!(desk.send(INSIDE, (SERVER, 7001), 5000, b"refused", SOON));
+    assert_eq!(server.receive(b"refused", NOTHING), None, "what no flow allows arrived");
+}
+
+#[test]
+#[ignore = "long: make test-image"]
+fn a_box_without_a_document_says_so_and_forwards_nothing() {
+    // A new disk and no stick; both languages on the console, then the screens; no answer on any network.
+    let Some(image) = image() else { return };
+    let scratch = Scratch::new();
+    let disk = Disk::flashed(&image, &scratch);
+    let cables = cables(&scratch);
+    let desk = Host::attach(&cables[1], DESK);
+    let spec = Spec { firmware: Firmware::Uefi, disk: &disk, stick: None, tpm: None, cables: &cables };
+    let machine = Machine::start(&image, &scratch, "fw", &spec);
+    machine.console.expect("This box has no document yet", BOOT);
+    machine.console.expect("pas encore de document", SOON);
+    machine.console.send("\r");
+    machine.console.expect("Nothing was ever committed", SOON);
+    assert!(!desk.send(INSIDE, (SERVER, 7000), 5000, b"early", NOTHING));
+}
+
+#[test]
+#[ignore = "long: make test-image"]
+fn a_changed_bit_of_the_root_file_system_is_refused() {
+    // One bit of the root, or of its tree of hashes, turned; the kernel refuses it, and the machine starts again.
+    let Some(image) = image() else { return };
+    for label in ["", "_verity"] {
+        let scratch = Scratch::new();
+        let disk = Disk::flashed(&image, &scratch);
+        let (begin, _) = disk.partition(&format!("rempart_{}{label}", env!("CARGO_PKG_VERSION")));
+        // The first block of the root, which is read first; of the tree the block below its superblock, which is its top.
+        let at = if label.is_empty() { begin + 1024 } else { begin + 4096 };
+        disk.change(at, 1, |byte| byte[0] ^= 1);
+        let spec =
+            Spec { firmware: Firmware::Direct, disk: &disk, stick: None, tpm: None, cables: &[] as &[Cable] };
+        let machine = Machine::start(&image, &scratch, "fw", &spec);
+        let text = machine.console.text();
+        assert!(machine.wait_for_end(BOOT), "{label}: the machine went on:\n{text}");
+    }
+}
+
+/// Whether a picture shows anything.
+fn is_lit(picture: &[u8]) -> bool {
+    picture.iter().skip(32).filter(|byte| **byte > 0x60).count() > 1000
+}
