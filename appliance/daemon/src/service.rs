@@ -8,6 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use zbus::Connection;
 use zbus::message::Header;
 
+use crate::audit::policy::Policy;
+
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -33,6 +35,7 @@ pub enum Command {
     Show(u32, Reply<String>),
     Diff(String, String, Reply<String>),
     Agreement(Reply<String>),
+    Audit(Reply<(String, Policy)>),
     Resolve(String, Reply<u32>),
     PeerRequest(String, Vec<u8>, Reply<Vec<u8>>),
 }
@@ -119,6 +122,11 @@ impl Service {
     }
     async fn agreement(&self) -> Result<String, Error> {
         self.ask(Command::Agreement).await
+    }
+    async fn audit(&self, #[zbus(connection)] connection: &Connection) -> Result<String, Error> {
+        let (node, policy) = self.ask(Command::Audit).await?;
+        // Here and not in the control loop, which must not wait for disks.
+        crate::control::json(&crate::audit::audit(&node, policy, connection).await)
     }
     async fn resolve(&self, choice: String) -> Result<u32, Error> {
         self.ask(|r| Command::Resolve(choice, r)).await
