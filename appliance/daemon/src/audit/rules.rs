@@ -113,7 +113,7 @@ impl fmt::Display for Want {
             Self::Is(word) => f.write_str(word),
             Self::OneOf(words) => f.write_str(&words.join(" | ")),
             Self::AtLeast(number) => write!(f, ">= {number}"),
-            Self::None => f.write_str("0"),
+            Self::None => f.write_str("-"),
             Self::All(words) | Self::AllIfThere(words) => f.write_str(&words.join(", ")),
             Self::Only(words) => write!(f, "<= {}", words.join(", ")),
             Self::ModeIfThere(mode) => write!(f, "<= 0 {mode:o}"),
@@ -306,7 +306,8 @@ pub const RULES: &[Rule] = &[
             (Config("STRICT_DEVMEM"), Is("y")),
             (Config("IO_STRICT_DEVMEM"), Is("y")),
             (Config("PROC_KCORE"), Is("n")),
-            (Word("lockdown"), OneOf(&["integrity", "confidentiality"])),
+            // `integrity` leaves /proc/kcore open (security/lockdown/lockdown.c).
+            (Word("lockdown"), Is("confidentiality")),
             (Config("COMPAT_VDSO"), Is("n")),
             (Config("SECURITY_DMESG_RESTRICT"), Is("y")),
             (Config("MITIGATION_RETPOLINE"), Is("y")),

@@ -60,7 +60,8 @@ fn perfect() -> Facts {
 /// Whether it is excused, or makes other lines be about something that is not there.
 fn is_excepted(rule: &Rule, fact: Fact, seen: &Seen) -> bool {
     let excused = rule.excuses.iter().any(|(about, as_is)| *about == fact && as_is.holds(seen));
-    let decides = RULES.iter().filter_map(|r| r.applies).any(|(about, want)| about == fact && !want.holds(seen));
+    let decides =
+        RULES.iter().filter_map(|r| r.applies).any(|(about, want)| about == fact && !want.holds(seen));
     excused || decides
 }
 
@@ -134,7 +135,8 @@ fn a_broken_setting_is_not_excused_by_another() {
     // A deviation and a fault on one line: it fails, and only the fault is told.
     for rule in RULES.iter().filter(|rule| !rule.excuses.is_empty()) {
         let (excused, as_is) = rule.excuses[0];
-        let Some((fact, want)) = rule.wants.iter().find(|(fact, _)| rule.excuses.iter().all(|(e, _)| e != fact))
+        let Some((fact, want)) =
+            rule.wants.iter().find(|(fact, _)| rule.excuses.iter().all(|(e, _)| e != fact))
         else {
             continue;
         };
