@@ -22,6 +22,7 @@ mod peer;
 mod report;
 mod service;
 mod store;
+mod tune;
 
 use std::path::PathBuf;
 use std::time::Duration;

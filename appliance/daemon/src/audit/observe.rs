@@ -1,8 +1,8 @@
 //! Looks at the box: at each fact that the table asks for, and at nothing else.
 //!
-//! What cannot be read is left out, and the judge says so; what is not there is noted as such. The daemon sees with the eyes
-//! of its own sandbox: mounts are those of process 1 where its file can be read, and folders of other services that even
-//! root may not enter without `CAP_DAC_READ_SEARCH` are not walked.
+//! What cannot be read is left out, and the judge says so; what is not there is noted as such. The daemon looks from inside its
+//! own sandbox: mounts are those of process 1, and folders of other services that even root may not enter without
+//! `CAP_DAC_READ_SEARCH` are not walked.
 //!
 //! Tasks: one that reads files, on a thread of its own, because a walk through the root takes a second; the bus meanwhile.
 

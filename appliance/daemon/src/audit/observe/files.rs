@@ -56,20 +56,19 @@ impl Files {
     fn load() -> Self {
         let passwd = text("/etc/passwd");
         let group = text("/etc/group");
-        let found = match (&passwd, &group) {
-            (Some(passwd), Some(group)) => {
+        // Our own would not do: under NoNewPrivileges= systemd mounts everything `nosuid`, and the rest read-only.
+        let mounts = text("/proc/1/mountinfo").map(|t| parse::mounts(&t));
+        let found = match (&passwd, &group, &mounts) {
+            (Some(passwd), Some(group), Some(mounts)) => {
                 let users = parse::accounts(passwd).into_iter().map(|a| a.uid).collect();
-                let own = text("/proc/self/mountinfo").map(|m| parse::mounts(&m)).unwrap_or_default();
-                Some(walk::walk(&own, &users, &parse::groups(group)))
+                Some(walk::walk(mounts, &users, &parse::groups(group)))
             }
-            (_, None) | (None, _) => None,
+            _ => None,
         };
         Self {
             words: text("/proc/cmdline").map(|t| parse::command_line(&t)),
             config: kernel_config(),
-            mounts: text("/proc/1/mountinfo")
-                .or_else(|| text("/proc/self/mountinfo"))
-                .map(|t| parse::mounts(&t)),
+            mounts,
             passwd,
             shadow: text("/etc/shadow"),
             found,

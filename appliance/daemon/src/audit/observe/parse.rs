@@ -88,8 +88,9 @@ pub fn groups(group: &str) -> BTreeSet<u32> {
     group.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect()
 }
 
-/// Programs that let nobody in.
-const NO_SHELL: [&str; 5] = ["/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false", ""];
+/// Programs that let nobody in, and the console, which is no shell.
+const NO_SHELL: [&str; 5] =
+    ["/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false", "/usr/lib/rempart/login"];
 /// Numbers below this are services' (`SYS_UID_MAX` of Debian's login.defs is 999).
 const FIRST_PERSON: u32 = 1000;
 

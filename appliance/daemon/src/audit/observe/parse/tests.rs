@@ -49,7 +49,7 @@ broken line
 #[test]
 fn accounts_with_shells_and_passwords_are_told() {
     let passwd = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/:/usr/sbin/nologin\nold:x:40:40::/:/bin/sh\n\
-                  alice:x:1000:1000::/home/alice:/bin/bash\nbroken\n";
+                  alice:x:1000:1000::/home/alice:/bin/bash\nadmin:x:900:900::/:/usr/lib/rempart/login\nbroken\n";
     let services = accounts(passwd).into_iter().filter(is_service_with_shell).map(|a| a.name);
     assert_eq!(services.collect::<Vec<_>>(), ["old"]);
     let all = passwords(
