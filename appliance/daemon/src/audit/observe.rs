@@ -7,7 +7,7 @@
 //! Tasks: one that reads files, on a thread of its own, because a walk through the root takes a second; the bus meanwhile.
 
 mod files;
-mod parse;
+pub(super) mod parse;
 mod services;
 mod walk;
 

@@ -713,4 +713,6 @@ pub const LEFT_OUT: &[(u16, &str)] = &[
 ];
 
 #[cfg(test)]
+mod shipped;
+#[cfg(test)]
 mod tests;
