@@ -71,6 +71,24 @@ adopt() {
     done
 }
 
+# The audit reads how the kernel was built (R15 to R25); its own copy goes with what is only needed for building.
+keep_kernel_config() {
+    for config in "$root"/usr/lib/modules/*/config; do
+        [ ! -f "$config" ] || install -D -m644 "$config" "$root/usr/lib/rempart/kernel-config"
+    done
+}
+
+# Only our programs have a profile: the hundred others that come with the package are for programs that are not here, and
+# each is compiled at every start.
+our_profiles() {
+    for profile in "$root"/etc/apparmor.d/*; do
+        case ${profile##*/} in
+        rempart | rempartd | rempart-ha | rempart-vpn) ;;
+        *) [ ! -f "$profile" ] || rm -f "$profile" ;;
+        esac
+    done
+}
+
 # Fails and says why for each thing that is left.
 check() {
     bad=$(
@@ -111,6 +129,8 @@ if [ -z "$only_check" ]; then
     remove $becoming $making $secrets
     rm -rf "$root/etc/apt" "$root/usr/lib/apt" "$root/etc/cron.d" "$root/etc/cron.daily" "$root/etc/sudoers.d" \
         "$root/etc/ssh/sshd_config.d" "$root/etc/update-motd.d" "$root/etc/securetty" "$root/etc/init.d" "$root/etc/network"
+    keep_kernel_config
+    our_profiles
     close_accounts
     adopt
     strip_rights

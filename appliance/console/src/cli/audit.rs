@@ -202,7 +202,7 @@ mod tests {
         let mut filed = report();
         explain(Lang::En, &mut filed);
         assert!(filed.lines.iter().all(|l| !l.title.is_empty()));
-        assert!(filed.lines.iter().all(|l| (l.result == "deviation") == !l.reason.is_empty()));
+        assert!(filed.lines.iter().all(|l| (l.result == "deviation") != l.reason.is_empty()));
         let text = serde_json::to_string(&filed).unwrap();
         assert_eq!(serde_json::from_str::<AuditReport>(&text).unwrap(), filed);
     }

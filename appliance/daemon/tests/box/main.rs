@@ -140,7 +140,7 @@ fn the_ssh_daemon_reads_its_settings() {
 
 /// A small root file system with one thing of each kind that must not be in it.
 fn dirty_root(root: &Path) {
-    for folder in ["etc/ssh", "etc/apt", "etc/pam.d", "usr/bin", "usr/sbin", "var/open"] {
+    for folder in ["etc/ssh", "etc/apt", "etc/pam.d", "usr/bin", "usr/sbin", "var/open", "etc/apparmor.d", "usr/lib/modules/7.3.4"] {
         fs::create_dir_all(root.join(folder)).expect("a folder");
     }
     let write = |path: &str, text: &str, mode: u32| {
@@ -159,6 +159,9 @@ fn dirty_root(root: &Path) {
     write("usr/bin/dpkg", "", 0o755);
     write("usr/bin/mount", "", 0o4755);
     write("usr/bin/nft", "", 0o755);
+    write("etc/apparmor.d/firefox", "profile", 0o644);
+    write("etc/apparmor.d/rempartd", "profile", 0o644);
+    write("usr/lib/modules/7.3.4/config", "CONFIG_SECURITY=y", 0o644);
     fs::set_permissions(root.join("var/open"), fs::Permissions::from_mode(0o777)).expect("its mode");
     std::os::unix::fs::chown(root.join("usr/bin/nft"), Some(4711), Some(4711)).expect("somebody else's");
 }
@@ -201,6 +204,8 @@ fn the_script_takes_away_what_must_not_be_there() {
     let passwd = fs::read_to_string(image.join("etc/passwd")).expect("accounts");
     assert!(passwd.contains("admin:x:900:900::/:/usr/lib/rempart/login"), "{passwd}");
     assert!(image.join("usr/bin/mount").exists() && image.join("usr/bin/nft").exists());
+    assert!(image.join("etc/apparmor.d/rempartd").exists() && !image.join("etc/apparmor.d/firefox").exists());
+    assert!(image.join("usr/lib/rempart/kernel-config").exists());
     let nft = fs::metadata(image.join("usr/bin/nft")).expect("nft");
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&nft), 0);
     fs::remove_dir_all(&image).expect("removed");

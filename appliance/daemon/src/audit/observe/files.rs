@@ -254,7 +254,12 @@ fn systemd_settings(name: &str) -> BTreeMap<String, String> {
 fn kernel_config() -> Option<BTreeMap<String, String>> {
     let release = text("/proc/sys/kernel/osrelease")?;
     let release = release.trim();
-    let here = [format!("/usr/lib/modules/{release}/config"), format!("/boot/config-{release}")];
+    // The image keeps the one of its only kernel in the third place.
+    let here = [
+        format!("/usr/lib/modules/{release}/config"),
+        format!("/boot/config-{release}"),
+        "/usr/lib/rempart/kernel-config".to_owned(),
+    ];
     here.iter().find_map(text).map(|t| parse::kernel_config(&t))
 }
 

@@ -224,8 +224,8 @@ pub fn remote_names(text: &str) -> BTreeSet<String> {
 
 /// Whether the boot loader's configuration lets nobody edit an entry (loader.conf(5)).
 pub fn is_editor_off(text: &str) -> bool {
-    let editor = text.lines().filter_map(|line| line.trim().strip_prefix("editor"));
-    editor.last().is_some_and(|value| ["no", "0", "false", "off"].contains(&value.trim()))
+    let mut editor = text.lines().filter_map(|line| line.trim().strip_prefix("editor"));
+    editor.next_back().is_some_and(|value| ["no", "0", "false", "off"].contains(&value.trim()))
 }
 
 #[cfg(test)]
