@@ -444,7 +444,7 @@ pub const RULES: &[Rule] = &[
             (Mount("/var/log"), Present),
             (Mount("/var/tmp"), Present),
             (Mount("/tmp"), All(STRICT)),
-            (Mount("/dev/shm"), All(&["nodev", "noexec", "nosuid"])),
+            (Mount("/dev/shm"), All(&["nodev", "nosuid"])),
             (Mount("/run"), All(&["nodev", "nosuid"])),
             (Mount("/proc"), All(&["hidepid=invisible"])),
         ],
