@@ -4,7 +4,7 @@ use rempart_bus::Error;
 use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use zbus::Connection;
 use zbus::message::Header;
 
@@ -44,12 +44,14 @@ pub enum Command {
 #[derive(Debug)]
 pub struct Service {
     commands: mpsc::Sender<Command>,
+    /// Held by an audit: each looks at every file of the box.
+    auditing: Mutex<()>,
 }
 
 impl Service {
     /// An object that hands its calls to `commands`.
     pub fn new(commands: mpsc::Sender<Command>) -> Self {
-        Self { commands }
+        Self { commands, auditing: Mutex::new(()) }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
@@ -124,6 +126,9 @@ impl Service {
         self.ask(Command::Agreement).await
     }
     async fn audit(&self, #[zbus(connection)] connection: &Connection) -> Result<String, Error> {
+        let Ok(_turn) = self.auditing.try_lock() else {
+            return Err(Error::Busy("another audit is under way".into()));
+        };
         let (node, policy) = self.ask(Command::Audit).await?;
         // Here and not in the control loop, which must not wait for disks.
         crate::control::json(&crate::audit::audit(&node, policy, connection).await)
