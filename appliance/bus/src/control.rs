@@ -81,6 +81,8 @@ pub trait Control1 {
 
     /// A [`crate::ha::ConfigurationStatus`]: which revision each node of the pair has.
     fn agreement(&self) -> Result<String, Error>;
+    /// An [`crate::audit::AuditReport`]: what the guides of ANSSI recommend, compared with this box. Takes some seconds.
+    fn audit(&self) -> Result<String, Error>;
     /// The two nodes have diverged and a person has chosen: `ours`, the revision of this node, or `theirs`. Returns the
     /// number of the revision that is committed here afterwards. What gives way stays in the history of its node.
     fn resolve(&self, choice: &str) -> Result<u32, Error>;

@@ -4,6 +4,7 @@
 //! `--json` prints, so a script sees what the console sees. Types, and the one document that both sides can make
 //! ([`review`]); nothing here acts.
 
+pub mod audit;
 pub mod codes;
 pub mod control;
 pub mod documents;

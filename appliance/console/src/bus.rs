@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use rempart_bus::audit::AuditReport;
 use rempart_bus::documents::{
     CheckReport, CommitReport, CommitRequest, Connection, ExplainRequest, Explanation, FlowStatus, LogPage,
     Revision, Status,
@@ -55,6 +56,8 @@ pub enum Request {
     Show(u32),
     /// A unified diff of two sides.
     Diff(String, String),
+    /// What the guides of ANSSI recommend, compared with this box.
+    Audit,
     /// The two nodes have diverged, and a person has chosen.
     Resolve(Choice),
     /// How the pair is.
@@ -148,6 +151,8 @@ pub enum Reply {
     Text(String),
     /// To `Kill`: how many. To `Confirm`, `Revert` and `Resolve`: the revision in force.
     Number(u32),
+    /// To `Audit`.
+    Audit(Box<AuditReport>),
     /// To `HaStatus`.
     HaStatus(Box<HaStatus>),
     /// To `PairOffer`.
@@ -239,7 +244,8 @@ impl Bus {
             Request::Explain(_) | Request::Candidate | Request::History => READ_LIMIT,
             // The other node has to be asked for its document, or has to take ours.
             Request::Diff(from, to) if from == PEER || to == PEER => WRITE_LIMIT,
-            Request::Resolve(_) => WRITE_LIMIT,
+            // Every file of the box is looked at.
+            Request::Resolve(_) | Request::Audit => WRITE_LIMIT,
             Request::Show(_) | Request::Diff(..) => READ_LIMIT,
             Request::HaStatus | Request::Pairing | Request::PairOffer | Request::PairCancel => READ_LIMIT,
             // The other node has to flush, take over and say so; a joining node has to find the other one first.
@@ -273,6 +279,7 @@ impl Bus {
             Request::History => p.history().await,
             Request::Show(revision) => p.show(*revision).await,
             Request::Diff(from, to) => p.diff(from, to).await,
+            Request::Audit => p.audit().await,
             Request::Resolve(choice) => p.resolve(choice.word()).await.map(in_force),
             Request::HaStatus => self.ha.status().await,
             Request::Switch => self.ha.switch().await.map(nothing),
@@ -308,6 +315,7 @@ impl Request {
             Self::Check(_) | Self::Plan(_) | Self::Explain(_) | Self::Candidate | Self::Load(_) => {
                 Daemon::Control
             }
+            Self::Audit => Daemon::Control,
             Self::Commit(_) | Self::Confirm | Self::Revert | Self::Rollback(..) => Daemon::Control,
             Self::History | Self::Show(_) | Self::Diff(..) | Self::Resolve(_) => Daemon::Control,
             Self::HaStatus | Self::Switch | Self::Maintenance(_) => Daemon::Ha,
@@ -350,6 +358,7 @@ impl Reply {
             Request::Confirm | Request::Revert | Request::Resolve(_) => {
                 Reply::Number(field(&answer, "revision")?)
             }
+            Request::Audit => Reply::Audit(read(&answer)?),
             Request::HaStatus => Reply::HaStatus(read(&answer)?),
             Request::PairOffer => Reply::PairingOffer(read(&answer)?),
             Request::Pairing | Request::PairJoin(..) => Reply::Pairing(read(&answer)?),

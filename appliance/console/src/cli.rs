@@ -2,6 +2,7 @@
 //!
 //! What a verb does is in [`run`], how its answer looks in [`print`].
 
+pub mod audit;
 pub mod edit;
 pub mod pair;
 pub mod print;
@@ -108,6 +109,12 @@ pub enum Verb {
         /// The revision.
         revision: u32,
     },
+    /// Compares this box with what others recommend.
+    Audit {
+        /// Whose recommendations.
+        #[command(subcommand)]
+        verb: AuditVerb,
+    },
     /// The pair of nodes.
     Ha {
         /// What about it; its status if left out.
@@ -128,6 +135,13 @@ pub enum Verb {
     Schema,
     /// The services that have a name.
     Services,
+}
+
+/// Whose recommendations.
+#[derive(Clone, Copy, Subcommand, PartialEq, Eq, Debug)]
+pub enum AuditVerb {
+    /// The French national agency for the security of information systems.
+    Anssi,
 }
 
 /// A verb about the pair.

@@ -28,15 +28,17 @@ static FR: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::Fr));
 static EN: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::En));
 
 /// The message files of a language, in no particular order.
-pub fn sources(lang: Lang) -> [&'static str; 4] {
+pub fn sources(lang: Lang) -> [&'static str; 5] {
     match lang {
         Lang::Fr => [
+            include_str!("../locales/fr/audit.ftl"),
             include_str!("../locales/fr/common.ftl"),
             include_str!("../locales/fr/cli.ftl"),
             include_str!("../locales/fr/help.ftl"),
             include_str!("../locales/fr/screens.ftl"),
         ],
         Lang::En => [
+            include_str!("../locales/en/audit.ftl"),
             include_str!("../locales/en/common.ftl"),
             include_str!("../locales/en/cli.ftl"),
             include_str!("../locales/en/help.ftl"),

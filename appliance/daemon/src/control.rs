@@ -12,6 +12,7 @@ use rempart_bus::documents::Fault;
 use rempart_config::Model;
 use rempart_config::model::NodeIndex;
 use rempart_config::space::AddressSet;
+use rempart_daemon::notify;
 use rempart_pair::agreement::Position;
 use rempart_plan::net::Missing;
 use rempart_plan::{Facts, Ids, Plan, Role, facts};
@@ -28,6 +29,7 @@ use crate::numbers;
 use crate::report::Rates;
 use crate::service::Command;
 use crate::store::{self, Pending, Remembered, Store, StoreError};
+use crate::tune;
 
 /// The second hand: countdowns, schedules, rates.
 const TICK: Duration = Duration::from_secs(1);
@@ -215,6 +217,7 @@ impl Control {
     }
 
     async fn second(&mut self) {
+        notify::alive();
         self.rates.sample(self.engine.links()).await;
         if self.buried.elapsed() >= BURY_EVERY {
             self.buried = Instant::now();
@@ -397,6 +400,7 @@ impl Control {
             _ => about.starts_with(STATE),
         });
         (self.facts, self.ids) = (facts, ids);
+        tune::tune(&model, &plan.network);
         self.running = Some(Running { revision, document, model, node, plan });
         self.publish();
         Ok(applied)

@@ -187,6 +187,11 @@ impl Engine {
         gone
     }
 
+    /// Whether the kernel has the table of the policy.
+    pub async fn holds_policy(&self) -> bool {
+        matches!(self.nft.comment(TABLE).await, Ok(Some(_)))
+    }
+
     /// Does the steps, each in the journal before it is begun.
     async fn take_steps(
         &mut self,

@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod logging;
+pub mod notify;
 
 /// Of `rempart-ha`.
 pub mod ha {

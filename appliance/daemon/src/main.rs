@@ -10,6 +10,7 @@
 //! One task, the control loop, owns all state; the others bring it messages. Ending the daemon leaves the
 //! kernel as it is; started again, it reads what the kernel holds and goes on.
 
+mod audit;
 mod commit;
 mod control;
 mod engine;
@@ -21,6 +22,7 @@ mod peer;
 mod report;
 mod service;
 mod store;
+mod tune;
 
 use std::path::PathBuf;
 use std::time::Duration;

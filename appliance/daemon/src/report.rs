@@ -22,6 +22,7 @@ use rempart_system::conntrack::{self, Layer4, Status as TrackStatus, TcpState};
 use rempart_system::links::{LinkStatistics, Links};
 use tracing::warn;
 
+use crate::audit::policy::{InForce, Policy};
 use crate::control::{Control, failed, json, local_time};
 use crate::engine::{Subject, is_killed};
 use crate::judge::Judge;
@@ -104,6 +105,7 @@ impl Control {
             }
             Command::Diff(from, to, reply) => self.answer_diff(&from, &to, reply),
             Command::Agreement(reply) => drop(reply.send(json(&self.agreement()))),
+            Command::Audit(reply) => drop(reply.send(self.audited().await)),
             Command::Resolve(choice, reply) => self.resolve(&choice, reply),
             Command::PeerRequest(topic, body, reply) => self.peer_request(&topic, &body, reply),
         }
@@ -111,6 +113,27 @@ impl Control {
 
     fn document_or_candidate(&self, document: String) -> Result<String, Error> {
         if document.is_empty() { self.candidate().map_err(failed) } else { Ok(document) }
+    }
+
+    /// The name of this node, and what the audit wants to know of the document.
+    async fn audited(&self) -> Result<(String, Policy), Error> {
+        let Some(running) = &self.running else { return Ok((self.node.clone(), Policy::none())) };
+        let diagnostics = rempart_config::read(&running.document).diagnostics;
+        let redundant = diagnostics.iter().filter(|d| d.code == "redundant-flow").map(|d| {
+            let (line, _) = rempart_config::position(&running.document, d.span.start);
+            let flow = running.model.flows.iter().rev().find(|f| f.line <= line);
+            flow.map_or_else(|| format!("line {line}"), |f| f.label.clone())
+        });
+        let about = self.store.about(running.revision).map_err(failed)?;
+        let policy = Policy::of(InForce {
+            model: &running.model,
+            plan: &running.plan,
+            redundant: &redundant.collect(),
+            comment: &about.comment,
+            held: self.engine.holds_policy().await,
+            today: local_time(&running.model).date(),
+        });
+        Ok((self.node.clone(), policy))
     }
 
     async fn status(&mut self) -> Result<Status, Error> {

@@ -4,9 +4,11 @@ use rempart_bus::Error;
 use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use zbus::Connection;
 use zbus::message::Header;
+
+use crate::audit::policy::Policy;
 
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -33,6 +35,7 @@ pub enum Command {
     Show(u32, Reply<String>),
     Diff(String, String, Reply<String>),
     Agreement(Reply<String>),
+    Audit(Reply<(String, Policy)>),
     Resolve(String, Reply<u32>),
     PeerRequest(String, Vec<u8>, Reply<Vec<u8>>),
 }
@@ -41,12 +44,14 @@ pub enum Command {
 #[derive(Debug)]
 pub struct Service {
     commands: mpsc::Sender<Command>,
+    /// Held by an audit: each looks at every file of the box.
+    auditing: Mutex<()>,
 }
 
 impl Service {
     /// An object that hands its calls to `commands`.
     pub fn new(commands: mpsc::Sender<Command>) -> Self {
-        Self { commands }
+        Self { commands, auditing: Mutex::new(()) }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
@@ -119,6 +124,14 @@ impl Service {
     }
     async fn agreement(&self) -> Result<String, Error> {
         self.ask(Command::Agreement).await
+    }
+    async fn audit(&self, #[zbus(connection)] connection: &Connection) -> Result<String, Error> {
+        let Ok(_turn) = self.auditing.try_lock() else {
+            return Err(Error::Busy("another audit is under way".into()));
+        };
+        let (node, policy) = self.ask(Command::Audit).await?;
+        // Here and not in the control loop, which must not wait for disks.
+        crate::control::json(&crate::audit::audit(&node, policy, connection).await)
     }
     async fn resolve(&self, choice: String) -> Result<u32, Error> {
         self.ask(|r| Command::Resolve(choice, r)).await

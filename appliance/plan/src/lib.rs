@@ -14,6 +14,7 @@ pub mod ids;
 pub mod net;
 pub mod nft;
 pub mod print;
+pub mod tuning;
 pub mod vpn;
 pub mod world;
 

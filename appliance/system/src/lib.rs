@@ -4,6 +4,7 @@
 //! | module | owns |
 //! | --- | --- |
 //! | [`links`] | links, addresses, routes: reading them, doing one step, watching for changes, counters |
+//! | [`cards`] | network cards: queues, rings, and the processors that take their packets |
 //! | [`sysctl`] | kernel settings below `/proc/sys` |
 //! | [`nft`] | the program `nft`: applying a script, reading counters and names of objects |
 //! | [`conntrack`] | the connection table, over ctnetlink: list, create, mark, delete |
@@ -24,9 +25,10 @@
 //!
 //! `unsafe` appears in `fd` (registering a descriptor with Tokio), `packet` (address and filter of a packet
 //! socket), `advert` (options of one), `flowsync::socket` (reading many datagrams at once, one option), `realtime`
-//! (scheduling), `tun` (one ioctl) and `tunnel` (one ioctl, options and messages of UDP sockets).
+//! (scheduling), `cards` and `tun` (one ioctl each) and `tunnel` (one ioctl, options and messages of UDP sockets).
 
 pub mod advert;
+pub mod cards;
 pub mod conntrack;
 pub mod datagram;
 pub mod dhcp;

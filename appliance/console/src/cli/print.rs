@@ -76,6 +76,7 @@ impl Console {
                 Request::Resolve(_) => tr!(lang, "resolve-done", revision = n.to_string()),
                 _ => tr!(lang, "kill-done", count = *n),
             },
+            Reply::Audit(report) => self.audit(report),
             Reply::HaStatus(status) => self.ha_status(status),
             Reply::PairingOffer(offer) => self.pairing_offer(offer),
             Reply::Pairing(pairing) => self.pairing(pairing),

@@ -11,7 +11,9 @@ use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::{CheckReport, CommitRequest, ExplainRequest};
 
 use super::table::Paint;
-use super::{Cli, CommitArgs, ExplainArgs, KillArgs, Selection, SortArg, Verb, edit, pair, who};
+use super::{
+    AuditVerb, Cli, CommitArgs, ExplainArgs, KillArgs, Selection, SortArg, Verb, audit, edit, pair, who,
+};
 use crate::bus::{Bus, Failure, Refusal, Reply, Request};
 use crate::filter::{Filter, Order};
 use crate::lang::Lang;
@@ -130,6 +132,7 @@ async fn run(console: &Console, verb: Verb) -> Result<(), Stop> {
         Verb::Diff { from, to } => console.forward(Request::Diff(from, to)).await?,
         Verb::History => console.forward(Request::History).await?,
         Verb::Show { revision } => console.forward(Request::Show(revision)).await?,
+        Verb::Audit { verb: AuditVerb::Anssi } => return audit::anssi(console).await,
         Verb::Ha { verb } => pair::ha(console, verb).await?,
         Verb::Pair { code, on } => pair::pair(console, code, on).await?,
         Verb::Unpair => {

@@ -161,6 +161,13 @@ fn help_ids() -> BTreeSet<String> {
     ids
 }
 
+/// The titles of the recommendations and the reasons of deviations, which are found by their names.
+fn audit_ids() -> impl Iterator<Item = String> {
+    use rempart_bus::audit::{DEVIATIONS, RECOMMENDATIONS};
+    let titles = RECOMMENDATIONS.iter().map(|code| format!("audit-{code}"));
+    titles.chain(DEVIATIONS.iter().map(|code| format!("audit-why-{code}")))
+}
+
 #[test]
 fn both_languages_have_the_same_messages_with_the_same_arguments() {
     assert_eq!(messages(Lang::Fr), messages(Lang::En));
@@ -175,7 +182,7 @@ fn every_message_that_the_code_asks_for_exists_with_those_arguments() {
             assert_eq!(&arguments, wanted, "arguments of {id}");
         }
     }
-    for id in help_ids() {
+    for id in help_ids().into_iter().chain(audit_ids()) {
         assert!(defined.contains_key(&id), "there is no message {id}");
     }
 }
@@ -184,6 +191,7 @@ fn every_message_that_the_code_asks_for_exists_with_those_arguments() {
 fn every_message_is_used() {
     let mut used: BTreeSet<String> = uses().into_iter().map(|(id, _)| id).collect();
     used.extend(help_ids());
+    used.extend(audit_ids());
     let unused: Vec<_> = messages(Lang::En).into_keys().filter(|id| !used.contains(id)).collect();
     assert_eq!(unused, [] as [String; 0]);
 }

@@ -1,6 +1,7 @@
 //! The product as its users see it. One lab for each test; without root all of them are skipped, and say so.
 
 mod atomic;
+mod audit;
 mod commits;
 mod connections;
 mod damage;
