@@ -144,8 +144,6 @@ test: ## format, lints and all tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace --bins
-	@$(MAKE) --no-print-directory image-setup
-	image/build --test
 	$(CARGO) test --workspace -- --test-threads=$(TEST_THREADS)
 
 test-full: export REMPART_FULL = 1
@@ -158,7 +156,7 @@ test-pair: ## take-overs of every kind, measured: wants the machine for itself
 	$(CARGO) build --workspace --bins
 	$(CARGO) test -p rempart-end-to-end -- --include-ignored --test-threads=1 pair
 
-test-image: ## the image in emulated machines: UEFI, BIOS, changed bits, lost state, power cuts, the kernel's features (half an hour)
+test-image: ## builds the image and tries it in emulated machines: UEFI, BIOS, changed bits, lost state, power cuts, the kernel's features (half an hour)
 	@$(MAKE) --no-print-directory setup image-setup
 	@image/build --test
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --test-threads=1 --nocapture

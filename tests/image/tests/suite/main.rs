@@ -1,4 +1,4 @@
-//! The image in an emulated machine. `start` runs with every test run where an image was built (`make test` builds one); the
+//! The image in an emulated machine. `start` runs with every test run where an image was built (`make test-image` builds one); the
 //! others are for `make test-image`, which wants half an hour.
 
 mod flash;
