@@ -140,7 +140,16 @@ fn the_ssh_daemon_reads_its_settings() {
 
 /// A small root file system with one thing of each kind that must not be in it.
 fn dirty_root(root: &Path) {
-    for folder in ["etc/ssh", "etc/apt", "etc/pam.d", "usr/bin", "usr/sbin", "var/open", "etc/apparmor.d", "usr/lib/modules/7.3.4"] {
+    for folder in [
+        "etc/ssh",
+        "etc/apt",
+        "etc/pam.d",
+        "usr/bin",
+        "usr/sbin",
+        "var/open",
+        "etc/apparmor.d",
+        "usr/lib/modules/7.3.4",
+    ] {
         fs::create_dir_all(root.join(folder)).expect("a folder");
     }
     let write = |path: &str, text: &str, mode: u32| {
