@@ -175,11 +175,6 @@ fn published_ports_are_left_to_whoever_publishes_them() {
     assert_eq!(tcp, Some(Vec::new()));
     let (udp, _) = taken(&format!("{group}{}", flow("udp/1000-2000", "{ address = '203.0.113.2' }")));
     assert_eq!(udp, [place("wan", Some("203.0.113.2"))]);
-    // A whole address.
-    let one = "[[nat.one_to_one]]\noutside = '203.0.113.3'\ninside = '192.168.10.3'\n";
-    let (udp, tcp) = taken(&format!("{group}{one}"));
-    let there = vec![place("wan", Some("203.0.113.3"))];
-    assert_eq!((udp, tcp), (there.clone(), Some(there)));
     let verdicts = [
         ("", "https", vec!["vpn-port-taken"]),
         ("tcp = false", "https", vec![]),

@@ -75,7 +75,7 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
     };
     let (flows, flow_spans) = world.flows(document, faults);
     let nat = world.nat(document, faults);
-    let vpn = world.vpn(document, &nodes.names, order, (&flows, &flow_spans), &nat, faults);
+    let vpn = world.vpn(document, &nodes.names, order, (&flows, &flow_spans), faults);
     let blocklists = rest::blocklists(document, &world.zones, faults);
     let noise = world.noise(document, faults);
     let checks = world.checks(document, faults);

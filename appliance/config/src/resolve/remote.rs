@@ -11,8 +11,8 @@ use crate::draft::{CertificatesDraft, DirectoryDraft, Document, RadiusDraft, Vpn
 use crate::faults::{Faults, Span};
 use crate::limits::MAX_VPN_LISTEN;
 use crate::model::{
-    Flow, Fqdn, Interface, InterfaceKind, InterfaceName, Name, Nat, NodeName, TCP, UDP, VPN, Vpn,
-    VpnCertificates, VpnDirectory, VpnListen, VpnPlace, VpnPort, VpnRadius, VpnStrangers, ZoneName,
+    Flow, Fqdn, Interface, InterfaceKind, InterfaceName, Name, NodeName, TCP, UDP, VPN, Vpn, VpnCertificates,
+    VpnDirectory, VpnListen, VpnPlace, VpnPort, VpnRadius, VpnStrangers, ZoneName,
 };
 use crate::text::address::HostElement;
 use crate::text::remote::{ListenText, TlsWord};
@@ -52,7 +52,6 @@ impl World<'_> {
         nodes: &[NodeName],
         order: Vec<Name>,
         flows: (&[Flow], &[Span]),
-        nat: &Nat,
         faults: &mut Faults,
     ) -> Option<Vpn> {
         let draft = document.vpn.as_ref()?;
@@ -65,7 +64,7 @@ impl World<'_> {
         let listen = self.listen(draft, faults);
         let places = self.places(&listen);
         self.check_places(draft, place, nodes, &places, faults);
-        let taken = Taken { world: self, flows, nat, places: &places };
+        let taken = Taken { world: self, flows, places: &places };
         let udp = VpnPort {
             port: draft.port.as_ref().map_or(UDP_PORT, |p| port(p.value.0)),
             taken: BTreeSet::new(),
@@ -347,7 +346,6 @@ impl World<'_> {
 struct Taken<'a, 'w> {
     world: &'a World<'w>,
     flows: (&'a [Flow], &'a [Span]),
-    nat: &'a Nat,
     places: &'a BTreeSet<VpnPlace>,
 }
 
@@ -363,68 +361,55 @@ impl Taken<'_, '_> {
         faults: &mut Faults,
     ) -> VpnPort {
         let (word, key) = if protocol == TCP { ("TCP", "tcp") } else { ("UDP", "port") };
-        let mut first: Option<(&VpnPlace, String, Option<&Span>)> = None;
+        let mut first: Option<(&VpnPlace, &Flow, &Span)> = None;
         for place in self.places {
-            let Some((what, span)) = self.by(place, protocol, port.port) else { continue };
+            let Some((flow, span)) = self.by(place, protocol, port.port) else { continue };
             port.taken.insert(place.clone());
-            first = first.or(Some((place, what, span)));
+            first = first.or(Some((place, flow, span)));
         }
-        let Some(((name, address), what, span)) = first else { return port };
+        let Some(((name, address), flow, span)) = first else { return port };
         let at = address.map_or_else(|| format!("the address of `{name}`"), |a| a.to_string());
-        let number = port.port;
+        let (number, flow) = (port.port, &flow.label);
         let fault = match given {
             Some(given) => {
-                let message = format!("{word} {number} on {at} belongs to {what} already");
+                let message = format!("{word} {number} on {at} is published by {flow} already");
                 faults.error("vpn-port-taken", given, message).hint(format!(
                     "another port (`{key} = …`), another address (`listen = …`), or publish that one elsewhere"
                 ))
             }
             None => {
                 let message =
-                    format!("remote access does not listen on {word} {number} of {at}: it belongs to {what}");
+                    format!("remote access does not listen on {word} {number} of {at}: {flow} publishes it");
                 let off = if protocol == TCP { ", or false" } else { "" };
                 faults
                     .warning("vpn-port-taken", group, message)
                     .hint(format!("say `{key}` in [vpn]: another port{off}"))
             }
         };
-        if let Some(span) = span {
-            fault.related(span, "translated here");
-        }
+        fault.related(span, "published here");
         port
     }
 
-    /// What translates packets to that place, as a person calls it, and where it stands.
-    fn by(&self, (name, address): &VpnPlace, protocol: u8, port: u16) -> Option<(String, Option<&Span>)> {
+    /// The flow that publishes that place, and where it stands. One-to-one translations never have an address of the
+    /// box, and IPv6 is not published under another address.
+    fn by(&self, (name, address): &VpnPlace, protocol: u8, port: u16) -> Option<(&Flow, &Span)> {
         if address.is_some_and(|a| a.is_ipv6()) {
-            return self.one_to_one(*address);
+            return None;
         }
         let interface = self.world.interfaces.get(name)?;
         let zone = interface.zone.as_ref()?;
-        let public = |address: Option<IpAddr>| {
-            let shared: Vec<IpAddr> =
-                interface.virtuals.iter().map(|v| v.address.addr()).filter(IpAddr::is_ipv4).collect();
-            shared.is_empty() || address.is_some_and(|a| shared.contains(&a))
-        };
-        let published = self.flows.0.iter().zip(self.flows.1).find(|(flow, _)| {
+        let mut shared =
+            interface.virtuals.iter().map(|v| v.address.addr()).filter(IpAddr::is_ipv4).peekable();
+        let public = shared.peek().is_none() || shared.any(|a| Some(a) == *address);
+        self.flows.0.iter().zip(self.flows.1).find(|(flow, _)| {
             let Some(publish) = &flow.publish else { return false };
             let from = flow.from.iter().any(|e| e.zone.as_ref() == Some(zone));
             let asked = match publish.address {
                 Some(asked) => (from || publish.reflect.contains(zone)) && *address == Some(asked),
-                None => from && public(*address),
+                None => from && public,
             };
             asked && outside(flow, publish).iter().any(|(p, ports, _)| *p == protocol && ports.contains(port))
-        });
-        match published {
-            Some((flow, span)) => Some((format!("what {} publishes", flow.label), Some(span))),
-            None => self.one_to_one(*address),
-        }
-    }
-
-    fn one_to_one(&self, address: Option<IpAddr>) -> Option<(String, Option<&Span>)> {
-        let address = address?;
-        let one = self.nat.one_to_one.iter().find(|one| one.outside.contains(&address))?;
-        Some((format!("the one-to-one translation at line {}", one.line), None))
+        })
     }
 }
 
