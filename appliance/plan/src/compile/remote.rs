@@ -45,6 +45,10 @@ pub fn write(rs: &mut Ruleset, world: &World) {
         let chain = rs.chains.entry(name.into()).or_default();
         chain.rule(format!("ip {side} @{LIVE4} return"));
         chain.rule(format!("ip6 {side} @{LIVE6} return"));
+        if name == OUT {
+            // What the kernel says by itself on every link (router solicitations, memberships) is no sign of anything.
+            chain.rule("fib daddr type multicast drop");
+        }
         chain.rule(format!("goto {OFF}"));
     }
     rs.counters.insert(GONE.into());
