@@ -110,3 +110,6 @@ async fn follow(connection: zbus::Connection, mut wanted: watch::Receiver<Option
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
