@@ -45,17 +45,19 @@ impl Listening {
             }
         }
         places.truncate(MAX_VPN_LISTEN);
-        let listens = |port: &VpnPort| -> Vec<SocketAddr> {
-            let free = places.iter().filter(|place| !port.taken.contains(*place));
-            let address = |(name, address): &VpnPlace| {
-                address.or_else(|| facts.leases.get(name).map(|lease| lease.address.addr()))
-            };
-            free.filter_map(address).map(|a| SocketAddr::new(a, port.port)).collect()
-        };
-        out.udp = listens(&vpn.udp);
-        out.tcp = vpn.tcp.as_ref().map(listens).unwrap_or_default();
+        out.udp = sockets(&vpn.udp, &places, facts);
+        out.tcp = vpn.tcp.as_ref().map(|port| sockets(port, &places, facts)).unwrap_or_default();
         Some(out)
     }
+}
+
+/// The places where `port` is listened on, as far as their addresses are known.
+fn sockets(port: &VpnPort, places: &[VpnPlace], facts: &Facts) -> Vec<SocketAddr> {
+    let free = places.iter().filter(|place| !port.taken.contains(*place));
+    let address = |(name, address): &VpnPlace| {
+        address.or_else(|| facts.leases.get(name).map(|lease| lease.address.addr()))
+    };
+    free.filter_map(address).map(|address| SocketAddr::new(address, port.port)).collect()
 }
 
 impl VpnPlan {
