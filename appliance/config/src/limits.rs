@@ -32,6 +32,9 @@ pub const MAX_ROUTER_ADDRESSES: usize = 64;
 /// Routers that one virtual router sends its adverts to one by one (`vrrp_rs::MAX_PEERS`).
 pub const MAX_UNICAST_PEERS: usize = 16;
 
+/// Addresses that remote access listens on: each one is a socket of every shard of its data path.
+pub const MAX_VPN_LISTEN: usize = 8;
+
 /// Intervals of addresses and ports that all endpoints hold together, after names are replaced by what they
 /// stand for: 64 MiB at most. A large host named by many flows would otherwise multiply.
 pub const MAX_ELEMENTS: usize = 2_000_000;

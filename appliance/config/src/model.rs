@@ -14,6 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::space::{AddressSet, Family, Interval, Set};
 
+mod vpn;
+
+pub use vpn::{
+    Vpn, VpnCertificates, VpnDemand, VpnDirectory, VpnGroup, VpnListen, VpnPlace, VpnPort, VpnRadius,
+    VpnStrangers, VpnTunnel,
+};
+
 macro_rules! name {
     ($(#[$doc:meta])* $t:ident) => {
         $(#[$doc])*
@@ -95,6 +102,8 @@ pub struct Model {
     pub schedules: BTreeMap<Name, Schedule>,
     /// Block lists read from files.
     pub blocklists: BTreeMap<Name, Blocklist>,
+    /// Remote access; `None` without a group.
+    pub vpn: Option<Vpn>,
     /// Remote-access groups.
     pub vpn_groups: BTreeMap<Name, VpnGroup>,
     /// Policy assertions.
@@ -741,13 +750,6 @@ pub struct Blocklist {
     pub zones: BTreeSet<ZoneName>,
     /// Whether what is dropped is logged.
     pub log: bool,
-}
-
-/// `[vpn.group.NAME]`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct VpnGroup {
-    /// The addresses that its members are given.
-    pub pool: IpNet,
 }
 
 /// A policy assertion.

@@ -319,6 +319,7 @@ pub fn stage(stage: &str) -> &'static str {
     match stage {
         "arrival" => id!("stage-arrival"),
         "protection" => id!("stage-protection"),
+        "session" => id!("stage-session"),
         "destination-nat" => id!("stage-destination-nat"),
         "route" => id!("stage-route"),
         "policy" => id!("stage-policy"),

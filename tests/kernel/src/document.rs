@@ -68,7 +68,17 @@ const DMZ: &[&str] = &[
     "fd00:20::/120",
 ];
 const GUEST: &[&str] = &["172.16.30.5", "172.16.30.0/25", "172.16.30.77-172.16.30.99"];
-const FIREWALL: &[&str] = &["192.168.10.1", "203.0.113.2", "192.168.20.1", "fd00:10::1", "2001:db8:113::2"];
+const VPN: &[&str] =
+    &["agents", "guests", "10.77.1.5", "10.77.1.0/26", "10.77.2.3", "fd00:77:1::5", "fd00:77:1::/120"];
+const FIREWALL: &[&str] = &[
+    "192.168.10.1",
+    "203.0.113.2",
+    "192.168.20.1",
+    "fd00:10::1",
+    "2001:db8:113::2",
+    "10.77.1.1",
+    "fd00:77:1::1",
+];
 const SERVICES: &[&str] = &[
     "tcp/80",
     "tcp/443",
@@ -116,6 +126,10 @@ pub fn random(r: &mut Random) -> Draft {
     d.frame(nat(r));
     for text in translations(r) {
         d.push(Kind::Optional, text);
+    }
+    if r.chance(60) {
+        d.frame(groups(r));
+        d.push(Kind::Optional, remote_access(r));
     }
     d.frame(blocklists(r));
     for _ in 0..1 + r.below(40) {
@@ -268,6 +282,7 @@ fn side(r: &mut Random, with_any: bool) -> String {
             ("guest", GUEST),
             ("lan", LAN),
             ("dmz", DMZ),
+            ("vpn", VPN),
         ]);
         host_in(r, zone, hosts)
     })
@@ -379,6 +394,28 @@ fn second(net: &str) -> String {
             format!("{head}.{}/{length}", if last == 1 { 2 } else { last + 9 })
         }
     }
+}
+
+/// Groups of remote users, in one IP version or both.
+fn groups(r: &mut Random) -> String {
+    let agents =
+        r.pick(&["\"10.77.1.0/24\"", "[\"10.77.1.0/24\", \"fd00:77:1::/64\"]", "\"fd00:77:1::/64\""]);
+    let guests = r.pick(&["\"10.77.2.0/28\"", "[\"fd00:77:2::/112\", \"10.77.2.0/28\"]"]);
+    format!("[vpn.group.agents]\npool = {agents}\n[vpn.group.guests]\npool = {guests}\n")
+}
+
+/// Where remote access listens; some of it is published, which the reader refuses where a port is named.
+fn remote_access(r: &mut Random) -> String {
+    let listen = r.pick(&[
+        "",
+        "",
+        "listen = [\"wan\", \"guest\"]\n",
+        "listen = \"203.0.113.2\"\n",
+        "listen = \"dmz\"\n",
+    ]);
+    let tcp = r.pick(&["", "", "tcp = 443\n", "tcp = 8443\n", "tcp = false\n"]);
+    let port = r.pick(&["", "", "port = 5002\n"]);
+    format!("[vpn]\n{listen}{tcp}{port}")
 }
 
 fn zones(r: &mut Random) -> String {

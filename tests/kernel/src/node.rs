@@ -162,6 +162,7 @@ impl Node {
         };
         node.set_network(network).await?;
         node.take_virtual_addresses(world).await?;
+        node.set_up_tunnel(world).await?;
         Ok(node)
     }
 
@@ -177,6 +178,18 @@ impl Node {
                 let address = Address { device: device.clone(), net: *net, shared: true };
                 self.links.apply(&Step::AddAddress(address)).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// What `rempart-vpn` does with its device.
+    async fn set_up_tunnel(&self, world: &World) -> Result<(), Failure> {
+        let Some(vpn) = &world.vpn else { return Ok(()) };
+        let leg = &world.legs[vpn.leg];
+        self.links.apply(&Step::SetUp { device: leg.device.clone(), up: true }).await?;
+        for net in &leg.addresses {
+            let address = Address { device: leg.device.clone(), net: *net, shared: false };
+            self.links.apply(&Step::AddAddress(address)).await?;
         }
         Ok(())
     }

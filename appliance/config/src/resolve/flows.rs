@@ -228,7 +228,7 @@ impl World<'_> {
     pub(super) fn any_in(&self, side: &[Endpoint], family: Family) -> bool {
         side.iter().any(|e| {
             let hosts = &e.hosts;
-            let pool = |g: &Name| self.vpn_groups.get(g).is_some_and(|g| Family::of(g.pool.addr()) == family);
+            let pool = |g: &Name| self.vpn_groups.get(g).is_some_and(|g| g.has(family));
             match hosts.negated {
                 true => !hosts.is_fixed() || hosts.fixed.complement().has(family),
                 false => {

@@ -4,11 +4,13 @@
 mod boxes;
 mod devices;
 mod flows;
+mod groups;
 mod interfaces;
 mod names;
 mod nat;
 mod networks;
 mod publish;
+mod remote;
 mod rest;
 mod routes;
 mod virtuals;
@@ -48,15 +50,17 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
     let sync = boxes::sync(document, &interfaces, faults);
     boxes::check_paths(document, &nodes, &interfaces, faults);
     boxes::check_leases(document, &nodes, &interfaces, faults);
-    let vpn_groups = rest::vpn_groups(document);
-    networks::check(&nodes, &interfaces, &spans, &vpn_groups, faults);
+    let groups::Groups { all: mut vpn_groups, order, pools } = groups::groups(document, faults);
+    networks::check(&nodes, &interfaces, &spans, &pools, faults);
     let zones = zones::resolve(document, &interfaces, !vpn_groups.is_empty(), faults);
     let networks = Networks::of(&interfaces);
     let routes = routes::resolve(document, &interfaces, &networks, faults);
+    networks::check_routes(document, &pools, faults);
     let schedules = rest::schedules(document, faults);
     let mut budget = Budget::default();
     let hosts = names::hosts(document, &mut budget, faults);
     let services = names::services(document, &mut budget, faults);
+    groups::options(document, &mut vpn_groups, &hosts, faults);
     let mut world = World {
         lines,
         interfaces,
@@ -64,13 +68,14 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
         networks,
         hosts,
         services,
-        vpn_groups: vpn_groups.into_iter().map(|(name, (group, _))| (name, group)).collect(),
+        vpn_groups,
         schedules: schedules.keys().cloned().collect(),
         routes,
         budget,
     };
     let (flows, flow_spans) = world.flows(document, faults);
     let nat = world.nat(document, faults);
+    let vpn = world.vpn(document, &nodes.names, order, (&flows, &flow_spans), faults);
     let blocklists = rest::blocklists(document, &world.zones, faults);
     let noise = world.noise(document, faults);
     let checks = world.checks(document, faults);
@@ -92,6 +97,7 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
         nat,
         schedules,
         blocklists,
+        vpn,
         vpn_groups: world.vpn_groups,
         checks,
         hosts: world.hosts.into_known(),

@@ -270,7 +270,7 @@ fn sources_overlap(a: &Endpoint, b: &Endpoint) -> bool {
 }
 
 /// The outside ports of a published flow with, for each, the distance to the inside port.
-fn outside(flow: &Flow, publish: &Publish) -> Vec<(u8, Interval<u16>, i32)> {
+pub(super) fn outside(flow: &Flow, publish: &Publish) -> Vec<(u8, Interval<u16>, i32)> {
     let mut out = Vec::new();
     for atom in &flow.services {
         let ServiceAtom::Ports { protocol, ports } = atom else { continue };

@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod endpoint;
+pub(crate) mod remote;
 pub(crate) mod service;
 pub(crate) mod time;
 pub(crate) mod word;

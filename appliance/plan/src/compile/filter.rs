@@ -9,6 +9,7 @@ use rempart_config::space::Family;
 use super::tables::{self, Line, Use};
 use super::{
     CompileError, LOG_GROUP, MARK_ALLOW, MARK_DENY, MARK_DOOMED, MAX_CELLS, device_set, peer, quoted_devices,
+    remote,
 };
 use crate::expand::slices;
 use crate::nft::{Chain, Content, Map, Origin, Ruleset};
@@ -143,6 +144,9 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
         let chain = rs.chains.entry(hook.into()).or_default();
         chain.base = Some(format!("type filter hook {hook} priority 0; policy drop;"));
         chain.rule(format!("ct mark & {MARK_DOOMED:#010x} != 0 counter name \"p.doomed\" drop"));
+        if let Some(jump) = remote::way_out(world, hook) {
+            chain.rule(jump);
+        }
         if hook == "output" {
             // IPv6 has no setting that forbids redirects, as IPv4 does; tracking would call them invalid.
             chain.rule("icmpv6 type nd-redirect drop");
@@ -174,6 +178,9 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
         input.rule(format!("{text} drop"));
     }
     input.rules.extend(shields.clone());
+    if let Some(jump) = remote::listened_to(world) {
+        input.rule(jump);
+    }
     input.rule("iifname vmap @pairs.input");
     input.rule("goto final.input");
     let output = rs.chains.entry("output".into()).or_default();
@@ -184,6 +191,9 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
         output.rule(format!("oifname {devices} udp sport 68 udp dport 67 accept"));
     }
     output.rules.extend(shields_out.clone());
+    if let Some(jump) = remote::spoken_by(world) {
+        output.rule(jump);
+    }
     output.rule("oifname vmap @pairs.output");
     output.rule("goto final.output");
     let forward = rs.chains.entry("forward".into()).or_default();
