@@ -13,6 +13,7 @@ use rempart_openvpn::data::segment::virtio;
 use rempart_openvpn::data::{OVERHEAD, PING, Path};
 use rempart_system::realtime::{Waker, wait};
 
+use crate::STREAM;
 use crate::shard::{Event, Half, OutCommand, Shared, Stats, TICK};
 
 /// Reads between two looks at the commands.
@@ -158,6 +159,12 @@ fn flush(shared: &Shared, row: &mut Row, arena: &[u8]) {
 }
 
 fn send(shared: &Shared, to: Path, bytes: &[u8], segment: usize) {
+    if to.local == STREAM {
+        if !shared.stream(to.remote, bytes, segment) {
+            Stats::count(&shared.stats.unsent);
+        }
+        return;
+    }
     let Some(socket) = shared.sockets.get(usize::from(to.local)) else {
         return Stats::count(&shared.stats.unsent);
     };
