@@ -55,7 +55,10 @@ impl Worker {
         while !self.shared.stop.load(Ordering::Relaxed) {
             let now = Instant::now();
             while let Ok(command) = self.commands.try_recv() {
-                self.judge.obey(now, command);
+                match command {
+                    InCommand::Sockets(sockets) => self.shared.sockets = sockets,
+                    other => self.judge.obey(now, other),
+                }
             }
             if now.saturating_duration_since(expired) >= TICK {
                 expired = now;
@@ -72,7 +75,7 @@ impl Worker {
                 continue;
             }
             let sources = std::iter::once(self.waker.as_fd());
-            let sources = sources.chain(self.shared.sockets.iter().map(AsFd::as_fd));
+            let sources = sources.chain(self.shared.sockets.iter().map(|socket| socket.as_fd()));
             if wait(sources, Some(TICK), &mut ready).is_err() {
                 return;
             }
@@ -185,6 +188,8 @@ impl Judge {
                     session.move_to(path);
                 }
             }
+            // The worker's own.
+            InCommand::Sockets(_) => {}
             InCommand::Report => {
                 let received = self
                     .sessions

@@ -143,6 +143,7 @@ impl Worker {
                     send(&self.shared, to, &ping, ping.len());
                 }
             }
+            OutCommand::Sockets(sockets) => self.shared.sockets = sockets,
             OutCommand::Report => {
                 let sent = self.sessions.sessions().map(|(peer, session)| (peer, session.sent())).collect();
                 self.shared.tell(Event::Report(Half::Out(sent)));

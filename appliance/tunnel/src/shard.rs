@@ -157,7 +157,7 @@ impl Outlets {
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub queue: Arc<Queue>,
-    pub sockets: Arc<[Socket]>,
+    pub sockets: Arc<[Arc<Socket>]>,
     pub stats: Arc<Stats>,
     pub outlets: Outlets,
     pub stop: Arc<AtomicBool>,
@@ -195,6 +195,7 @@ pub(crate) enum OutCommand {
     RemoveKey { peer: PeerId, serial: KeySerial },
     Move { peer: PeerId, path: Path },
     Ping(PeerId),
+    Sockets(Arc<[Arc<Socket>]>),
     Report,
 }
 
@@ -206,6 +207,7 @@ pub(crate) enum InCommand {
     Key { peer: PeerId, serial: KeySerial, opener: Box<Opener> },
     RemoveKey { peer: PeerId, serial: KeySerial },
     Move { peer: PeerId, path: Path },
+    Sockets(Arc<[Arc<Socket>]>),
     Report,
 }
 
@@ -258,7 +260,7 @@ impl Shard {
         }
         let shared = Shared {
             queue: Arc::new(queue),
-            sockets: sockets.into(),
+            sockets: sockets.into_iter().map(Arc::new).collect(),
             stats: Arc::default(),
             outlets,
             stop: Arc::default(),
@@ -273,6 +275,20 @@ impl Shard {
         let worker = inward::Worker::new(shared.clone(), (inbox, fed), waker.clone(), capacity);
         let thread = Some(spawn(format!("vpn-in-{number}"), move || worker.run())?);
         Ok(Self { out, inward: Lead { commands, waker, thread }, feeder, shared })
+    }
+
+    /// Its sockets.
+    pub fn sockets(&self) -> &[Arc<Socket>] {
+        &self.shared.sockets
+    }
+
+    /// Other sockets from now on, of which some may be the same as before. Sessions whose socket has another number are to be
+    /// moved next.
+    pub fn set_sockets(&mut self, sockets: Vec<Arc<Socket>>) -> Result<(), Gone> {
+        let sockets: Arc<[Arc<Socket>]> = sockets.into_iter().take(MAX_SOCKETS).collect();
+        self.shared.sockets = sockets.clone();
+        self.inward.send(InCommand::Sockets(sockets.clone()))?;
+        self.out.send(OutCommand::Sockets(sockets))
     }
 
     /// The way in for packets that came by streams.

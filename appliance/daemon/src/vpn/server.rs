@@ -326,3 +326,12 @@ impl std::fmt::Debug for Machine {
             .finish_non_exhaustive()
     }
 }
+
+/// Our addresses in the tunnel: the first host of each pool.
+pub fn gateways(plan: &VpnPlan) -> Vec<IpNet> {
+    let four = plan.groups.iter().filter_map(|group| group.pool4);
+    let four = four.filter_map(|pool| IpNet::new(addresses::gateway4(pool).into(), pool.prefix_len()).ok());
+    let six = plan.groups.iter().filter_map(|group| group.pool6);
+    let six = six.filter_map(|pool| IpNet::new(addresses::gateway6(pool).into(), pool.prefix_len()).ok());
+    four.chain(six).collect()
+}
