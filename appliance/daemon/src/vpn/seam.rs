@@ -19,6 +19,7 @@ use rempart_openvpn::data::epoch::{Persisted, TakeOverEpoch};
 use rempart_openvpn::message::Refusal;
 use rempart_openvpn::session::Login;
 use rempart_openvpn::token::Claims;
+use rempart_openvpn::wrap::Metadata;
 use rempart_plan::vpn::VpnPlan;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -31,6 +32,12 @@ pub struct LoginTicket(pub u64);
 
 /// Who may come in. None of the calls waits for anything.
 pub trait People: Send {
+    /// Whether TLS may begin with what stands in a client's wrapped key: not for a device that is revoked or unknown. What is
+    /// allowed here is judged again by its certificate.
+    fn may_begin(&self, metadata: Option<&Metadata>) -> bool {
+        let _ = metadata;
+        true
+    }
     /// Judges a login; the verdict comes to the server as [`FromPeople::Verdict`].
     fn begin(&self, ticket: LoginTicket, from: SocketAddr, login: Box<Login>);
     /// What the person typed after [`Verdict::Question`].

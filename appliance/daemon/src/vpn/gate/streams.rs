@@ -24,7 +24,6 @@ use rempart_openvpn::packet::MAX_PACKET;
 use rempart_system::realtime::Waker;
 use rempart_tunnel::{Fed, Feeder, Framed, Incoming, Outlets, STREAM};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -147,11 +146,9 @@ impl Worker {
         inbox: Receiver<Command>,
         waker: Waker,
     ) -> io::Result<()> {
-        let woken = AsyncFd::register(waker.clone())?;
+        let woken = waker.call()?;
         loop {
-            let mut guard = woken.readable().await?;
-            guard.clear_ready();
-            waker.rest();
+            woken.come().await?;
             // What was sent before a connection is to be ended goes out before.
             while let Ok(Framed { to, bytes }) = framed.try_recv() {
                 self.shared.write(to, bytes);

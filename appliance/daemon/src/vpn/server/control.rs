@@ -72,6 +72,11 @@ impl Machine {
             return;
         };
         let epoch = reign.epoch().get();
+        if !self.people.may_begin(admission.metadata.as_ref()) {
+            tracing::info!(target: "session", event = "refuse", from = %path.remote, reason = "the device is revoked or unknown");
+            self.counters.refused += 1;
+            return self.stray(path);
+        }
         let here: Vec<Handle> = self.at(path).collect();
         // Study §1.6: the same client instance, which goes on under its peer id. Another beginning of it is given up.
         let before = here.iter().copied().find(|handle| self.is_carried(*handle));
