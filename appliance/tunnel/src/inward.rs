@@ -172,7 +172,15 @@ impl Judge {
                     Stats::count(&self.shared.stats.refused);
                 }
             }
-            InCommand::Remove(peer) => self.sessions.remove(peer),
+            InCommand::Remove(peer) => {
+                let received = self.sessions.session(peer).map(|session| session.received());
+                self.sessions.remove(peer);
+                let drops = self.sessions.drops();
+                received.iter().for_each(|received| {
+                    let counted = vec![(peer, *received, Vec::new())];
+                    self.shared.tell(Event::Last(Half::In(counted, drops)));
+                });
+            }
             InCommand::Key { peer, serial, opener } => {
                 if let Some(session) = self.sessions.session(peer) {
                     session.add_key(now, serial, *opener);

@@ -121,7 +121,13 @@ impl Worker {
                     Stats::count(&self.shared.stats.refused);
                 }
             }
-            OutCommand::Remove(peer) => self.sessions.remove(peer),
+            OutCommand::Remove(peer) => {
+                let sent = self.sessions.session(peer).map(|session| session.sent());
+                self.sessions.remove(peer);
+                sent.iter().for_each(|sent| {
+                    self.shared.tell(Event::Last(Half::Out(vec![(peer, *sent)])));
+                });
+            }
             OutCommand::Key { peer, serial, sealer } => {
                 if let Some(session) = self.sessions.session(peer) {
                     session.add_key(now, serial, *sealer);

@@ -67,6 +67,8 @@ pub enum Event {
     },
     /// The answer to [`Shard::report`]: one from each half.
     Report(Half),
+    /// The same of a session that was removed: its last counters, one from each half.
+    Last(Half),
 }
 
 /// What half of a shard has counted.

@@ -19,7 +19,7 @@
 //! | `takeover` | active, standby, and the renewal of keys after it |
 //! | `admin` | the plan, certificates, cut-offs, what is shown |
 //! | `addresses`, `options`, `keys`, `value` | addresses, PUSH_REPLY, data keys, what is replicated |
-//! | `record` | the log of sessions |
+//! | `record`, `leaving` | the log of sessions; its last line waits for the last counters |
 //!
 //! Refuses to own: who may come in, what is on the other node, sockets and devices.
 //!
@@ -31,6 +31,7 @@ mod admin;
 mod control;
 mod entry;
 mod keys;
+mod leaving;
 mod login;
 mod options;
 mod path;
@@ -185,6 +186,8 @@ pub struct Machine {
     starting: usize,
 
     timers: BTreeSet<(Instant, Handle)>,
+    /// Sessions that are over and whose last counters have not come.
+    leaving: BTreeMap<PeerId, leaving::Leaving>,
     changed: BTreeSet<Handle>,
     put_at: Option<Instant>,
     report_at: Option<Instant>,
@@ -223,6 +226,7 @@ impl Machine {
             waiting: VecDeque::new(),
             starting: 0,
             timers: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             changed: BTreeSet::new(),
             put_at: None,
             report_at: None,
@@ -240,7 +244,8 @@ impl Machine {
     /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let first = self.timers.first().map(|(at, _)| *at);
-        [first, self.put_at, self.report_at, self.renewals.next()].into_iter().flatten().min()
+        let leaving = self.leaving.values().map(|leaving| leaving.until).min();
+        [first, self.put_at, self.report_at, self.renewals.next(), leaving].into_iter().flatten().min()
     }
 
     /// What `people` says.
@@ -274,6 +279,7 @@ impl Machine {
             Event::Due { peer, serial: _ } => self.due(now, peer),
             Event::Left { peer } => self.left(now, peer),
             Event::Report(half) => self.count(now, half),
+            Event::Last(half) => self.count_last(now, half),
         }
     }
 
@@ -290,6 +296,7 @@ impl Machine {
             self.actions.push_back(Action::Data(Data::Report));
         }
         self.renew_next(now);
+        self.give_up_leaving(now);
         if self.put_at.is_some_and(|at| at <= now.instant) {
             self.put_changed();
         }

@@ -1,7 +1,5 @@
 //! One gateway.
 
-use std::time::Duration;
-
 use rempart_daemon::vpn::seam::{CutOff, FromPeople, Server, Whom};
 
 use crate::stage::{Stage, can, plan};
@@ -69,7 +67,7 @@ fn aes_128_only_is_refused_with_a_reason() {
     let stage = Stage::new(1, &plan());
     let client = stage.client("alice", "data-ciphers AES-128-GCM");
     client.wait("This server only speaks AES-256-GCM");
-    assert_eq!(stage.nodes[0].status().counters.refused, 1);
+    stage.wait("it is counted", |stage| stage.nodes[0].status().counters.refused == 1);
     assert_eq!(stage.pair.held(), 0);
 }
 
@@ -87,6 +85,7 @@ fn who_may_not_stays_out_and_who_may_not_any_more_is_out_at_once() {
     let mut client = stage.client("alice", "");
     client.up();
     stage.ping("10.8.0.1", "");
+    stage.crowd.lock().unwrap().barred.insert("alice".to_owned());
     let cut = CutOff::User("alice".parse().unwrap());
     stage.nodes[0].handle.people()(FromPeople::Cut(cut));
     client.wait("AUTH_FAILED");
@@ -111,7 +110,7 @@ fn an_administrator_disconnects_and_the_address_stays_the_devices() {
     other.up();
     let count = stage.nodes[0].handle.disconnect(Whom::Session(first.id)).blocking_recv().unwrap();
     assert_eq!(count, 1);
-    client.wait("HALT");
+    client.wait("Halt command was pushed by server");
     drop(client);
     let client = stage.client_with("alice", &device, "");
     client.up();
@@ -151,7 +150,7 @@ fn a_code_is_asked_for() {
     // Without a management interface the stock client cannot be asked: it is refused with what it can show.
     let client = stage.client("alice", "");
     client.wait("AUTH_FAILED");
-    assert_eq!(stage.nodes[0].status().counters.refused, 1);
+    stage.wait("it is counted", |stage| stage.nodes[0].status().counters.refused == 1);
 }
 
 /// The client's address changes in the middle of a ping: the session follows.
@@ -188,8 +187,7 @@ fn a_session_ends_with_its_limit() {
     let client = stage.client("alice", "");
     client.up();
     client.wait("AUTH_FAILED");
-    std::thread::sleep(Duration::from_millis(200));
-    assert!(stage.nodes[0].status().counters.ended >= 1);
+    stage.wait("it is over", |stage| stage.nodes[0].status().counters.ended >= 1);
 }
 
 /// A plan with other addresses and without the group: only then does the session end.
@@ -213,4 +211,36 @@ fn a_new_plan_touches_only_what_it_changes() {
     stage.nodes[0].handle.configure(Box::new(other));
     assert!(stage.nodes[0].status().sessions.is_empty());
     client.wait("server has other settings");
+}
+
+/// A client that died and starts again from the same port: the same session for the data path, the same address, no wait.
+#[test]
+fn a_client_that_starts_over_in_place_keeps_its_place() {
+    if !can() {
+        return;
+    }
+    let stage = Stage::new(1, &plan());
+    let device = stage.authority.device("alice");
+    let client = stage.client_with("alice", &device, "lport 40000");
+    client.up();
+    stage.ping("10.8.0.1", "");
+    let before = stage.nodes[0].session();
+    // Killed: it says nothing.
+    drop(client);
+    let client = stage.client_with("alice", &device, "lport 40000");
+    client.up();
+    stage.ping("10.8.0.1", "");
+    stage.download(1_000_000);
+    let after = stage.nodes[0].session();
+    assert_eq!((after.id, &after.addresses, after.from), (before.id, &before.addresses, before.from));
+    assert_eq!(stage.pair.held(), 1);
+    client.assert_undisturbed();
+    // Somebody else from there: the one before is gone, with its address.
+    drop(client);
+    let other = stage.client("bob", "lport 40000");
+    other.up();
+    stage.ping("10.8.0.1", "");
+    let session = stage.nodes[0].session();
+    assert_eq!(session.user, "bob");
+    assert_ne!(session.addresses, after.addresses);
 }

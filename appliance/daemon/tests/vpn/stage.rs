@@ -25,6 +25,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether the tests can run; says so if not.
 pub fn can() -> bool {
+    static LOG: std::sync::Once = std::sync::Once::new();
+    LOG.call_once(rempart_daemon::logging::start);
     let root = nix::unistd::geteuid().is_root();
     let there =
         |program: &str| ["/usr/sbin", "/usr/bin"].iter().any(|dir| PathBuf::from(dir).join(program).exists());
@@ -242,8 +244,9 @@ impl Client {
         let login = folder.join("login");
         fs::write(&login, format!("{user}\n{PASSWORD}\n")).unwrap();
         let remote = if extra.contains("remote ") { "" } else { "remote 192.0.2.1 1194 udp4\n" };
+        let bind = if extra.contains("lport ") { "" } else { "nobind\n" };
         let profile = format!(
-            "client\ndev tun\n{remote}nobind\nremote-cert-tls server\nauth-user-pass {}\nconnect-retry 1 2\n\
+            "client\ndev tun\n{remote}{bind}remote-cert-tls server\nauth-user-pass {}\nconnect-retry 1 2\n\
              hand-window 20\nverb 4\nauth-nocache\n{extra}\n{device}",
             login.display()
         );

@@ -125,6 +125,8 @@ impl Machine {
             wake: None,
             ending: None,
             refusal: None,
+            last_missing: [false; 2],
+            ended_unix_s: None,
         };
         self.names.insert((path, admission.client_session), handle);
         *self.peers.entry(peer).or_default() += 1;
@@ -193,7 +195,7 @@ impl Machine {
                 Output::Changed => self.note_change(now, handle),
                 Output::Install(keys) => self.install(now, handle, &keys),
                 Output::Retire(key_id) => self.retire(handle, key_id),
-                Output::Cut => self.cut_data(handle),
+                Output::Cut => self.cut_data(now, handle),
                 Output::Closed(why) => closed = Some(why),
             }
         }
@@ -238,7 +240,7 @@ impl Machine {
     }
 
     /// No packet of the session passes any more.
-    pub(super) fn cut_data(&mut self, handle: Handle) {
+    pub(super) fn cut_data(&mut self, now: Now, handle: Handle) {
         let Some(entry) = self.entries.get_mut(&handle) else { return };
         entry.keys.clear();
         entry.ready.clear();
@@ -246,6 +248,8 @@ impl Machine {
             return;
         }
         let peer = entry.peer;
+        entry.last_missing = [true; 2];
+        entry.ended_unix_s = Some(now.unix_s);
         self.carried.remove(&peer);
         self.actions.push_back(Action::Data(Data::Remove(peer)));
         if let Some(grant) = &entry.grant {
@@ -275,9 +279,9 @@ impl Machine {
             self.actions.push_back(Action::HangUp(entry.path.remote));
         }
         match &entry.grant {
-            Some(grant) if entry.up => {
+            Some(_) if entry.up => {
                 self.counters.ended += 1;
-                record::ended(now, &entry, grant, why);
+                self.take_leave(now, entry, why);
             }
             Some(_) | None => {
                 self.counters.refused += 1;

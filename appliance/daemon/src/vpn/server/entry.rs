@@ -164,6 +164,10 @@ pub struct Entry {
     pub ending: Option<Ending>,
     /// Why the login was refused, for the log.
     pub refusal: Option<String>,
+    /// The data path was told of its end and has not given its last counters: of what came, and of what was sent.
+    pub last_missing: [bool; 2],
+    /// When that was, in seconds since 1970.
+    pub ended_unix_s: Option<u64>,
 }
 
 impl Entry {

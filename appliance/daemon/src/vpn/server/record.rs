@@ -54,7 +54,7 @@ pub fn ended(now: Now, entry: &Entry, grant: &Grant, why: &Closed) {
         group = %grant.group,
         from = %entry.path.remote,
         inner = %inner(grant),
-        duration_s = now.unix_s.saturating_sub(grant.since_unix_s),
+        duration_s = entry.ended_unix_s.unwrap_or(now.unix_s).saturating_sub(grant.since_unix_s),
         bytes_in = entry.received.total(),
         bytes_out = entry.sent.total(),
         reason = %entry.refusal.clone().unwrap_or_else(|| reason(entry, why)),

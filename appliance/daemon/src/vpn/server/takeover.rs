@@ -207,6 +207,8 @@ impl Machine {
             wake: None,
             ending: None,
             refusal: None,
+            last_missing: [false; 2],
+            ended_unix_s: None,
         };
         self.entries.insert(handle, entry);
         self.drain(now, handle);

@@ -256,4 +256,4 @@ impl<'a> Rest<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
