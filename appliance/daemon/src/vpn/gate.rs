@@ -176,7 +176,8 @@ impl Gate {
                 Input::Disconnect(whom, answer) => {
                     let _ = answer.send(self.machine.disconnect(now(), &whom));
                 }
-                Input::Configure(plan) => self.configure(*plan)?,
+                Input::Configure(Some(plan)) => self.configure(*plan)?,
+                Input::Configure(None) => self.dismiss()?,
                 Input::Stop => return Ok(true),
             }
             self.act()?;
@@ -211,6 +212,17 @@ impl Gate {
             self.streams.listen(plan.tcp.clone(), line.feeder.clone());
         }
         self.machine.configure(now(), plan);
+        Ok(())
+    }
+
+    /// The document asks for no remote access: the device goes, and nothing is listened to.
+    fn dismiss(&mut self) -> Result<(), Broken> {
+        self.machine.dismiss(now());
+        self.act()?;
+        if let Some(Line { feeder, .. }) = self.line.take() {
+            self.streams.listen(Vec::new(), feeder);
+            self.kernel.dismiss();
+        }
         Ok(())
     }
 

@@ -165,8 +165,9 @@ pub trait Server: Send + Sync {
     fn status(&self) -> oneshot::Receiver<Status>;
     /// Ends sessions; how many there were. The clients are told, and come back only by themselves.
     fn disconnect(&self, whom: Whom) -> oneshot::Receiver<usize>;
-    /// What the document asks for from now on. Only what it changes is touched.
-    fn configure(&self, plan: Box<VpnPlan>);
+    /// What the document asks for from now on; `None`: no remote access. Only what changes is touched, but whoever is
+    /// connected is put into the live sets again, each time.
+    fn configure(&self, plan: Option<Box<VpnPlan>>);
 }
 
 /// Whose sessions an administrator ends.

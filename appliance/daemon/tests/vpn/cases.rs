@@ -51,7 +51,7 @@ fn both_versions_of_tls_are_served_and_one_can_be_refused() {
     }
     let mut strict = plan();
     strict.tls12 = false;
-    stage.nodes[0].handle.configure(Box::new(strict));
+    stage.nodes[0].handle.configure(Some(Box::new(strict)));
     let client = stage.client("bob", "tls-version-max 1.2");
     client.wait("TLS handshake failed");
     assert!(!client.log().contains("Initialization Sequence Completed"));
@@ -203,12 +203,12 @@ fn a_new_plan_touches_only_what_it_changes() {
     other.udp.insert(0, "192.0.2.77:1194".parse().unwrap());
     other.mtu = 1400;
     other.groups[0].dns.clear();
-    stage.nodes[0].handle.configure(Box::new(other.clone()));
+    stage.nodes[0].handle.configure(Some(Box::new(other.clone())));
     stage.ping("10.8.0.1", "");
     assert_eq!(stage.nodes[0].status().sessions.len(), 1);
     assert!(stage.nodes[0].place.sh("ip link show vpn0").contains("mtu 1400"));
     other.groups[0].name = "others".to_owned();
-    stage.nodes[0].handle.configure(Box::new(other));
+    stage.nodes[0].handle.configure(Some(Box::new(other)));
     assert!(stage.nodes[0].status().sessions.is_empty());
     client.wait("server has other settings");
 }

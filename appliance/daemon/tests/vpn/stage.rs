@@ -169,7 +169,7 @@ impl Stage {
             (gate.spawn().unwrap(), handle)
         });
         handle.people()(FromPeople::Material(self.authority.material()));
-        handle.configure(Box::new(plan.clone()));
+        handle.configure(Some(Box::new(plan.clone())));
         Node { place, handle, thread: Some(thread) }
     }
 

@@ -28,7 +28,7 @@ pub enum Input {
     /// End sessions.
     Disconnect(Whom, oneshot::Sender<usize>),
     /// What the document asks for.
-    Configure(Box<VpnPlan>),
+    Configure(Option<Box<VpnPlan>>),
     /// The program ends.
     Stop,
 }
@@ -84,7 +84,7 @@ impl Server for Handle {
         answer
     }
 
-    fn configure(&self, plan: Box<VpnPlan>) {
+    fn configure(&self, plan: Option<Box<VpnPlan>>) {
         self.tell(Input::Configure(plan));
     }
 }

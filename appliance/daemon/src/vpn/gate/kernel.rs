@@ -48,6 +48,7 @@ impl Default for NftTable {
 #[derive(Debug)]
 enum Command {
     Configure { device: Device, mtu: u16, addresses: Vec<IpNet> },
+    Dismiss,
     Reachable(Vec<IpNet>),
     Unreachable { networks: Vec<IpNet>, forget: bool },
 }
@@ -68,6 +69,11 @@ impl Kernel {
 
     pub fn configure(&self, device: Device, plan: &VpnPlan) {
         self.send(Command::Configure { device, mtu: plan.mtu, addresses: gateways(plan) });
+    }
+
+    /// There is no device any more.
+    pub fn dismiss(&self) {
+        self.send(Command::Dismiss);
     }
 
     pub fn reachable(&self, networks: Vec<IpNet>) {
@@ -145,6 +151,12 @@ impl Worker {
             Command::Configure { device, mtu, addresses } => {
                 self.device = Some((device, mtu, addresses));
                 work.device = true;
+                // It is said again when the table was made anew.
+                self.doubtful = true;
+            }
+            Command::Dismiss => {
+                self.device = None;
+                self.routed.clear();
             }
             Command::Reachable(networks) => {
                 for network in networks {

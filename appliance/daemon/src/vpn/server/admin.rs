@@ -49,6 +49,14 @@ impl Machine {
         self.begin(now);
     }
 
+    /// The document asks for no remote access: everybody is sent away, and nobody comes in before there is a plan again.
+    pub fn dismiss(&mut self, now: Now) {
+        self.end_all(now, |_| true, Ending::Reconfigured);
+        let left: Vec<Handle> = self.entries.keys().copied().collect();
+        left.into_iter().for_each(|handle| self.abandon(now, handle));
+        (self.plan, self.settings, self.start) = (None, None, None);
+    }
+
     /// Another certificate, list of revoked ones, or keys.
     pub(super) fn renew_material(&mut self, now: Now, material: Box<Material>) {
         self.material = Some(material);
