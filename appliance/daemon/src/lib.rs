@@ -10,5 +10,7 @@ pub mod ha {
 
 /// Of `rempart-vpn`.
 pub mod vpn {
+    pub mod people;
     pub mod seam;
+    pub mod service;
 }

@@ -107,15 +107,15 @@ fn controller(name: &str, address: &str, protection: Protection) -> Controller {
 fn config(authority: &[u8], controllers: &[Controller]) -> Config {
     let groups = [
         ("CN=VPN Agents,CN=Users,DC=corp,DC=example", "agents"),
-        ("CN=VPN Admins,CN=Users,DC=corp,DC=example", "admins"),
-        ("CN=Domain Users,CN=Users,DC=corp,DC=example", "everybody"),
+        ("VPN Admins", "admins"),
+        ("domain users", "everybody"),
     ];
     Config {
         controllers: controllers.to_vec(),
         authorities: vec![authority.to_vec()],
         domain: "corp.example".to_owned(),
         base: "DC=corp,DC=example".to_owned(),
-        groups: groups.map(|(name, group)| (name.to_owned(), group.parse().unwrap())).into(),
+        groups: groups.map(|(name, group)| (name.to_owned(), [group.parse().unwrap()].into())).into(),
         patience: Duration::from_secs(8),
     }
 }

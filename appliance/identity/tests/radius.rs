@@ -119,6 +119,7 @@ fn radius(servers: &[(SocketAddr, &str)]) -> Radius {
         groups: [("vpn-agents", "agents"), ("vpn-admins", "admins")]
             .map(|(mark, group)| (mark.to_owned(), group.parse().unwrap()))
             .into(),
+        source: None,
         patience: Duration::from_millis(700),
     })
     .unwrap()

@@ -1,0 +1,1 @@
+//! People with a replica that commits at once.
