@@ -145,28 +145,30 @@ pub struct SessionView {
     pub device: Option<String>,
     /// As its owner calls it.
     pub label: Option<String>,
-    /// The groups that count.
-    pub groups: Vec<String>,
+    /// The group whose addresses and options it has.
+    pub group: String,
     /// Where it comes from, with the port.
     pub from: String,
     /// `udp` or `tcp`.
     pub transport: String,
     /// Its addresses in the tunnel.
     pub addresses: Vec<String>,
-    /// When it was accepted.
+    /// Networks behind it.
+    pub networks: Vec<String>,
+    /// When it began. A take-over changes nothing about it.
     pub since: String,
-    /// When the person logged in.
-    pub login: String,
+    /// When its key was last renewed.
+    pub renewed: Option<String>,
     /// Bytes from the client.
     pub bytes_in: u64,
     /// Bytes to the client.
     pub bytes_out: u64,
     /// The data channel's cipher.
     pub cipher: String,
-    /// What the client says that it is, `2.6.14 linux`.
+    /// What the client says that it is.
     pub client: String,
-    /// Take-overs that it has lived through.
-    pub carried_over: u32,
+    /// It was carried on from the other node.
+    pub carried_on: bool,
 }
 
 /// Whose sessions end. Exactly one is given.

@@ -78,7 +78,7 @@ impl Service {
     }
 
     async fn sessions(&self) -> Result<String, Error> {
-        self.answer(|office| Ok(office.server().map(|server| server.sessions()).unwrap_or_default())).await
+        self.answer(|office| Ok(office.sessions())).await
     }
 
     async fn disconnect(&self, request: &str, by: &str) -> Result<u32, Error> {

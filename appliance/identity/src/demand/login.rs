@@ -521,7 +521,7 @@ impl Login {
             return self.refuse(Reason::OutOfOrder);
         };
         match answer {
-            DirectoryAnswer::Right { account, groups } => self.vouched(account, groups, code, now),
+            DirectoryAnswer::Right { account, groups } => self.vouched_for(account, groups, code, now),
             DirectoryAnswer::Wrong(why) => self.refuse(Reason::WrongPassword(why)),
             DirectoryAnswer::Account(why) => self.refuse(Reason::Account(why)),
             DirectoryAnswer::MustChange(why) => self.refuse(Reason::MustChange(why)),
@@ -538,7 +538,7 @@ impl Login {
             RadiusAnswer::Accept(groups) => {
                 let short = self.name.rsplit_once('\\').map_or(self.name.as_str(), |(_, account)| account);
                 match self.user.as_ref().map(|(name, _)| name.clone()).or_else(|| short.parse().ok()) {
-                    Some(account) => self.vouched(account, groups, code, now),
+                    Some(account) => self.vouched_for(account, groups, code, now),
                     None => self.refuse(Reason::BadName),
                 }
             }
@@ -557,7 +557,7 @@ impl Login {
     }
 
     /// Somebody else says that the password is right, and which groups the account has there.
-    fn vouched(
+    fn vouched_for(
         &mut self,
         account: UserName,
         mut groups: BTreeSet<GroupName>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rempart_bus::Error;
 use rempart_bus::codes::{ReasonWord, RefusalCode};
-use rempart_bus::vpn::{DeviceView, ExportRequest, ImportClient, Imported, Profile};
+use rempart_bus::vpn::{DeviceView, ExportRequest, ImportClient, Imported, Profile, SessionView};
 use rempart_identity::authority::{self, Credential, DAY, MAX_END_ENTITY, Reason};
 use rempart_identity::demand::Demand;
 use rempart_identity::names::{DeviceId, UserName};
@@ -33,10 +33,20 @@ impl Office {
         devices.iter().map(|(id, device)| views::device(*id, device, now, warn)).collect()
     }
 
+    /// The sessions of this node, with what their devices are called.
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let mut sessions = self.server().map(|server| server.sessions()).unwrap_or_default();
+        let state = self.state();
+        for session in &mut sessions {
+            let device = session.device.as_ref().and_then(|id| id.parse::<DeviceId>().ok());
+            let device = device.and_then(|id| state.desk.store.devices().get(&id));
+            session.label = device.map(|device| device.label.clone());
+        }
+        sessions
+    }
+
     /// A profile: for a new device, or anew for one that there is.
     pub fn export(&self, request: &ExportRequest, by: &str) -> Result<Profile, Error> {
-        let turned = self.take_turn();
-        drop(turned);
         let (plan, wrapping) = self.ready_to_export()?;
         let made = self.change(by, |edit| match (&request.device, &request.user) {
             (Some(device), _) => renew(edit, &plan, device),
