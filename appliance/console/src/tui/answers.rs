@@ -121,7 +121,8 @@ fn poll_of(request: &Request) -> Option<Poll> {
         | Request::PairJoin(..)
         | Request::Pairing
         | Request::PairCancel
-        | Request::Unpair => None,
+        | Request::Unpair
+        | Request::Vpn(_) => None,
     }
 }
 
@@ -205,7 +206,7 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
             return polls(m, true);
         }
         // The screens do not pair.
-        Reply::PairingOffer(_) | Reply::Pairing(_) => {}
+        Reply::PairingOffer(_) | Reply::Pairing(_) | Reply::Vpn(_) => {}
     }
     Vec::new()
 }
