@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use rempart_bus::codes::{ReasonWord, RefusalCode};
 use rempart_bus::vpn::{
-    DisconnectRequest, ExportRequest, ImportClient, Profile, TestRequest, UserChange, UserFields, UserRequest,
-    VpnStatus,
+    DisconnectRequest, ExportRequest, ImportClient, Profile, TestRequest, UserChange, UserFields,
+    UserRequest, VpnStatus,
 };
 
 use super::run::{Console, Stop, connect};
@@ -325,13 +325,18 @@ pub async fn vpn(console: &Console, verb: Option<VpnVerb>) -> Result<(), Stop> {
         }
         Some(VpnVerb::User { verb }) => match verb {
             UserVerb::List => Ask::Users,
-            UserVerb::Add(args) => Ask::AddUser(UserRequest { name: args.user.clone(), fields: args.fields() }, by),
-            UserVerb::Set(args) => Ask::SetUser(UserChange { name: args.user.clone(), fields: args.fields() }, by),
+            UserVerb::Add(args) => {
+                Ask::AddUser(UserRequest { name: args.user.clone(), fields: args.fields() }, by)
+            }
+            UserVerb::Set(args) => {
+                Ask::SetUser(UserChange { name: args.user.clone(), fields: args.fields() }, by)
+            }
             UserVerb::Remove { user } => Ask::RemoveUser(user, by),
         },
         Some(VpnVerb::Password { user, remove: true }) => Ask::Password(user, String::new(), by),
         Some(VpnVerb::Password { user, remove: false }) => {
-            let password = secret::new(console.lang, &tr!(console.lang, "vpn-ask-new-password", user = user.as_str()))?;
+            let password =
+                secret::new(console.lang, &tr!(console.lang, "vpn-ask-new-password", user = user.as_str()))?;
             Ask::Password(user, password, by)
         }
         Some(VpnVerb::Code { verb }) => match verb {
@@ -491,13 +496,7 @@ async fn export(console: &Console, args: ExportArgs, by: String) -> Result<(), S
 /// The device is there and its key is not: the way out is a new one.
 fn lost(console: &Console, path: &Path, profile: &Profile, error: &std::io::Error) -> Stop {
     let (file, device) = (path.display().to_string(), profile.device.as_str());
-    Stop::Usage(tr!(
-        console.lang,
-        "vpn-export-lost",
-        file = file,
-        error = error.to_string(),
-        device = device
-    ))
+    Stop::Usage(tr!(console.lang, "vpn-export-lost", file = file, error = error.to_string(), device = device))
 }
 
 /// Whether a file can be made in a folder.

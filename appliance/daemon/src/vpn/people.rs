@@ -51,8 +51,8 @@ use zeroize::Zeroizing;
 
 use super::seam::{FromPeople, FromReplica, LoginTicket, People, Replica};
 pub use files::NotOpened;
-pub use office::Office;
 use judging::Job;
+pub use office::Office;
 
 /// What the server is told; called from any thread, and must not wait.
 pub type Tell = Box<dyn Fn(FromPeople) + Send + Sync>;

@@ -257,7 +257,9 @@ impl Login {
                 (vouched.account.clone(), vouched.groups.clone())
             }
             (Source::Directory | Source::Radius, None) => {
-                return self.refuse(Reason::Unavailable("the groups of this login are not known any more".to_owned()));
+                return self.refuse(Reason::Unavailable(
+                    "the groups of this login are not known any more".to_owned(),
+                ));
             }
         };
         match &stored {

@@ -61,7 +61,8 @@ impl Console {
             refused = l.refused,
             slowed = l.slowed
         ));
-        lines.extend(s.warnings.iter().map(|warning| self.paint.tone(Tone::Warn, &self.vpn_warning(warning))));
+        lines
+            .extend(s.warnings.iter().map(|warning| self.paint.tone(Tone::Warn, &self.vpn_warning(warning))));
         lines.join("\n") + "\n"
     }
 
@@ -182,7 +183,14 @@ impl Console {
             let name = self.paint.tone(Tone::Accent, &a.name);
             let until = date_minute(&self.tz, &a.until);
             let first = if a.issues {
-                tr!(lang, "authority-issues", name = name, until = until, issued = a.issued, revoked = a.revoked)
+                tr!(
+                    lang,
+                    "authority-issues",
+                    name = name,
+                    until = until,
+                    issued = a.issued,
+                    revoked = a.revoked
+                )
             } else {
                 tr!(lang, "authority-vouches", name = name, until = until)
             };
@@ -208,7 +216,9 @@ impl Console {
 
     fn imported(&self, imported: &Imported) -> String {
         let mut lines = vec![tr!(self.lang, "vpn-imported", what = imported.what.as_str())];
-        lines.extend(imported.advice.iter().map(|advice| tr!(self.lang, "vpn-advice", advice = advice.as_str())));
+        lines.extend(
+            imported.advice.iter().map(|advice| tr!(self.lang, "vpn-advice", advice = advice.as_str())),
+        );
         lines.join("\n")
     }
 

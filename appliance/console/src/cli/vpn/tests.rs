@@ -99,11 +99,22 @@ fn users() -> Vec<UserView> {
         demands: vec!["certificate".into(), "password".into(), "code".into()],
         ..UserView::default()
     };
-    let of = |name: &str, source: &str| UserView { name: name.into(), source: source.into(), ..UserView::default() };
+    let of = |name: &str, source: &str| UserView {
+        name: name.into(),
+        source: source.into(),
+        ..UserView::default()
+    };
     vec![
         alice.clone(),
-        UserView { disabled: true, code: "enrolled".into(), ..UserView { name: "bob".into(), ..alice.clone() } },
-        UserView { expires: Some("2020-01-01T00:00:00Z".into()), ..UserView { name: "carl".into(), ..alice } },
+        UserView {
+            disabled: true,
+            code: "enrolled".into(),
+            ..UserView { name: "bob".into(), ..alice.clone() }
+        },
+        UserView {
+            expires: Some("2020-01-01T00:00:00Z".into()),
+            ..UserView { name: "carl".into(), ..alice }
+        },
         of("dora", "directory"),
         of("erin", "radius"),
         of("gina", "local"),
@@ -120,7 +131,9 @@ fn devices() -> Vec<DeviceView> {
         state: state.into(),
         ..DeviceView::default()
     };
-    ["valid", "expiring", "expired", "revoked", "new-state"].map(|state| device("0102030405060708", state)).into()
+    ["valid", "expiring", "expired", "revoked", "new-state"]
+        .map(|state| device("0102030405060708", state))
+        .into()
 }
 
 fn answers() -> Vec<(&'static str, Answer)> {
@@ -134,7 +147,8 @@ fn answers() -> Vec<(&'static str, Answer)> {
     };
     let vouches = AuthorityView { issues: false, list_number: None, list_until: None, ..authority() };
     let steps = vec!["user alice: in the store, password kept here".into(), "password: right".into()];
-    let report = TestReport { accepted: true, steps, told: None, groups: vec!["agents".into()], took_ms: 104 };
+    let report =
+        TestReport { accepted: true, steps, told: None, groups: vec!["agents".into()], took_ms: 104 };
     let refused = TestReport {
         accepted: false,
         told: Some("Wrong user name, password or code, or access not allowed.".into()),
@@ -184,7 +198,8 @@ fn answers_look_like_this() {
         for (name, answer) in answers() {
             assert_golden(&format!("cli/vpn-{name}.{suffix}"), &console(lang).vpn(&answer));
         }
-        let Some((_, Answer::Profile(profile))) = answers().into_iter().find(|(name, _)| *name == "profile") else {
+        let Some((_, Answer::Profile(profile))) = answers().into_iter().find(|(name, _)| *name == "profile")
+        else {
             panic!("a profile")
         };
         let text = console(lang).exported(&profile, "/media/usb/alice-portable.ovpn");
@@ -221,11 +236,15 @@ fn verbs_are_read() {
     let fields = args.fields();
     assert_eq!(fields.groups, Some(vec!["agents".to_owned(), "chefs".to_owned()]));
     assert_eq!((fields.disabled, fields.ipv4.as_deref(), fields.full_name), (Some(false), Some(""), None));
-    let Ok(Some(VpnVerb::User { verb: UserVerb::Set(none) })) = read(&["user", "set", "alice", "--groups", ""]) else {
+    let Ok(Some(VpnVerb::User { verb: UserVerb::Set(none) })) =
+        read(&["user", "set", "alice", "--groups", ""])
+    else {
         panic!("a person")
     };
     assert_eq!(none.fields().groups, Some(Vec::new()));
-    let Ok(Some(VpnVerb::Revoke { reason, .. })) = read(&["revoke", "0102030405060708"]) else { panic!("lost") };
+    let Ok(Some(VpnVerb::Revoke { reason, .. })) = read(&["revoke", "0102030405060708"]) else {
+        panic!("lost")
+    };
     assert_eq!(reason.word().name(), "key-compromise");
     for wrong in [
         &["disconnect"][..],

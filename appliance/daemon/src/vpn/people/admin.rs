@@ -83,7 +83,9 @@ impl Office {
         }
         let peer = state.plan.as_ref().and_then(|plan| plan.peer.clone());
         Err(match peer {
-            Some(peer) => RefusalCode::VpnStandby.error(format!("this node is on standby; ask {peer}, which is active")),
+            Some(peer) => {
+                RefusalCode::VpnStandby.error(format!("this node is on standby; ask {peer}, which is active"))
+            }
             None => RefusalCode::VpnStandby.error("this node does not serve the VPN yet"),
         })
     }
@@ -206,7 +208,9 @@ fn account(fields: &UserFields, old: Account, office: &Office) -> Result<Account
         match given.as_deref().map(str::trim) {
             None => Ok(old),
             Some("") => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|_| bad(format!("`{text}` is no address of this kind"))),
+            Some(text) => {
+                text.parse().map(Some).map_err(|_| bad(format!("`{text}` is no address of this kind")))
+            }
         }
     }
     let source = match fields.source.as_deref() {
@@ -232,7 +236,9 @@ fn account(fields: &UserFields, old: Account, office: &Office) -> Result<Account
         }
     };
     let network = |text: &String| {
-        text.parse::<ipnet::IpNet>().map(|net| net.trunc()).map_err(|_| bad(format!("`{text}` is no network")))
+        text.parse::<ipnet::IpNet>()
+            .map(|net| net.trunc())
+            .map_err(|_| bad(format!("`{text}` is no network")))
     };
     Ok(Account {
         full_name: fields.full_name.clone().unwrap_or(old.full_name),

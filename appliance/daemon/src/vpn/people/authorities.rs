@@ -36,7 +36,8 @@ impl Office {
     fn own_name(&self) -> String {
         let plan = self.state().plan.clone();
         let organisation = plan.map(|plan| plan.certificates.organisation.clone()).unwrap_or_default();
-        let whole = if organisation.is_empty() { "Rempart VPN".to_owned() } else { format!("{organisation} VPN") };
+        let whole =
+            if organisation.is_empty() { "Rempart VPN".to_owned() } else { format!("{organisation} VPN") };
         whole.chars().take(MAX_NAME).collect()
     }
 
@@ -46,7 +47,8 @@ impl Office {
         let password = Some(password).filter(|text| !text.is_empty()).map(Secret::from);
         let contents = authority::read(file, password.as_ref()).map_err(|error| not(&error))?;
         let imported = self.change(by, |edit| {
-            let (authority, findings) = Authority::import(&contents, edit.now).map_err(|error| not(&error))?;
+            let (authority, findings) =
+                Authority::import(&contents, edit.now).map_err(|error| not(&error))?;
             let view = views::authority(&authority, edit.now);
             edit.apply(Command::AddAuthority(Box::new(authority))).map_err(refusal)?;
             let advice = findings.advice.iter().map(ToString::to_string).collect();
@@ -62,7 +64,8 @@ impl Office {
         self.change(by, |edit| {
             let found = |authority: &&Authority| Fingerprint::of(authority.certificate()) == fingerprint;
             let known = edit.store.authorities().iter().find(found).cloned();
-            let mut authority = known.ok_or_else(|| Error::NotFound("there is no such authority".to_owned()))?;
+            let mut authority =
+                known.ok_or_else(|| Error::NotFound("there is no such authority".to_owned()))?;
             authority.import_list(file).map_err(|error| RefusalCode::NotImported.error(error))?;
             edit.apply(Command::PutAuthority(Box::new(authority))).map_err(refusal)
         })

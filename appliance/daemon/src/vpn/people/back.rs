@@ -38,9 +38,15 @@ impl BackEnds {
             Some(Ok(())) | None => {}
         };
         let directory = plan.directory.as_ref().map(|of| directory(of, plan, files));
-        kept(VpnWarning::DirectoryUnusable, directory.as_ref().map(|made| made.as_ref().map(drop).map_err(Clone::clone)));
+        kept(
+            VpnWarning::DirectoryUnusable,
+            directory.as_ref().map(|made| made.as_ref().map(drop).map_err(Clone::clone)),
+        );
         let radius = plan.radius.as_ref().map(|of| radius(of, plan, files));
-        kept(VpnWarning::RadiusUnusable, radius.as_ref().map(|made| made.as_ref().map(drop).map_err(Clone::clone)));
+        kept(
+            VpnWarning::RadiusUnusable,
+            radius.as_ref().map(|made| made.as_ref().map(drop).map_err(Clone::clone)),
+        );
         let none = Self::none();
         let ends = Self {
             directory: directory.unwrap_or(none.directory),

@@ -33,7 +33,8 @@ pub fn cuts(before: Standing<'_>, after: Standing<'_>) -> Vec<CutOff> {
         }
     }
     // Somebody who was a stranger and is in the store now is held to what stands there from now on.
-    let strange = |name: &&UserName| before.policy.strangers.is_some() && !before.store.users().contains_key(*name);
+    let strange =
+        |name: &&UserName| before.policy.strangers.is_some() && !before.store.users().contains_key(*name);
     found.extend(after.store.users().keys().filter(strange).map(|name| CutOff::User(name.clone())));
     let good = certificates(after);
     let gone = certificates(before).into_iter().filter(|print| !good.contains(print));

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use rempart_identity::authority::ClientIdentity;
 use rempart_identity::demand::{
-    Admission, Answer, Attempt, DirectoryAnswer, Language, LocalCheck, Login as Machine, Next, Origin, Policy,
-    RadiusAnswer, Reason, Throttle, Told, Vouched,
+    Admission, Answer, Attempt, DirectoryAnswer, Language, LocalCheck, Login as Machine, Next, Origin,
+    Policy, RadiusAnswer, Reason, Throttle, Told, Vouched,
 };
 use rempart_identity::moment::Moment;
 use rempart_identity::names::{GroupName, UserName};
@@ -446,7 +446,8 @@ impl Desk {
             let remembered = Remembered { vouched: vouched.clone(), at: turn.moment };
             (who(&running.typed, running.machine.certificate()), remembered)
         });
-        let forgotten = vouched.as_ref().and_then(|(key, remembered)| self.remember(*key, remembered.clone()));
+        let forgotten =
+            vouched.as_ref().and_then(|(key, remembered)| self.remember(*key, remembered.clone()));
         let answer = Judged {
             ticket: running.ticket,
             verdict: Verdict::Accepted { admission, carried_on: None },
@@ -504,14 +505,8 @@ impl Desk {
     ) -> Step {
         let claims = verified.claims();
         let vouched = self.vouched.get(&who(user, certificate.as_ref())).map(|known| known.vouched.clone());
-        let (machine, next) = Machine::carry_on(
-            turn.moment,
-            &self.store,
-            &self.policy,
-            user,
-            certificate,
-            vouched.as_ref(),
-        );
+        let (machine, next) =
+            Machine::carry_on(turn.moment, &self.store, &self.policy, user, certificate, vouched.as_ref());
         let running = Running { ticket, typed: user.to_owned(), from, machine, seat: None };
         let session = |desk: &Self, why: &str| {
             let refusal = Refusal::Session(desk.told(Told::Wrong).to_owned());
@@ -519,9 +514,7 @@ impl Desk {
         };
         let (outcome, verdict) = match next {
             Next::Accepted(admission) => match self.worn_out(turn.moment, claims, &admission, renewal) {
-                None => {
-                    (Outcome::Renewed, Verdict::Accepted { admission, carried_on: Some(claims) })
-                }
+                None => (Outcome::Renewed, Verdict::Accepted { admission, carried_on: Some(claims) }),
                 Some(why) => session(self, why),
             },
             Next::Refused { log: Reason::Unavailable(why), .. } => session(self, &why),

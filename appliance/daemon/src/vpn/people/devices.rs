@@ -61,9 +61,12 @@ impl Office {
     /// What every profile needs; made if it is not there yet.
     fn ready_to_export(&self) -> Result<(std::sync::Arc<VpnPlan>, Secret), Error> {
         let state = self.state();
-        let plan = state.plan.clone().ok_or_else(|| RefusalCode::VpnOff.error("the document asks for no VPN"))?;
+        let plan =
+            state.plan.clone().ok_or_else(|| RefusalCode::VpnOff.error("the document asks for no VPN"))?;
         if state.active && state.desk.store.issuing().is_none() {
-            return Err(RefusalCode::NoAuthority.error("there is no authority yet: rempart vpn authority make"));
+            return Err(
+                RefusalCode::NoAuthority.error("there is no authority yet: rempart vpn authority make")
+            );
         }
         let missing = state.keys.wrapping.is_none();
         drop(state);

@@ -359,7 +359,11 @@ impl Office {
     }
 
     /// A used code: remembered, kept, and handed to the other node.
-    pub(super) fn keep_code(&self, name: &rempart_identity::names::UserName, step: rempart_identity::totp::Step) -> bool {
+    pub(super) fn keep_code(
+        &self,
+        name: &rempart_identity::names::UserName,
+        step: rempart_identity::totp::Step,
+    ) -> bool {
         let turned = lock(&self.inbox.codes);
         let mut state = self.state();
         state.codes.insert(name.clone(), step);

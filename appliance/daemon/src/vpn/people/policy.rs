@@ -31,9 +31,13 @@ pub fn policy(plan: &VpnPlan) -> (Policy, Vec<Complaint>) {
         let demand = Demand::new(group.certificate, group.password, group.code);
         match (group.name.parse::<GroupName>(), demand) {
             (Ok(name), Ok(demand)) => drop(groups.insert(name, demand)),
-            (Err(error), _) => complaints.push((VpnWarning::GroupUnusable, format!("{}: {error}", group.name))),
+            (Err(error), _) => {
+                complaints.push((VpnWarning::GroupUnusable, format!("{}: {error}", group.name)))
+            }
             // Left out of the policy: nobody comes in by it.
-            (_, Err(error)) => complaints.push((VpnWarning::GroupUnusable, format!("{}: {error}", group.name))),
+            (_, Err(error)) => {
+                complaints.push((VpnWarning::GroupUnusable, format!("{}: {error}", group.name)))
+            }
         }
     }
     let strangers = plan.strangers.map(|strangers| match strangers {
@@ -51,8 +55,7 @@ pub fn certificate_is_optional(plan: &VpnPlan) -> bool {
 /// The directory, with the certificates of the file that the plan names.
 pub fn directory(plan: &DirectoryPlan, groups: &[GroupPlan], authorities: Vec<Vec<u8>>) -> Config {
     let controllers = plan.controllers.iter().flat_map(|controller| {
-        let protection =
-            if controller.port == LDAP_PORT { Protection::StartTls } else { Protection::Ldaps };
+        let protection = if controller.port == LDAP_PORT { Protection::StartTls } else { Protection::Ldaps };
         controller.addresses.iter().map(move |address| Controller {
             name: controller.name.clone(),
             address: SocketAddr::new(*address, controller.port),

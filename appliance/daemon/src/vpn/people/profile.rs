@@ -50,7 +50,11 @@ pub struct Inline<'a> {
 
 /// A wrapping key for a device, as the file that goes into a profile: the device's identifier is in it, so that a revoked one
 /// can be turned away before TLS begins.
-pub fn wrapping(server: &ServerKey, key: StaticKey, device: DeviceId) -> Result<Zeroizing<String>, WrapError> {
+pub fn wrapping(
+    server: &ServerKey,
+    key: StaticKey,
+    device: DeviceId,
+) -> Result<Zeroizing<String>, WrapError> {
     server.client_file(&ClientKey { key, metadata: Metadata::User(device.bytes().to_vec()) })
 }
 
@@ -71,7 +75,12 @@ pub fn file_name(user: &UserName, label: &str) -> String {
 }
 
 /// The profile.
-pub fn write(plan: &VpnPlan, owner: &Owner<'_>, inline: &Inline<'_>, language: Language) -> Zeroizing<String> {
+pub fn write(
+    plan: &VpnPlan,
+    owner: &Owner<'_>,
+    inline: &Inline<'_>,
+    language: Language,
+) -> Zeroizing<String> {
     let size = [inline.authority, inline.certificate, inline.key, inline.wrapping].map(str::len);
     // Room for all of it, so that no copy of the key is left behind by a text that grows.
     let mut text = Zeroizing::new(String::with_capacity(2048 + size.iter().sum::<usize>()));

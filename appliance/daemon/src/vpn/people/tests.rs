@@ -35,7 +35,11 @@ fn now() -> Moment {
 
 fn at(seconds: u64, begin: Instant) -> Turn {
     let chance = [u8::try_from(seconds % 251).unwrap(); 16];
-    Turn { instant: begin + Duration::from_secs(seconds), moment: now().plus(Duration::from_secs(seconds)), chance }
+    Turn {
+        instant: begin + Duration::from_secs(seconds),
+        moment: now().plus(Duration::from_secs(seconds)),
+        chance,
+    }
 }
 
 fn user(name: &str) -> UserName {
@@ -126,8 +130,11 @@ fn world() -> World {
     let mut store = Store::default();
     let mut authority = Authority::create("test", now(), &SystemRandom::new()).unwrap();
     apply(&mut store, Command::AddAuthority(Box::new(authority.clone())));
-    let people =
-        [("alice", "agents", Source::Local), ("bob", "simple", Source::Local), ("sue", "short", Source::Local)];
+    let people = [
+        ("alice", "agents", Source::Local),
+        ("bob", "simple", Source::Local),
+        ("sue", "short", Source::Local),
+    ];
     for (name, group, source) in people {
         apply(&mut store, Command::AddUser(user(name), account(&[group], source)));
         apply(&mut store, Command::SetPassword(user(name), Some(HASH.clone())));
@@ -188,10 +195,7 @@ fn with_code(password: &str, code: &str) -> Credential {
 fn token(name: &str, issued: u64, renewed: u64) -> Credential {
     let key = TokenKey::new(&[7; 32]);
     let base = u64::try_from(NOW).unwrap();
-    let claims = Claims {
-        login: LoginId([1; 12]),
-        issued_unix_s: base + issued,
-        renewed_unix_s: base + renewed,
-    };
+    let claims =
+        Claims { login: LoginId([1; 12]), issued_unix_s: base + issued, renewed_unix_s: base + renewed };
     Credential::Token(key.verify(&key.make(claims, name), name).unwrap())
 }

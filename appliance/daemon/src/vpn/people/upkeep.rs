@@ -102,7 +102,8 @@ impl KeyName {
     }
 
     fn of(self, keys: &Keys) -> Option<Zeroizing<Vec<u8>>> {
-        let plain = |secret: &Option<Secret>| secret.as_ref().map(|key| Zeroizing::new(key.expose().to_vec()));
+        let plain =
+            |secret: &Option<Secret>| secret.as_ref().map(|key| Zeroizing::new(key.expose().to_vec()));
         match self {
             Self::Wrapping => plain(&keys.wrapping),
             Self::Token => plain(&keys.token),
@@ -167,7 +168,9 @@ impl Office {
             Kind::Store => self.inbox.put(|inbox| inbox.store = Some(value.clone())),
             Kind::Secret => match KeyName::named(key) {
                 Some(name) => self.inbox.put(|inbox| drop(inbox.keys.insert(name, value.clone()))),
-                None => warn!("the other node has a secret of a kind that is not known here: update this node"),
+                None => {
+                    warn!("the other node has a secret of a kind that is not known here: update this node")
+                }
             },
             Kind::UsedCode => {
                 let name = std::str::from_utf8(key).ok().and_then(|name| name.parse::<UserName>().ok());
@@ -209,7 +212,12 @@ impl Office {
         self.publish();
         if warned.is_none_or(|at| at.elapsed() >= WARN_AGAIN) && self.state().active {
             for warning in views::warnings(&self.state(), today()) {
-                warn!(code = warning.code, about = warning.about, until = warning.until, "to be looked after");
+                warn!(
+                    code = warning.code,
+                    about = warning.about,
+                    until = warning.until,
+                    "to be looked after"
+                );
             }
             *warned = Some(Instant::now());
         }
@@ -359,5 +367,6 @@ fn renew_lists(edit: &mut Edit<'_>) -> Result<(), NotIssued> {
 
 /// An authority as it stands after it issued.
 pub fn put_authority(edit: &mut Edit<'_>, authority: Authority) -> Result<(), NotIssued> {
-    edit.apply(Command::PutAuthority(Box::new(authority))).map_err(|error| NotIssued::Signing(error.to_string()))
+    edit.apply(Command::PutAuthority(Box::new(authority)))
+        .map_err(|error| NotIssued::Signing(error.to_string()))
 }

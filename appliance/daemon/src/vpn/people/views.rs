@@ -172,7 +172,11 @@ impl Office {
             configured: plan.is_some(),
             revision: state.revision,
             active: state.active,
-            active_node: if state.active { Some(node.clone()) } else { plan.and_then(|plan| plan.peer.clone()) },
+            active_node: if state.active {
+                Some(node.clone())
+            } else {
+                plan.and_then(|plan| plan.peer.clone())
+            },
             node,
             listen: plan
                 .map(|plan| [addresses("udp", &plan.udp), addresses("tcp", &plan.tcp)].concat())

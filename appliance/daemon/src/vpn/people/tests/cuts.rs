@@ -27,7 +27,12 @@ fn every_way_out_cuts() {
     let world = world();
     let (policy, _) = policy::policy(&plan());
     let fewer = Policy {
-        groups: policy.groups.iter().filter(|(name, _)| name.as_str() != "simple").map(|(n, d)| (n.clone(), *d)).collect(),
+        groups: policy
+            .groups
+            .iter()
+            .filter(|(name, _)| name.as_str() != "simple")
+            .map(|(n, d)| (n.clone(), *d))
+            .collect(),
         ..policy.clone()
     };
     let print = |place: usize| Fingerprint::of(&world.devices[place].1);
@@ -38,10 +43,14 @@ fn every_way_out_cuts() {
     assert_eq!(of(store, same, |_| {}, 0), []);
     assert_eq!(of(store, same, change(Command::RenameDevice(world.devices[0].0, "x".to_owned())), 0), []);
     // Out.
-    assert_eq!(of(store, same, change(Command::SetDisabled(user("bob"), true)), 0), [CutOff::User(user("bob"))]);
+    assert_eq!(
+        of(store, same, change(Command::SetDisabled(user("bob"), true)), 0),
+        [CutOff::User(user("bob"))]
+    );
     let removed = of(store, same, change(Command::RemoveUser(user("alice"))), 0);
     assert_eq!(removed, [CutOff::User(user("alice")), CutOff::Certificate(print(0))]);
-    let revoked = of(store, same, change(Command::RevokeDevice(world.devices[1].0, Reason::KeyCompromise)), 0);
+    let revoked =
+        of(store, same, change(Command::RevokeDevice(world.devices[1].0, Reason::KeyCompromise)), 0);
     assert_eq!(revoked, [CutOff::Certificate(print(1))]);
     let renewed = Command::RenewDevice {
         device: world.devices[0].0,
@@ -73,7 +82,8 @@ fn every_way_out_cuts() {
     let added = of(store, same, change(Command::AddUser(user("olga"), Account::default())), 0);
     assert_eq!(added, [CutOff::User(user("olga"))]);
     // The calendar: nothing is written, and yet somebody is out.
-    let expiring = Account { expires: Some(now().plus(Duration::from_secs(60))), ..account(&["simple"], Source::Local) };
+    let expiring =
+        Account { expires: Some(now().plus(Duration::from_secs(60))), ..account(&["simple"], Source::Local) };
     let mut store = store.clone();
     apply(&mut store, Command::SetAccount(user("bob"), expiring));
     assert_eq!(of(&store, same, |_| {}, 59), []);
@@ -99,7 +109,8 @@ fn strangers_lose_what_the_document_takes_away() {
 fn groups_of_the_directory() {
     use rempart_plan::vpn::{Controller, DirectoryPlan};
     let mut plan = plan();
-    plan.groups[1].directory_groups = vec!["vpn AGENTS".to_owned(), "CN=All,DC=datatel,DC=example".to_owned()];
+    plan.groups[1].directory_groups =
+        vec!["vpn AGENTS".to_owned(), "CN=All,DC=datatel,DC=example".to_owned()];
     plan.groups[2].directory_groups.clear();
     let of = DirectoryPlan {
         domain: "datatel.example".to_owned(),

@@ -70,7 +70,11 @@ fn who_comes_in() {
     let fresh = code(turn.moment);
     let table = [
         ("all three", login("alice", with_code(PASSWORD, &fresh), Some(alice)), true),
-        ("code after the password", login("alice", password(&format!("{PASSWORD}{fresh}")), Some(alice)), true),
+        (
+            "code after the password",
+            login("alice", password(&format!("{PASSWORD}{fresh}")), Some(alice)),
+            true,
+        ),
         ("wrong code", login("alice", with_code(PASSWORD, "000000"), Some(alice)), false),
         ("no certificate", login("alice", with_code(PASSWORD, &fresh), None), false),
         ("somebody else's certificate", login("alice", with_code(PASSWORD, &fresh), Some(sue)), false),
@@ -139,7 +143,9 @@ fn a_code_is_good_once() {
     let fresh = code(turn.moment);
     let mut desk = desk(&world);
     let both: Vec<Step> = (0..2)
-        .map(|n| desk.begin(turn, LoginTicket(n), home(), login("alice", with_code(PASSWORD, &fresh), Some(alice))))
+        .map(|n| {
+            desk.begin(turn, LoginTicket(n), home(), login("alice", with_code(PASSWORD, &fresh), Some(alice)))
+        })
         .collect();
     let good: Vec<bool> = both.into_iter().map(|step| accepted(&settle(&mut desk, turn, step))).collect();
     assert_eq!(good, [true, false]);
@@ -157,7 +163,9 @@ fn wrong_tries_are_slowed() {
     }
     let judged = begin(&mut desk, at(0, start), login("bob", password(PASSWORD), None));
     assert!(matches!(judged.note.outcome, Outcome::Slowed(_)), "{:?}", judged.note.outcome);
-    assert!(matches!(&judged.verdict, Verdict::Refused(refusal) if matches!(**refusal, Refusal::Temporary { .. })));
+    assert!(
+        matches!(&judged.verdict, Verdict::Refused(refusal) if matches!(**refusal, Refusal::Temporary { .. }))
+    );
     assert!(accepted(&begin(&mut desk, at(0, start), login("olga", password(PASSWORD), None))));
     assert!(accepted(&begin(&mut desk, at(2, start), login("bob", password(PASSWORD), None))));
 }
@@ -249,7 +257,10 @@ fn tokens_are_looked_at_again() {
         },
         Carried {
             change: |desk| {
-                let account = Account { expires: Some(now().plus(Duration::from_secs(3600))), ..account(&["agents"], Source::Local) };
+                let account = Account {
+                    expires: Some(now().plus(Duration::from_secs(3600))),
+                    ..account(&["agents"], Source::Local)
+                };
                 change(desk, Command::SetAccount(user("alice"), account), now());
             },
             good: false,
@@ -271,7 +282,13 @@ fn tokens_are_looked_at_again() {
             good: false,
             ..base("the password was changed")
         },
-        Carried { name: "olga", credential: token("olga", 0, 0), device: None, good: false, ..base("a stranger who is not remembered") },
+        Carried {
+            name: "olga",
+            credential: token("olga", 0, 0),
+            device: None,
+            good: false,
+            ..base("a stranger who is not remembered")
+        },
         Carried { credential: token("alice", 7200, 7200), ..base("made by a node whose clock is ahead") },
     ];
     for carried in table {
@@ -279,7 +296,8 @@ fn tokens_are_looked_at_again() {
         let mut desk = desk(&world);
         (carried.change)(&mut desk);
         let certificate = carried.device.map(|place| &world.devices[place].1);
-        let login = Login { renewal: carried.renewal, ..login(carried.name, carried.credential, certificate) };
+        let login =
+            Login { renewal: carried.renewal, ..login(carried.name, carried.credential, certificate) };
         let step = desk.begin(at(carried.at, Instant::now()), LoginTicket(1), home(), login);
         let Step::Tell(judged) = step else { panic!("{}: somebody is asked", carried.what) };
         assert_eq!(accepted(&judged), carried.good, "{}: {:?}", carried.what, judged.note.outcome);

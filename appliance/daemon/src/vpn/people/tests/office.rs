@@ -16,7 +16,8 @@ use super::super::profile::device_of;
 use super::super::{Office, Registry, Settings, Tell};
 use super::*;
 use crate::vpn::seam::{
-    CutOff, FromPeople, FromReplica, Kind, LoginTicket, Material, People as _, Replica, ReplicaTicket, Verdict,
+    CutOff, FromPeople, FromReplica, Kind, LoginTicket, Material, People as _, Replica, ReplicaTicket,
+    Verdict,
 };
 
 /// Hands everything to another registry, if there is one, and commits.
@@ -200,7 +201,8 @@ fn a_damaged_store_is_left_alone() {
         let file = folder.0.join("vpn").join(name);
         let whole = std::fs::read(&file).unwrap();
         std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
-        let settings = Settings { state: folder.0.clone(), node: "rte01".to_owned(), language: Language::English };
+        let settings =
+            Settings { state: folder.0.clone(), node: "rte01".to_owned(), language: Language::English };
         let opened = Registry::open(settings, Arc::new(Wire::default()), Box::new(|_| ()));
         let text = opened.err().expect("refused").to_string();
         assert!(text.contains(name) && text.contains("move it away"), "{text}");
@@ -216,7 +218,8 @@ fn a_standby_node_changes_nothing() {
     let node = Node::open(&folder, "rte01");
     node.office().configure(Some(plan()), 1);
     let fields = UserFields::default();
-    let error = node.office().add_user(&UserRequest { name: "alice".to_owned(), fields }, "test").unwrap_err();
+    let error =
+        node.office().add_user(&UserRequest { name: "alice".to_owned(), fields }, "test").unwrap_err();
     assert_eq!(code_of(&error), Some(RefusalCode::VpnStandby));
     assert!(error.to_string().contains("rte02"), "{error}");
     assert!(!folder.0.join("vpn/store").exists());
@@ -270,7 +273,8 @@ fn revocation_cuts_at_once() {
         let begin = profile.text.split_once(&format!("<{name}>\n")).unwrap().1;
         begin.split_once(&format!("</{name}>")).unwrap().0.to_owned()
     };
-    let certificate = rempart_identity::authority::read(part("cert").as_bytes(), None).unwrap().certificates.remove(0);
+    let certificate =
+        rempart_identity::authority::read(part("cert").as_bytes(), None).unwrap().certificates.remove(0);
     let certificate = CertificateDer::from(certificate);
     let first = login("sue", password(PASSWORD), Some(&certificate));
     node.registry.begin(LoginTicket(5), "198.51.100.7:1".parse().unwrap(), Box::new(first));
@@ -384,12 +388,19 @@ fn refusals_have_codes() {
     office.configure(Some(plan()), 1);
     node.add("bob", &["simple"]);
     let revision = office.status().store_revision;
-    let set = |name: &str, fields: UserFields| office.set_user(&UserChange { name: name.to_owned(), fields }, "t");
+    let set =
+        |name: &str, fields: UserFields| office.set_user(&UserChange { name: name.to_owned(), fields }, "t");
     let none = UserFields::default;
     let table = [
         (office.add_user(&UserRequest { name: "bob".into(), fields: none() }, "t"), Some(RefusalCode::Taken)),
-        (office.add_user(&UserRequest { name: "a b\n".into(), fields: none() }, "t"), Some(RefusalCode::BadField)),
-        (set("bob", UserFields { groups: Some(vec!["nosuch".into()]), ..none() }), Some(RefusalCode::BadField)),
+        (
+            office.add_user(&UserRequest { name: "a b\n".into(), fields: none() }, "t"),
+            Some(RefusalCode::BadField),
+        ),
+        (
+            set("bob", UserFields { groups: Some(vec!["nosuch".into()]), ..none() }),
+            Some(RefusalCode::BadField),
+        ),
         (set("bob", UserFields { ipv4: Some("10.0.0.300".into()), ..none() }), Some(RefusalCode::BadField)),
         (set("bob", UserFields { expires: Some("soon".into()), ..none() }), Some(RefusalCode::BadField)),
         (set("nobody", none()), None),
@@ -409,9 +420,13 @@ fn refusals_have_codes() {
     }
     assert_eq!(office.status().store_revision, revision);
     // What is left out stays; the empty text takes away.
-    set("bob", UserFields { ipv4: Some("10.90.0.9".into()), expires: Some("2040-01-01".into()), ..none() }).unwrap();
+    set("bob", UserFields { ipv4: Some("10.90.0.9".into()), expires: Some("2040-01-01".into()), ..none() })
+        .unwrap();
     let bob = office.users().remove(0);
-    assert_eq!((bob.ipv4.as_deref(), bob.expires.as_deref()), (Some("10.90.0.9"), Some("2040-01-01T00:00:00Z")));
+    assert_eq!(
+        (bob.ipv4.as_deref(), bob.expires.as_deref()),
+        (Some("10.90.0.9"), Some("2040-01-01T00:00:00Z"))
+    );
     set("bob", UserFields { ipv4: Some(String::new()), full_name: Some("Bob".into()), ..none() }).unwrap();
     let bob = office.users().remove(0);
     assert_eq!((bob.ipv4, bob.full_name.as_str(), bob.groups.len()), (None, "Bob", 1));
