@@ -177,3 +177,11 @@ vpn-password-empty = The password is empty; “--remove” takes it away.
 vpn-password-differs = The two passwords differ.
 vpn-test-accepted = Would come in, in { $groups } ({ $ms } ms).
 vpn-test-refused = Would stay out ({ $ms } ms). The person reads: { $told }
+
+tab-vpn = 7 VPN
+keys-vpn = ↑↓ PgUp PgDn scroll  1-7 screens  ? help  L français  q quit
+vpn-asking = Asking rempart-vpn…
+vpn-on = { $count ->
+    [one] { $count } session
+   *[other] { $count } sessions
+}

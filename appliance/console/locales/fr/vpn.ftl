@@ -177,3 +177,11 @@ vpn-password-empty = Le mot de passe est vide ; « --remove » le retire.
 vpn-password-differs = Les deux mots de passe diffèrent.
 vpn-test-accepted = Entrerait, dans { $groups } ({ $ms } ms).
 vpn-test-refused = Resterait dehors ({ $ms } ms). La personne lit : { $told }
+
+tab-vpn = 7 VPN
+keys-vpn = ↑↓ PgPréc PgSuiv défiler  1-7 écrans  ? aide  L English  q quitter
+vpn-asking = Interrogation de rempart-vpn…
+vpn-on = { $count ->
+    [one] { $count } session
+   *[other] { $count } sessions
+}

@@ -54,7 +54,7 @@ pub use files::NotOpened;
 use judging::Job;
 pub use office::Office;
 
-/// What the server is told; called from any thread, and must not wait.
+/// What the server is told; called from any thread, and must neither wait nor call back: a channel's end.
 pub type Tell = Box<dyn Fn(FromPeople) + Send + Sync>;
 
 /// The server's sessions, as people who manage them see them. Calls come from the bus and may take their time.

@@ -33,20 +33,14 @@ impl BackEnds {
     /// As the plan has them.
     pub fn of(plan: &VpnPlan, files: &Files) -> (Self, Vec<Complaint>) {
         let mut complaints = Vec::new();
-        let mut kept = |code, found: Option<Result<_, String>>| match found {
-            Some(Err(why)) => complaints.push((code, why)),
-            Some(Ok(())) | None => {}
-        };
         let directory = plan.directory.as_ref().map(|of| directory(of, plan, files));
-        kept(
-            VpnWarning::DirectoryUnusable,
-            directory.as_ref().map(|made| made.as_ref().map(drop).map_err(Clone::clone)),
-        );
+        if let Some(Err(why)) = &directory {
+            complaints.push((VpnWarning::DirectoryUnusable, why.clone()));
+        }
         let radius = plan.radius.as_ref().map(|of| radius(of, plan, files));
-        kept(
-            VpnWarning::RadiusUnusable,
-            radius.as_ref().map(|made| made.as_ref().map(drop).map_err(Clone::clone)),
-        );
+        if let Some(Err(why)) = &radius {
+            complaints.push((VpnWarning::RadiusUnusable, why.clone()));
+        }
         let none = Self::none();
         let ends = Self {
             directory: directory.unwrap_or(none.directory),

@@ -26,7 +26,7 @@ use rempart_identity::demand::{
 use rempart_identity::moment::Moment;
 use rempart_identity::names::{GroupName, UserName};
 use rempart_identity::secret::Secret;
-use rempart_identity::store::Store;
+use rempart_identity::store::{Source, Store};
 use rempart_identity::totp;
 use rempart_openvpn::message::{Advance, Refusal, Submitted};
 use rempart_openvpn::session::{Credential, Login};
@@ -207,6 +207,8 @@ pub struct Desk {
     waiting: BTreeMap<String, Waiting>,
     asked: BTreeMap<LoginTicket, String>,
     vouched: BTreeMap<[u8; 32], Remembered>,
+    /// When what counts for somebody last changed: a login before that has not proved what is demanded now.
+    changed: BTreeMap<UserName, Moment>,
 }
 
 impl Desk {
@@ -223,7 +225,41 @@ impl Desk {
             waiting: BTreeMap::new(),
             asked: BTreeMap::new(),
             vouched: BTreeMap::new(),
+            changed: BTreeMap::new(),
         }
+    }
+
+    /// What counts for these people has changed: whoever logged in before does so again.
+    pub fn ask_again(&mut self, people: impl Iterator<Item = UserName>, now: Moment) {
+        // No token is older than the longest that a login is carried on.
+        let longest = self.limits.sessions.values().copied().max().unwrap_or_default().max(LOGIN_LIFE);
+        self.changed.retain(|_, at| now.since(*at) <= longest);
+        self.changed.extend(people.map(|name| (name, now)));
+    }
+
+    /// Whether somebody who was admitted a moment ago still is: a revocation may have come in between, and what it cuts are
+    /// sessions, of which this is none yet.
+    pub fn still_admits(&self, now: Moment, admission: &Admission) -> bool {
+        let user = self.store.users().get(&admission.user);
+        let device = admission.device.map(|id| self.store.devices().get(&id));
+        let device_is_good = device.is_none_or(|device| {
+            device.is_some_and(|device| device.revoked.is_none() && device.user == admission.user)
+        });
+        let groups_are_good = admission.groups.iter().all(|group| self.policy.groups.contains_key(group))
+            && user.is_none_or(|user| {
+                user.source != Source::Local
+                    || admission.groups.iter().all(|group| user.groups.contains(group))
+            });
+        let user_is_good = match user {
+            Some(user) => !user.is_shut_out(now),
+            None => self.policy.strangers.is_some(),
+        };
+        user_is_good && device_is_good && groups_are_good
+    }
+
+    /// The verdict for somebody who is not admitted any more.
+    pub fn too_late(&self) -> Verdict {
+        Verdict::Refused(Box::new(self.text(Told::Wrong)))
     }
 
     /// The server waits for this login.
@@ -343,6 +379,7 @@ impl Desk {
     pub fn answer(&mut self, turn: Turn, ticket: LoginTicket, text: &str) -> Option<Step> {
         let state = self.asked.remove(&ticket)?;
         let waiting = self.waiting.remove(&state)?;
+        self.live.insert(ticket);
         let certificate = waiting.running.machine.certificate().cloned();
         Some(self.answered(turn, waiting.running, text, certificate.as_ref()))
     }
@@ -415,6 +452,7 @@ impl Desk {
             echo: true,
         };
         running.seat = None;
+        self.live.remove(&running.ticket);
         let judged = Judged {
             ticket: running.ticket,
             verdict: Verdict::Question { text, refusal: Box::new(refusal) },
@@ -546,8 +584,12 @@ impl Desk {
             return Some("the client was away for too long");
         }
         let user = self.store.users().get(&admission.user);
-        let newer = user.and_then(|user| user.password_set).is_some_and(|set| set > issued);
-        newer.then_some("the password was changed after the login")
+        let newer = |moment: Option<Moment>| moment.is_some_and(|moment| moment > issued);
+        if newer(user.and_then(|user| user.password_set)) || newer(user.map(|user| user.created)) {
+            return Some("the account or its password is newer than the login");
+        }
+        let changed = newer(self.changed.get(&admission.user).copied());
+        changed.then_some("what counts for this person has changed since the login")
     }
 
     fn refuse_unseen(

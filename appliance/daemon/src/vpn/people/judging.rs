@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
+use rempart_bus::vpn::LoginCounts;
 use rempart_identity::secret::Secret;
 use rempart_openvpn::session::Login;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use super::desk::{Judged, Keep, Note, Outcome, Running, Step};
-use super::office::{Office, turn};
+use super::office::{Office, today, turn};
 use super::pool;
-use crate::vpn::seam::{FromPeople, Kind, LoginTicket};
+use crate::vpn::seam::{FromPeople, Kind, LoginTicket, Verdict};
 
 /// Logins that wait for a hash: at ten a second and core they wait half a minute on a small box, half of what clients give.
 pub const MAX_THINKING: usize = 512;
@@ -72,41 +73,20 @@ impl Office {
         }
     }
 
+    /// Said while the state is held: whatever changes it says what it cuts after this, so that a session that begins and a
+    /// revocation at the same instant never miss each other.
     fn tell_verdict(&self, judged: Judged) {
-        let Judged { ticket, verdict, note } = judged;
-        self.record(&note);
-        self.say(FromPeople::Verdict(ticket, verdict));
-    }
-
-    /// ANSSI, nomadism guide p. 79: each opening of a session with its result.
-    fn record(&self, note: &Note) {
-        let Note { user, from, certificate, outcome } = note;
-        let certificate = certificate.as_deref().unwrap_or("-");
+        let Judged { ticket, mut verdict, mut note } = judged;
         let mut state = self.state();
-        let counts = &mut state.counts;
-        match outcome {
-            Outcome::Accepted => {
-                counts.accepted += 1;
-                info!(user, %from, certificate, "login accepted");
-            }
-            Outcome::Renewed => {
-                counts.renewed += 1;
-                info!(user, %from, certificate, "login carried on");
-            }
-            Outcome::Asked => info!(user, %from, certificate, "login asks for a code"),
-            Outcome::Refused(why) => {
-                counts.refused += 1;
-                warn!(user, %from, certificate, why, "login refused");
-            }
-            Outcome::Slowed(wait) => {
-                (counts.refused, counts.slowed) = (counts.refused + 1, counts.slowed + 1);
-                warn!(user, %from, certificate, wait_s = wait.as_secs(), "login slowed after wrong tries");
-            }
-            Outcome::Busy => {
-                (counts.refused, counts.busy) = (counts.refused + 1, counts.busy + 1);
-                warn!(user, %from, certificate, "login put off: too many at once");
-            }
+        if let Verdict::Accepted { admission, .. } = &verdict
+            && !state.desk.still_admits(today(), admission)
+        {
+            verdict = state.desk.too_late();
+            note.outcome = Outcome::Refused("shut out or revoked while the login was judged".to_owned());
         }
+        note.record(&mut state.counts);
+        self.say(FromPeople::Verdict(ticket, verdict));
+        drop(state);
     }
 
     /// Does what a login needs until somebody else has it. `may_block` on the threads that are there for it.
@@ -204,5 +184,36 @@ fn think(office: &Arc<Office>, job: Job) {
 fn ask(office: &Arc<Office>, asking: Asking) {
     if let Some(step) = office.ask(asking) {
         office.carry_out(step, true);
+    }
+}
+
+impl Note {
+    /// Into the log and the counters. ANSSI, nomadism guide p. 79: each opening of a session with its result.
+    fn record(&self, counts: &mut LoginCounts) {
+        let Self { user, from, certificate, outcome } = self;
+        let certificate = certificate.as_deref().unwrap_or("-");
+        match outcome {
+            Outcome::Accepted => {
+                counts.accepted += 1;
+                info!(user, %from, certificate, "login accepted");
+            }
+            Outcome::Renewed => {
+                counts.renewed += 1;
+                info!(user, %from, certificate, "login carried on");
+            }
+            Outcome::Asked => info!(user, %from, certificate, "login asks for a code"),
+            Outcome::Refused(why) => {
+                counts.refused += 1;
+                warn!(user, %from, certificate, why, "login refused");
+            }
+            Outcome::Slowed(wait) => {
+                (counts.refused, counts.slowed) = (counts.refused + 1, counts.slowed + 1);
+                warn!(user, %from, certificate, wait_s = wait.as_secs(), "login slowed after wrong tries");
+            }
+            Outcome::Busy => {
+                (counts.refused, counts.busy) = (counts.refused + 1, counts.busy + 1);
+                warn!(user, %from, certificate, "login put off: too many at once");
+            }
+        }
     }
 }

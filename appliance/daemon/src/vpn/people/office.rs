@@ -7,7 +7,7 @@
 //! Two locks. `changes` is held through a whole change, the disk included, by one thread at a time; `state` only for what takes
 //! no time, so that logins never wait for a disk. Nobody outside is called while `state` is held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,8 +16,9 @@ use rempart_bus::codes::VpnWarning;
 use rempart_bus::vpn::LoginCounts;
 use rempart_identity::demand::Policy;
 use rempart_identity::moment::Moment;
-use rempart_identity::names::DeviceId;
+use rempart_identity::names::{DeviceId, UserName};
 use rempart_identity::store::{Command, Event, Refusal, Store};
+use rempart_identity::totp::Step;
 use rempart_plan::vpn::VpnPlan;
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::{error, info, warn};
@@ -285,22 +286,17 @@ impl Office {
     pub(super) fn look_at_dates(&self) {
         let now = today();
         let mut state = self.state();
-        let State { desk, looked_at, .. } = &mut *state;
-        let before = Standing { store: &desk.store, policy: &desk.policy, now: *looked_at };
+        let desk = &state.desk;
+        let before = Standing { store: &desk.store, policy: &desk.policy, now: state.looked_at };
         let found = cuts::cuts(before, Standing { now, ..before });
-        *looked_at = now;
+        state.count_anew(&found, now);
         drop(state);
         self.cut(found);
     }
 
+    /// Ends sessions.
     pub(super) fn cut(&self, cuts: Vec<CutOff>) {
-        let people: std::collections::BTreeSet<_> = cuts
-            .iter()
-            .filter_map(|cut| match cut {
-                CutOff::User(user) => Some(user.clone()),
-                CutOff::Groups(..) | CutOff::Certificate(_) => None,
-            })
-            .collect();
+        let people = people(&cuts);
         if !people.is_empty() {
             let forgotten = self.state().desk.forget_people(&people);
             forgotten.iter().for_each(|key| self.replica.remove(Kind::Admission, key));
@@ -344,7 +340,14 @@ impl Office {
             warn!(%code, about, "part of the VPN cannot work as the document has it");
         }
         let mut state = self.state();
-        let cuts = state.follow(policy, today());
+        // The first document after a start changes nothing: what sessions have was admitted under it, here or there.
+        let cuts = match &state.plan {
+            Some(_) => state.follow(policy, today()),
+            None => {
+                state.desk.policy = policy;
+                Vec::new()
+            }
+        };
         state.desk.limits = plan.as_ref().map(limits).unwrap_or_default();
         (state.complaints, state.back) = (complaints, Arc::new(back));
         (state.plan, state.revision) = (plan.clone().map(Arc::new), revision);
@@ -359,11 +362,7 @@ impl Office {
     }
 
     /// A used code: remembered, kept, and handed to the other node.
-    pub(super) fn keep_code(
-        &self,
-        name: &rempart_identity::names::UserName,
-        step: rempart_identity::totp::Step,
-    ) -> bool {
+    pub(super) fn keep_code(&self, name: &UserName, step: Step) -> bool {
         let turned = lock(&self.inbox.codes);
         let mut state = self.state();
         state.codes.insert(name.clone(), step);
@@ -383,7 +382,7 @@ impl State {
         let old = std::mem::replace(&mut self.desk.store, store);
         let before = Standing { store: &old, policy: &self.desk.policy, now: self.looked_at };
         let found = cuts::cuts(before, Standing { store: &self.desk.store, now, ..before });
-        self.looked_at = now;
+        self.count_anew(&found, now);
         found
     }
 
@@ -395,9 +394,36 @@ impl State {
         let mut found = cuts::cuts(before, Standing { policy: &desk.policy, now, ..before });
         let vouched = desk.vouched().values().map(|known| (&known.vouched.account, &known.vouched.groups));
         found.extend(cuts::of_vouched(vouched, &old, &desk.policy));
-        self.looked_at = now;
+        let other_demands = self.asked_for_more(&old);
+        self.desk.ask_again(other_demands.into_iter(), now);
+        self.count_anew(&found, now);
         found
     }
+
+    /// Tokens of whoever is cut count no more, from the same instant on.
+    fn count_anew(&mut self, cuts: &[CutOff], now: Moment) {
+        self.desk.ask_again(people(cuts).into_iter(), now);
+        self.looked_at = now;
+    }
+
+    /// People of whom something else is demanded than before. Their sessions stay; their tokens do not.
+    fn asked_for_more(&self, old: &Policy) -> Vec<UserName> {
+        let desk = &self.desk;
+        let demand = |policy: &Policy, groups| policy.demand(groups).map(|(demand, _)| demand);
+        let stored = desk.store.users().iter().map(|(name, user)| (name, &user.groups));
+        let vouched = desk.vouched().values().map(|known| (&known.vouched.account, &known.vouched.groups));
+        let changed =
+            stored.chain(vouched).filter(|(_, groups)| demand(old, groups) != demand(&desk.policy, groups));
+        changed.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+fn people(cuts: &[CutOff]) -> BTreeSet<UserName> {
+    let named = cuts.iter().filter_map(|cut| match cut {
+        CutOff::User(user) | CutOff::Groups(user, _) => Some(user.clone()),
+        CutOff::Certificate(_) => None,
+    });
+    named.collect()
 }
 
 fn overlay(store: &mut Store, codes: &Codes) {

@@ -283,6 +283,11 @@ fn tokens_are_looked_at_again() {
             ..base("the password was changed")
         },
         Carried {
+            change: |desk| desk.ask_again([user("alice")].into_iter(), now().plus(Duration::from_secs(10))),
+            good: false,
+            ..base("something else is demanded")
+        },
+        Carried {
             name: "olga",
             credential: token("olga", 0, 0),
             device: None,
@@ -331,4 +336,43 @@ fn strangers_are_remembered() {
     }
     assert_eq!(there.forget_people(&[user("olga")].into()), [key]);
     assert!(!accepted(&begin(&mut there, turn, renewal())));
+}
+
+/// In: an admission, and a change before it is told. Out: it does not stand where the change would have cut the session.
+#[test]
+fn an_admission_is_looked_at_once_more() {
+    let world = world();
+    let alice = &world.devices[0].1;
+    let turn = at(60, Instant::now());
+    let admit = |desk: &mut Desk| {
+        let judged = begin(desk, turn, login("alice", with_code(PASSWORD, &code(turn.moment)), Some(alice)));
+        let Verdict::Accepted { admission, .. } = judged.verdict else { panic!("accepted") };
+        admission
+    };
+    let table: [(&str, fn(&mut Desk), bool); 5] = [
+        ("nothing", |_| {}, true),
+        ("disabled", |desk| change(desk, Command::SetDisabled(user("alice"), true), now()), false),
+        (
+            "revoked",
+            |desk| {
+                let reason = rempart_identity::authority::Reason::KeyCompromise;
+                change(desk, Command::RevokeDevice(DeviceId::new([1; 8]), reason), now());
+            },
+            false,
+        ),
+        (
+            "other groups",
+            |desk| {
+                change(desk, Command::SetAccount(user("alice"), account(&["simple"], Source::Local)), now())
+            },
+            false,
+        ),
+        ("no such group", |desk| drop(desk.policy.groups.remove(&"agents".parse().unwrap())), false),
+    ];
+    for (what, change, good) in table {
+        let mut desk = desk(&world);
+        let admission = admit(&mut desk);
+        change(&mut desk);
+        assert_eq!(desk.still_admits(turn.moment, &admission), good, "{what}");
+    }
 }
