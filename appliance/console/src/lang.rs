@@ -28,19 +28,21 @@ static FR: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::Fr));
 static EN: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::En));
 
 /// The message files of a language, in no particular order.
-pub fn sources(lang: Lang) -> [&'static str; 4] {
+pub fn sources(lang: Lang) -> [&'static str; 5] {
     match lang {
         Lang::Fr => [
             include_str!("../locales/fr/common.ftl"),
             include_str!("../locales/fr/cli.ftl"),
             include_str!("../locales/fr/help.ftl"),
             include_str!("../locales/fr/screens.ftl"),
+            include_str!("../locales/fr/vpn.ftl"),
         ],
         Lang::En => [
             include_str!("../locales/en/common.ftl"),
             include_str!("../locales/en/cli.ftl"),
             include_str!("../locales/en/help.ftl"),
             include_str!("../locales/en/screens.ftl"),
+            include_str!("../locales/en/vpn.ftl"),
         ],
     }
 }

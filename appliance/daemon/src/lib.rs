@@ -11,6 +11,8 @@ pub mod ha {
 /// Of `rempart-vpn`.
 pub mod vpn {
     pub mod gate;
+    pub mod people;
     pub mod seam;
     pub mod server;
+    pub mod service;
 }

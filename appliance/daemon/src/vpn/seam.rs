@@ -119,6 +119,9 @@ pub enum Kind {
     UsedCode,
     /// Keys of the server: wrapping, tokens.
     Secret,
+    /// Groups that a directory or RADIUS gave at a login, for its renewals by token: key = 32 bytes that name person and
+    /// certificate.
+    Admission,
 }
 
 /// What both nodes hold. None of the calls waits for anything.
