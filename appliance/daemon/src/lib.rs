@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod logging;
+pub mod relay;
 
 /// Of `rempart-ha`.
 pub mod ha {
@@ -10,5 +11,6 @@ pub mod ha {
 
 /// Of `rempart-vpn`.
 pub mod vpn {
+    pub mod replica;
     pub mod seam;
 }

@@ -5,7 +5,8 @@
 //!  adverts ────▶ segments ──┤                              ├─▶ segments: adverts, announcements
 //!  rtnetlink ──▶ link watch ┼─▶ Node, one machine a router ┼─▶ virtual links up and down, in one request
 //!  commands ───▶ queue ─────┤                              ├─▶ recorder (disk), journal: never waited for
-//!  deadlines ───────────────┘                              └─▶ news, for the main thread to log and show
+//!  deadlines ───────────────┘                              ├─▶ news, for the main thread to log and show
+//!                                                          └─▶ the role, for `rempart-vpn`
 //! ```
 //!
 //! It waits in one place, for all of these at once. Whatever may take its time (disk, bus, log) is another thread's, reached
@@ -21,6 +22,8 @@ mod router;
 mod segment;
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -122,6 +125,48 @@ pub struct Surroundings {
     pub news: tokio::sync::mpsc::Sender<News>,
     /// Writes the record.
     pub recorder: Recorder,
+    /// Where `rempart-vpn` sees the role.
+    pub role: RoleCell,
+}
+
+/// The role as `rempart-vpn` is to see it, for whoever passes it on. To set it is a store and a wake-up call: it waits for
+/// nobody, and the last word is never lost.
+#[derive(Clone)]
+pub struct RoleCell {
+    word: Arc<AtomicU64>,
+    waker: Waker,
+}
+
+impl RoleCell {
+    /// No epoch is as high.
+    const UNKNOWN: u64 = u64::MAX;
+
+    /// Of which nothing is known yet.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { word: Arc::new(AtomicU64::new(Self::UNKNOWN)), waker: Waker::new()? })
+    }
+
+    /// Active under this epoch of the role, or not.
+    fn set(&self, active: Option<u64>) {
+        let word = active.map_or(0, |epoch| epoch.min(Self::UNKNOWN >> 2) << 1 | 1);
+        self.word.store(word, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// What was set last; `None`: nothing yet.
+    pub fn get(&self) -> Option<Option<u64>> {
+        self.waker.rest();
+        match self.word.load(Ordering::Acquire) {
+            Self::UNKNOWN => None,
+            word => Some((word & 1 == 1).then_some(word >> 1)),
+        }
+    }
+}
+
+impl AsFd for RoleCell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.waker.as_fd()
+    }
 }
 
 /// Commands as the elector takes them.

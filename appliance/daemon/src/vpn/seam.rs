@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use rempart_identity::demand::Admission;
 use rempart_identity::names::UserName;
 use rempart_identity::store::Fingerprint;
-use rempart_openvpn::data::epoch::Reign;
+use rempart_openvpn::data::epoch::{Persisted, TakeOverEpoch};
 use rempart_openvpn::message::Refusal;
 use rempart_openvpn::session::Login;
 use rempart_openvpn::token::Claims;
@@ -106,6 +106,9 @@ pub enum Kind {
     UsedCode,
     /// Keys of the server: wrapping, tokens.
     Secret,
+    /// Groups that a directory or RADIUS gave at a login, for its renewals by token: key = 32 bytes that name person and
+    /// certificate.
+    Admission,
 }
 
 /// What both nodes hold. None of the calls waits for anything.
@@ -128,8 +131,9 @@ pub enum FromReplica {
     Committed(ReplicaTicket),
     /// This node is active from now on; the epoch is on disk. What is held comes with it: sessions are to be carried on.
     Active {
-        /// The right to make keys and to take packet ids.
-        reign: Box<Reign>,
+        /// The epoch, before it has ranges of packet ids: the server turns it into the right to make keys together with the
+        /// keys of `sessions`, which get their ranges then or never.
+        reign: Box<Persisted<TakeOverEpoch>>,
         /// The store that the other node last introduced itself with.
         peer: Option<rempart_openvpn::data::epoch::StoreId>,
         /// Every session that is held.
