@@ -22,7 +22,7 @@ mod router;
 mod segment;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -129,43 +129,55 @@ pub struct Surroundings {
     pub role: RoleCell,
 }
 
-/// The role as `rempart-vpn` is to see it, for whoever passes it on. To set it is a store and a wake-up call: it waits for
-/// nobody, and the last word is never lost.
+/// The role as `rempart-vpn` is to see it. To set it is a store and a byte that is sent to ourselves: it waits for nobody, and
+/// the last word is never lost.
 #[derive(Clone)]
 pub struct RoleCell {
-    word: Arc<AtomicU64>,
-    waker: Waker,
+    word: RoleWord,
+    bell: Arc<UnixDatagram>,
+}
+
+/// The other end of a [`RoleCell`], for whoever passes the role on.
+pub struct RoleWatch {
+    /// What was set last.
+    pub word: RoleWord,
+    /// Can be read whenever the role was set.
+    pub bell: UnixDatagram,
+}
+
+/// The role in one number.
+#[derive(Clone)]
+pub struct RoleWord(Arc<AtomicU64>);
+
+/// Nothing is known yet. No epoch is as high.
+const UNKNOWN: u64 = u64::MAX;
+
+/// The two ends; nothing is known yet.
+pub fn role() -> io::Result<(RoleCell, RoleWatch)> {
+    let (bell, heard) = UnixDatagram::pair()?;
+    bell.set_nonblocking(true)?;
+    heard.set_nonblocking(true)?;
+    let word = RoleWord(Arc::new(AtomicU64::new(UNKNOWN)));
+    Ok((RoleCell { word: word.clone(), bell: Arc::new(bell) }, RoleWatch { word, bell: heard }))
 }
 
 impl RoleCell {
-    /// No epoch is as high.
-    const UNKNOWN: u64 = u64::MAX;
-
-    /// Of which nothing is known yet.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { word: Arc::new(AtomicU64::new(Self::UNKNOWN)), waker: Waker::new()? })
-    }
-
     /// Active under this epoch of the role, or not.
     fn set(&self, active: Option<u64>) {
-        let word = active.map_or(0, |epoch| epoch.min(Self::UNKNOWN >> 2) << 1 | 1);
-        self.word.store(word, Ordering::Release);
-        self.waker.wake();
-    }
-
-    /// What was set last; `None`: nothing yet.
-    pub fn get(&self) -> Option<Option<u64>> {
-        self.waker.rest();
-        match self.word.load(Ordering::Acquire) {
-            Self::UNKNOWN => None,
-            word => Some((word & 1 == 1).then_some(word >> 1)),
-        }
+        let word = active.map_or(0, |epoch| epoch.min(UNKNOWN >> 2) << 1 | 1);
+        self.word.0.store(word, Ordering::Release);
+        // Where there is no room, it rings already.
+        let _ = self.bell.send(&[1]);
     }
 }
 
-impl AsFd for RoleCell {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.waker.as_fd()
+impl RoleWord {
+    /// What was set last; `None`: nothing yet.
+    pub fn get(&self) -> Option<Option<u64>> {
+        match self.0.load(Ordering::Acquire) {
+            UNKNOWN => None,
+            word => Some((word & 1 == 1).then_some(word >> 1)),
+        }
     }
 }
 

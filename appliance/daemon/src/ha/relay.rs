@@ -10,7 +10,7 @@
 //!
 //! Not over the bus: that costs a message's way through a third process and back, each time, and a thousand sessions come at
 //! once. All of it runs on the main thread, so nothing here can hold up the elector or the journal, which have threads of
-//! their own and a higher priority; the elector only stores a number ([`RoleCell`]). Every queue is bounded and
+//! their own and a higher priority; the elector only stores a number and rings ([`crate::elector::RoleCell`]). Every queue is bounded and
 //! presses back on whoever fills it.
 //!
 //! One program is connected at a time: a new one takes the place of the one before. It must run as root, as we do, or as
@@ -24,10 +24,9 @@ use std::time::Duration;
 
 use quinn::{RecvStream, SendStream};
 use rempart_daemon::relay::{Frame, MAX_FRAME, MAX_MESSAGE, TOPIC};
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -35,7 +34,7 @@ use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use crate::channel::Current;
-use crate::elector::RoleCell;
+use crate::elector::RoleWatch;
 
 /// Messages that wait, each way: a megabyte. `rempart-vpn` has no more than 64 under way.
 const QUEUE: usize = 32;
@@ -51,7 +50,7 @@ pub struct Config {
     /// Where `rempart-vpn` connects.
     pub socket: PathBuf,
     /// What the elector says.
-    pub role: RoleCell,
+    pub role: RoleWatch,
 }
 
 type Message = Zeroizing<Vec<u8>>;
@@ -150,16 +149,19 @@ async fn told(work: impl Future<Output = ()>, ended: mpsc::Sender<()>) {
 }
 
 /// The elector's word, for tasks.
-fn follow(role: RoleCell) -> watch::Receiver<Option<Option<u64>>> {
-    let (out, seen) = watch::channel(role.get());
+fn follow(role: RoleWatch) -> watch::Receiver<Option<Option<u64>>> {
+    let (out, seen) = watch::channel(role.word.get());
     tokio::spawn(async move {
-        let Ok(cell) = AsyncFd::register(role).inspect_err(|error| warn!(%error, "rempart-vpn does not see the role")) else {
-            return;
+        let RoleWatch { word, bell } = role;
+        let bell = match UnixDatagram::from_std(bell) {
+            Ok(bell) => bell,
+            Err(error) => return warn!(%error, "rempart-vpn does not see the role"),
         };
         loop {
-            let Ok(mut ready) = cell.readable().await else { return };
-            ready.clear_ready();
-            out.send_replace(cell.get_ref().get());
+            out.send_replace(word.get());
+            if bell.recv(&mut [0; 8]).await.is_err() {
+                return;
+            }
         }
     });
     seen

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, trace, warn};
 
 use crate::elector::news::{Happening, News};
-use crate::elector::{self, Command, Handle, Recorder, RoleCell, Surroundings, Undelivered};
+use crate::elector::{self, Command, Handle, Recorder, Surroundings, Undelivered};
 use crate::files::Files;
 use crate::journal::{self, Journal};
 use crate::keystore::{Keystore, PairKeys};
@@ -82,7 +82,7 @@ pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Resul
     let plan = stored_plan(&files);
     let wanted = plan.as_ref().map(|(plan, _)| plan.clone());
     let recorder = Recorder::start(elector.clone(), move |record| writer.keep_record(record))?;
-    let role = RoleCell::new()?;
+    let (role, watched) = elector::role()?;
     let surroundings = Surroundings {
         record: files.record().unwrap_or_else(|error| {
             error!(%error, "the epoch of the role cannot be read; the other node's will be taken over");
@@ -92,7 +92,7 @@ pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Resul
         plan,
         news,
         recorder,
-        role: role.clone(),
+        role,
     };
     elector::start(inbox, surroundings, ended)?;
     // From the supervisor this thread has a priority that is for the elector alone.
@@ -106,7 +106,7 @@ pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Resul
     let wanted = watch::Sender::new(wanted);
     let peer = {
         let _inside = runtime.enter();
-        Peer::start(node, &keystore, wanted.subscribe(), relay::Config { socket: relay.to_owned(), role })
+        Peer::start(node, &keystore, wanted.subscribe(), relay::Config { socket: relay.to_owned(), role: watched })
     };
     let shared = Arc::new(Shared {
         node: node.to_owned(),

@@ -541,6 +541,10 @@ impl World {
                 break;
             }
         }
+        // It costs more than all the rest.
+        if !self.serial.is_multiple_of(16) {
+            return;
+        }
         for n in [0, 1] {
             let Some(status) = self.nodes[n].machine.as_ref().map(Shared::status) else { continue };
             let keys = SMALL_KEYS as usize + 1;
@@ -688,7 +692,7 @@ fn worlds(seeds: std::ops::Range<u64>, faults: Faults, bug: Bug) -> Counts {
 /// In: hundreds of schedules with everything that goes wrong. Out: what must hold, does; and each of it was put to the test.
 #[test]
 fn what_is_committed_survives() {
-    let sum = worlds(1..300, USUAL, Bug::None);
+    let sum = worlds(1..200, USUAL, Bug::None);
     assert!(sum.both > 10_000 && sum.alone > 1_000 && sum.owned > 300, "{sum:?}");
     assert!(sum.checked > 10_000 && sum.restored > 100, "{sum:?}");
 }
@@ -696,7 +700,7 @@ fn what_is_committed_survives() {
 /// In: a wire that loses a fifth and repeats a fifth. Out: the same.
 #[test]
 fn a_bad_wire_makes_no_difference() {
-    worlds(1000..1400, Faults { loss: 20, twice: 20, late: 10, step: 20 }, Bug::None);
+    worlds(1000..1080, Faults { loss: 20, twice: 20, late: 10, step: 20 }, Bug::None);
 }
 
 /// In: a machine that is wrong in one point. Out: some schedule shows it.
