@@ -62,8 +62,8 @@ pub const RESEND: Duration = Duration::from_millis(200);
 pub const LATE: Duration = Duration::from_secs(1);
 /// How often a node introduces itself anew: an introduction that was lost is made up for.
 pub const HELLO: Duration = Duration::from_secs(1);
-/// How long a node that needs a map waits for the other one to introduce itself, where there is a link: then its program is
-/// there, and answers within milliseconds.
+/// How long a node that needs a map waits to be told whether there is a link, and, where there is one, for the other node to
+/// introduce itself: then its program is there, and answers within milliseconds.
 pub const ASK: Duration = Duration::from_secs(1);
 /// A map on its way back that does not get on for so long is given up.
 pub const STALL: Duration = Duration::from_secs(1);

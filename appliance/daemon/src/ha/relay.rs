@@ -29,7 +29,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
@@ -42,6 +42,9 @@ const QUEUE: usize = 32;
 const USER: &str = "rempart-vpn";
 /// How often the socket is tried again where it cannot be made, and a stream where it cannot be opened.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A program that has just come is told within this time whether the other node's can be reached. With a connection it takes
+/// a few milliseconds.
+const DECIDED: Duration = Duration::from_millis(300);
 /// How long a stream of the other node may take to say what it is for.
 const BEGINNING: Duration = Duration::from_secs(2);
 
@@ -76,7 +79,10 @@ struct Client {
     from: Arc<Mutex<mpsc::Receiver<Message>>>,
     /// What it is to get.
     to: mpsc::Sender<Message>,
-    link: watch::Sender<bool>,
+    /// Whether the other node's program can be reached; `None`: not known yet.
+    link: watch::Sender<Option<bool>>,
+    /// When it is to be known at the latest.
+    decided: Instant,
     serving: JoinHandle<()>,
 }
 
@@ -114,8 +120,20 @@ pub async fn run(
                 pull = Some(Task(tokio::spawn(told(receive(stream, client.to.clone()), ended_out.clone()))));
             }
             let linked = push.is_some() && pull.is_some();
-            client.link.send_if_modified(|link| std::mem::replace(link, linked) != linked);
+            // Who has just come is not told that nobody is there while the streams are on their way.
+            let soon = current.borrow().is_some() && Instant::now() < client.decided;
+            client.link.send_if_modified(|link| {
+                let now = if linked || link.is_some() || !soon { Some(linked) } else { None };
+                std::mem::replace(link, now) != now
+            });
         }
+        let decided = client.as_ref().filter(|client| client.link.borrow().is_none()).map(|client| client.decided);
+        let decided = async move {
+            match decided {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         let gone = async {
             match &mut client {
                 Some(client) => drop((&mut client.serving).await),
@@ -138,6 +156,7 @@ pub async fn run(
                 (client, push, pull) = (None, None, None);
             }
             Some(()) = ended.recv() => {}
+            () = decided => {}
         }
     }
 }
@@ -219,7 +238,7 @@ fn serve(stream: UnixStream, role: watch::Receiver<Option<Option<u64>>>) -> Clie
     let (read_half, write_half) = stream.into_split();
     let (from_in, from) = mpsc::channel(QUEUE);
     let (to, to_out) = mpsc::channel(QUEUE);
-    let (link, seen) = watch::channel(false);
+    let (link, seen) = watch::channel(None);
     let serving = tokio::spawn(async move {
         // Whichever of the two ends first ends the other.
         tokio::select! {
@@ -231,7 +250,7 @@ fn serve(stream: UnixStream, role: watch::Receiver<Option<Option<u64>>>) -> Clie
             },
         }
     });
-    Client { from: Arc::new(Mutex::new(from)), to, link, serving }
+    Client { from: Arc::new(Mutex::new(from)), to, link, decided: Instant::now() + DECIDED, serving }
 }
 
 /// What the program says.
@@ -269,7 +288,7 @@ async fn read(half: OwnedReadHalf, from: mpsc::Sender<Message>) -> io::Result<()
 async fn write(
     mut half: OwnedWriteHalf,
     mut messages: mpsc::Receiver<Message>,
-    mut link: watch::Receiver<bool>,
+    mut link: watch::Receiver<Option<bool>>,
     mut role: watch::Receiver<Option<Option<u64>>>,
 ) -> io::Result<()> {
     let mut frame = Zeroizing::new(Vec::with_capacity(MAX_FRAME));
@@ -282,7 +301,9 @@ async fn write(
             Ok(()) = role.changed() => if let Some(role) = *role.borrow_and_update() {
                 Frame::Role(role).write(&mut frame);
             },
-            Ok(()) = link.changed() => Frame::Link(*link.borrow_and_update()).write(&mut frame),
+            Ok(()) = link.changed() => if let Some(up) = *link.borrow_and_update() {
+                Frame::Link(up).write(&mut frame);
+            },
             Some(message) = messages.recv() => Frame::Message(&message).write(&mut frame),
             else => return Ok(()),
         }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use rempart_end_to_end::{PairStage, pair};
 use rempart_lab::{skip_unless_root, wait_until};
 
@@ -219,7 +220,9 @@ fn what_is_committed_survives_kills() {
         two.collect(active);
         if round == 5 {
             // The relay is gone for a moment; nobody's role moves.
-            two.stage.lab.kill9(two.stage.name(active), "rempart-ha-worker").or_else(|_| two.stage.lab.kill9(two.stage.name(active), "rempart-ha")).expect("a kill");
+            let name = two.stage.name(active);
+            let killed = two.stage.lab.signal(name, "rempart-ha", Some("--worker"), Signal::SIGKILL);
+            assert_eq!(killed.expect("a worker"), 1);
             thread::sleep(Duration::from_millis(300));
             two.settle();
         }

@@ -176,6 +176,8 @@ pub struct Shared {
     tag: u32,
     duty: Duty,
     linked: bool,
+    /// Whether that was ever said.
+    told: bool,
     peer: Option<Peer>,
     peer_store: Option<[u8; 16]>,
     sender: Option<Sender>,
@@ -224,6 +226,7 @@ impl Shared {
             tag: 0,
             duty: Duty::Follower,
             linked: false,
+            told: false,
             peer: None,
             peer_store: None,
             sender: None,
@@ -477,10 +480,11 @@ impl Shared {
 
     /// There is a way to the other node's program, or none.
     pub fn handle_link(&mut self, now: Instant, up: bool) {
-        if self.linked == up {
-            return;
+        let news = self.linked != up;
+        (self.linked, self.told) = (up, true);
+        if !news {
+            return self.consider(now);
         }
-        self.linked = up;
         if up {
             self.hello_due = true;
             self.hello_at = now + HELLO;
@@ -659,7 +663,7 @@ impl Shared {
         }
         let ready = match (&self.receiver, &self.peer) {
             (Some(receiver), _) if receiver.ended() => true,
-            (_, None) => !self.linked || self.sure || now >= taking.until,
+            (_, None) => self.told && !self.linked || self.sure || now >= taking.until,
             (Some(_), Some(_)) => {
                 now >= taking.until || now.saturating_duration_since(self.got) >= STALL
             }

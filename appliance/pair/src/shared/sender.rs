@@ -4,7 +4,7 @@
 //! the copy of the whole map have what is left of it, a quarter at the least, so that neither waits for the other. A key
 //! that changes while it waits keeps its place and goes with its newest value, so what waits is bounded by the map.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
@@ -53,6 +53,8 @@ pub(super) struct Sender {
     quiet_since: Option<Instant>,
     fast: Lane,
     slow: Lane,
+    /// Changes that wait in the slow lane and began as small ones: whoever waits for those waits for what took their place.
+    owed: BTreeSet<u64>,
     transfer: Option<Transfer>,
     /// To be said to be gone, before the copy.
     graves: VecDeque<Key>,
@@ -127,6 +129,7 @@ impl Sender {
             quiet_since: None,
             fast: Lane::default(),
             slow: Lane::default(),
+            owed: BTreeSet::new(),
             transfer: None,
             graves: graves.collect(),
             copy: Copying::Behind(None),
@@ -141,11 +144,19 @@ impl Sender {
 
     /// An entry has changed, or is gone (which is small).
     pub fn touch(&mut self, key: &Key, change: u64, len: usize) {
-        let known = self.fast.take(key).or_else(|| self.slow.take(key));
+        let fast = self.fast.take(key);
+        let slow = self.slow.take(key);
         let broken = self.transfer.take_if(|transfer| transfer.key == *key).and_then(|t| t.change);
-        let change = [known, broken].into_iter().flatten().fold(change, u64::min);
-        let lane = if len <= SMALL { &mut self.fast } else { &mut self.slow };
-        lane.insert(change, key.clone());
+        let owed = [slow, broken].into_iter().flatten().fold(false, |owed, old| owed | self.owed.remove(&old));
+        let change = [fast, slow, broken].into_iter().flatten().fold(change, u64::min);
+        if len <= SMALL {
+            self.fast.insert(change, key.clone());
+        } else {
+            self.slow.insert(change, key.clone());
+            if owed || fast.is_some() {
+                self.owed.insert(change);
+            }
+        }
     }
 
     /// The next message, if there is one to send.
@@ -178,7 +189,8 @@ impl Sender {
     /// What everything that was written up to now amounts to.
     fn level(&self, position: u64) -> Level {
         let below = |change: Option<u64>| change.map_or(position, |change| change.saturating_sub(1));
-        let small = below(self.fast.first().map(|(change, _)| change));
+        let fast = self.fast.first().map(|(change, _)| change);
+        let small = below([fast, self.owed.first().copied()].into_iter().flatten().min());
         let slow = self.slow.first().map(|(change, _)| change);
         let transfer = self.transfer.as_ref().and_then(|t| t.change);
         let large = below([slow, transfer].into_iter().flatten().min());
@@ -207,7 +219,10 @@ impl Sender {
             self.fast.take(&key);
             match value {
                 Some(value) if len <= SMALL => writer.put(false, &key, value),
-                Some(_) => self.slow.insert(change, key),
+                Some(_) => {
+                    self.slow.insert(change, key);
+                    self.owed.insert(change);
+                }
                 None => writer.remove(&key),
             }
         }
@@ -222,7 +237,8 @@ impl Sender {
         while writer.room() >= AROUND + LEAST_PART {
             if let Some(transfer) = &mut self.transfer {
                 if transfer.compose(writer) {
-                    self.transfer = None;
+                    let done = self.transfer.take().and_then(|transfer| transfer.change);
+                    done.map(|change| self.owed.remove(&change));
                 }
             } else if let Some(grave) = self.graves.pop_front() {
                 writer.remove(&grave);
@@ -230,7 +246,10 @@ impl Sender {
                 self.slow.take(&key);
                 match source.map.get(&key).map(|entry| entry.value.clone()) {
                     Some(value) => self.begin_transfer(key, value, false, Some(change)),
-                    None => writer.remove(&key),
+                    None => {
+                        writer.remove(&key);
+                        self.owed.remove(&change);
+                    }
                 }
             } else if let Copying::Behind(last) = &self.copy {
                 let Some((key, entry)) = source.map.after(last.as_ref()) else {

@@ -117,6 +117,7 @@ impl Driver {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             if self.config.relay.is_none() {
+                self.machine.handle_link(Instant::now(), false);
                 self.machine.handle_role(Instant::now(), Some(0));
             }
             while self.turn().await {}

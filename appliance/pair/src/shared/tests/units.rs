@@ -56,6 +56,8 @@ fn committed(machine: &mut Shared) -> Vec<(u64, How)> {
 fn pair(now: Instant) -> (Shared, Shared) {
     let (mut owner, mut follower) = (machine(now, 1), machine(now, 2));
     owner.handle_role(now, Some(1));
+    assert_eq!(outputs(&mut owner), [], "nobody has said whether there is another one");
+    owner.handle_link(now, false);
     assert_eq!(outputs(&mut owner), [Output::Claim]);
     owner.own(2);
     owner.handle_link(now, true);
@@ -73,7 +75,9 @@ fn pair(now: Instant) -> (Shared, Shared) {
 fn a_change_is_committed_when_it_is_there_or_nobody_is() {
     let start = Instant::now();
     let mut alone = machine(start, 1);
+    alone.handle_link(start, false);
     alone.handle_role(start, Some(0));
+    assert_eq!(outputs(&mut alone), [Output::Claim]);
     alone.own(2);
     alone.put(start, &key(0, b"a"), value(10), 1).unwrap();
     assert_eq!(committed(&mut alone), [(1, How::Alone)]);

@@ -56,6 +56,8 @@ struct Node {
     /// What the elector says.
     active: Option<u64>,
     linked: bool,
+    /// The relay has said whether there is a link.
+    told: bool,
     disk: u64,
     epoch: u64,
     file: Option<File>,
@@ -85,6 +87,7 @@ enum Event {
     Claimed(usize, u64),
     Step,
     Restart(usize),
+    Relay(usize, u64),
     Power(usize),
     Role(usize, Option<u64>),
     Link(bool),
@@ -141,6 +144,7 @@ impl World {
             power: true,
             active: None,
             linked: false,
+            told: false,
             disk: 0,
             epoch: 0,
             file: None,
@@ -253,6 +257,17 @@ impl World {
                 }
             }
             Event::Restart(n) => self.restart(n),
+            Event::Relay(n, incarnation) => {
+                let other = &self.nodes[1 - n];
+                let there = self.wire && other.machine.is_some();
+                let node = &mut self.nodes[n];
+                let Some(machine) = node.machine.as_mut().filter(|_| node.incarnation == incarnation) else { return };
+                node.told = true;
+                if !there {
+                    machine.handle_link(now, false);
+                }
+                self.relink();
+            }
             Event::Power(n) => {
                 self.nodes[n].power = true;
                 self.restart(n);
@@ -283,9 +298,9 @@ impl World {
 
     /// The relay says whether the other program is there.
     fn relink(&mut self) {
-        let up = self.wire && self.nodes.iter().all(|n| n.machine.is_some());
+        let up = self.wire && self.nodes.iter().all(|n| n.machine.is_some() && n.told);
         let now = self.instant();
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().filter(|n| n.told) {
             if node.linked != up {
                 node.linked = up;
                 node.calm &= up;
@@ -313,18 +328,18 @@ impl World {
         let start = Start { incarnation, store, highest, limits: LIMITS, file: file.map(entries) };
         let mut machine = Shared::new(now, start);
         machine.bug = bug;
-        // The relay tells the link first, then the role.
-        node.linked = false;
+        (node.linked, node.told) = (false, false);
         node.machine = Some(machine);
         (node.incarnation, node.calm) = (incarnation, true);
         (node.pending, node.seen, node.filed) = (BTreeMap::new(), BTreeMap::new(), 0);
         self.note(format!("node {n} starts as {incarnation}"));
-        self.relink();
+        // The relay tells the role first, the link when it is known.
         let node = &mut self.nodes[n];
-        node.calm = true;
         if let (Some(machine), Some(role)) = (&mut node.machine, node.active) {
             machine.handle_role(now, Some(role));
         }
+        let delay = self.millis(30);
+        self.after(delay, Event::Relay(n, incarnation));
     }
 
     fn die(&mut self, n: usize, power: bool) {
