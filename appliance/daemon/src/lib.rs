@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod logging;
+pub mod relay;
 
 /// Of `rempart-ha`.
 pub mod ha {
@@ -12,6 +13,7 @@ pub mod ha {
 pub mod vpn {
     pub mod gate;
     pub mod people;
+    pub mod replica;
     pub mod seam;
     pub mod server;
     pub mod service;
