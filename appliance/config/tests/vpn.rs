@@ -213,6 +213,17 @@ fn places_that_are_of_no_use_are_told() {
     let inside = BOX.replace("zone = \"wan\"", "zone = \"x\"");
     let codes: Vec<_> = read(&format!("{inside}{group}")).diagnostics.iter().map(|d| d.code).collect();
     assert_eq!(codes, ["vpn-listen"]);
+    // What answers nothing, and what is on the link alone, cannot be connected to.
+    let silent = BOX.replace(
+        "gateway = \"203.0.113.1\"",
+        "virtual = [{ address = '203.0.113.9/24', vrid = 1, accept = false }]\ngateway = '203.0.113.1'",
+    );
+    for (address, wanted) in
+        [("203.0.113.9", vec!["vpn-listen"]), ("fe80::1", vec!["vpn-listen"]), ("203.0.113.2", vec![])]
+    {
+        let out = read(&format!("{silent}[vpn]\nlisten = '{address}'\n{group}"));
+        assert_eq!(out.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), wanted, "{address}");
+    }
     let many: String = (10..20).map(|n| format!("'203.0.113.{n}/24', ")).collect();
     let many = BOX.replace("address = [\"203.0.113.2/24\", ", &format!("address = [{many}"));
     let read_many = |more: &str| {

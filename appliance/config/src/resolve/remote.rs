@@ -62,8 +62,10 @@ impl World<'_> {
         };
         self.check_device(document, faults);
         let listen = self.listen(draft, faults);
-        let places = self.places(&listen);
-        self.check_places(draft, place, nodes, &places, faults);
+        let places = self.places(&listen, None);
+        let each = (0..nodes.len()).map(|node| self.places(&listen, Some(node)).len());
+        let most = each.max().unwrap_or_default();
+        self.check_places(draft, place, (nodes.len(), most), &places, faults);
         let taken = Taken { world: self, flows, places: &places };
         let udp = VpnPort {
             port: draft.port.as_ref().map_or(UDP_PORT, |p| port(p.value.0)),
@@ -191,26 +193,30 @@ impl World<'_> {
 
     /// The interface that has an address.
     fn addressed(&self, address: IpAddr, span: &Span, faults: &mut Faults) -> Option<VpnListen> {
-        let has = |i: &Interface| {
-            let own = i.addresses.iter().flatten().any(|net| net.addr() == address);
-            own || i.virtuals.iter().any(|v| v.address.addr() == address)
-        };
-        let found = self.interfaces.iter().find(|(_, i)| i.zone.is_some() && has(i));
+        let listens = |one: &VpnListen| !self.places(std::slice::from_ref(one), None).is_empty();
+        let zoned = self.interfaces.iter().filter(|(_, i)| i.zone.is_some()).map(|(name, _)| name);
+        let found =
+            zoned.map(|name| VpnListen { interface: name.clone(), only: Some(address) }).find(listens);
         if found.is_none() {
             faults
-                .error("vpn-listen", span, format!("{address} is no address of an interface with a zone"))
-                .hint("a virtual address, one of the node's own, or the name of an interface or zone");
+                .error("vpn-listen", span, format!("{address} is no address that can be listened on"))
+                .hint(
+                    "of an interface with a zone: a virtual address that answers, one of the node's own, or the \
+                     interface's or zone's name for whatever it has",
+                );
         }
-        found.map(|(name, _)| VpnListen { interface: name.clone(), only: Some(address) })
+        found
     }
 
-    /// Where that is, on either node.
-    fn places(&self, listen: &[VpnListen]) -> BTreeSet<VpnPlace> {
+    /// Where that is, on one node or on either.
+    fn places(&self, listen: &[VpnListen], node: Option<usize>) -> BTreeSet<VpnPlace> {
         let mut out = BTreeSet::new();
         for one in listen {
             let Some(interface) = self.interfaces.get(&one.interface) else { continue };
-            for own in interface.addresses.iter() {
-                out.extend(one.places(interface, own));
+            for (at, own) in interface.addresses.iter().enumerate() {
+                if node.is_none_or(|node| node == at) {
+                    out.extend(one.places(interface, own));
+                }
             }
         }
         out
@@ -220,7 +226,7 @@ impl World<'_> {
         &self,
         draft: &VpnDraft,
         group: &Span,
-        nodes: &[NodeName],
+        (nodes, most): (usize, usize),
         places: &BTreeSet<VpnPlace>,
         faults: &mut Faults,
     ) {
@@ -231,8 +237,8 @@ impl World<'_> {
                 .warning("vpn-listen", span, "remote access listens nowhere, so nobody can connect")
                 .hint("say where: `listen = \"…\"` in [vpn], a zone or an interface that has an address");
         }
-        if places.len() > MAX_VPN_LISTEN {
-            let message = format!("remote access would listen on {} addresses", places.len());
+        if most > MAX_VPN_LISTEN {
+            let message = format!("remote access would listen on {most} addresses");
             let fault = match draft.listen {
                 Some(_) => faults.error("too-large", span, message),
                 None => faults.warning("too-large", span, message),
@@ -247,7 +253,7 @@ impl World<'_> {
             let interface = self.interfaces.get(name)?;
             own(interface, *address).then_some((name, address))
         });
-        if let (Some((name, address)), true) = (lone, nodes.len() > 1) {
+        if let (Some((name, address)), true) = (lone, nodes > 1) {
             faults
                 .warning(
                     "vpn-not-shared",
