@@ -76,7 +76,7 @@ pub enum Request {
     /// Forgets the other node and its keys.
     Unpair,
     /// Something of remote access.
-    Vpn(vpn::Ask),
+    Vpn(Box<vpn::Ask>),
 }
 
 /// The name of the other node's document in a [`Request::Diff`].

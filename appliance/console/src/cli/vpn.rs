@@ -361,7 +361,7 @@ pub async fn vpn(console: &Console, verb: Option<VpnVerb>) -> Result<(), Stop> {
             return test(console, user, device, code).await;
         }
     };
-    let request = Request::Vpn(ask);
+    let request = Request::Vpn(Box::new(ask));
     let answer = said(console, &connect().await?, &request).await?;
     match Reply::parse(&request, answer.clone())? {
         Reply::Vpn(read) if *read == Answer::Done => console.say(&tr!(console.lang, "vpn-done")),
@@ -404,7 +404,7 @@ async fn said(console: &Console, bus: &Bus, request: &Request) -> Result<String,
     if !standby(text) {
         return Err(failure.into());
     }
-    let status = bus.ask(&Request::Vpn(Ask::Status)).await.unwrap_or_default();
+    let status = bus.ask(&Request::Vpn(Box::new(Ask::Status))).await.unwrap_or_default();
     let active = serde_json::from_str::<VpnStatus>(&status).ok().and_then(|status| status.active_node);
     Err(match active {
         Some(node) => {
@@ -432,7 +432,7 @@ fn file(console: &Console, path: &Path) -> Result<Vec<u8>, Stop> {
 }
 
 async fn certificates(console: &Console) -> Result<(), Stop> {
-    let request = Request::Vpn(Ask::Authorities);
+    let request = Request::Vpn(Box::new(Ask::Authorities));
     let answer = said(console, &connect().await?, &request).await?;
     if console.json {
         console.line(&answer);
@@ -452,7 +452,7 @@ async fn test(
 ) -> Result<(), Stop> {
     let password = secret::ask(console.lang, &tr!(console.lang, "vpn-ask-password", user = user.as_str()))?;
     let ask = Ask::Test(TestRequest { user, password, code, device });
-    let request = Request::Vpn(ask.clone());
+    let request = Request::Vpn(Box::new(ask.clone()));
     let answer = said(console, &connect().await?, &request).await?;
     let accepted = match ask.read(&answer).map_err(Failure::Garbled)? {
         Answer::Test(report) => report.accepted,
@@ -476,7 +476,7 @@ async fn export(console: &Console, args: ExportArgs, by: String) -> Result<(), S
         writable(&to).map_err(|error| Stop::file(lang, &to.display().to_string(), &error))?;
     }
     let ask = Ask::Export(ExportRequest { user, label, device }, by);
-    let request = Request::Vpn(ask.clone());
+    let request = Request::Vpn(Box::new(ask.clone()));
     let answer = said(console, &connect().await?, &request).await?;
     if console.json {
         console.line(&answer);

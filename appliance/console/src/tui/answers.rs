@@ -59,7 +59,7 @@ fn screen_polls(m: &mut Model, all: bool, effects: &mut Vec<Effect>) {
         Screen::Configuration if all => ask(m, Poll::History, Request::History, effects),
         Screen::Configuration => {}
         Screen::Pair => ask(m, Poll::Pair, Request::HaStatus, effects),
-        Screen::Vpn => ask(m, Poll::Vpn, Request::Vpn(Ask::Sessions), effects),
+        Screen::Vpn => ask(m, Poll::Vpn, Request::Vpn(Box::new(Ask::Sessions)), effects),
     }
 }
 
@@ -108,7 +108,7 @@ fn poll_of(request: &Request) -> Option<Poll> {
         Request::Log(_) => Some(Poll::Log),
         Request::History => Some(Poll::History),
         Request::HaStatus => Some(Poll::Pair),
-        Request::Vpn(Ask::Sessions) => Some(Poll::Vpn),
+        Request::Vpn(ask) if **ask == Ask::Sessions => Some(Poll::Vpn),
         Request::Kill(_)
         | Request::Check(_)
         | Request::Plan(_)

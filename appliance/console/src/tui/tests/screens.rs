@@ -138,7 +138,7 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
         ("vpn", on("7_")),
         ("vpn-absent", {
             let gone = Failure::Unreachable(Daemon::Vpn, "gone".into());
-            update(on("7"), Message::Answer(Request::Vpn(Ask::Sessions), Err(gone))).0
+            update(on("7"), Message::Answer(Request::Vpn(Box::new(Ask::Sessions)), Err(gone))).0
         }),
         ("choose", diverged("6c")),
         ("choose-mine", give(diverged("6cm"), Choice::Mine.diff(), Reply::Text(fixtures::DIFF.into()))),
