@@ -109,7 +109,9 @@ mod tests {
             bytes.push(9);
             assert_eq!(Frame::read(&bytes), Ok(Some((frame, length))));
         }
-        for wrong in [&[0, 0, 0, 0][..], &[0, 0, 128, 2, 3], &[0, 0, 0, 1, 1], &[0, 0, 0, 2, 2, 2], &[0, 0, 0, 1, 9]] {
+        for wrong in
+            [&[0, 0, 0, 0][..], &[0, 0, 128, 2, 3], &[0, 0, 0, 1, 1], &[0, 0, 0, 2, 2, 2], &[0, 0, 0, 1, 9]]
+        {
             assert_eq!(Frame::read(wrong), Err(Unreadable), "{wrong:?}");
         }
     }

@@ -208,7 +208,10 @@ fn ways(plan: Option<&HaPlan>, down: &[String]) -> Vec<Way> {
 }
 
 /// Hands the other node's requests to our control daemon.
-async fn answer_requests(mut requests: mpsc::Receiver<Inbound>, bus: watch::Receiver<Option<zbus::Connection>>) {
+async fn answer_requests(
+    mut requests: mpsc::Receiver<Inbound>,
+    bus: watch::Receiver<Option<zbus::Connection>>,
+) {
     while let Some(Inbound { topic, body, reply }) = requests.recv().await {
         let bus = bus.borrow().clone();
         tokio::spawn(async move {

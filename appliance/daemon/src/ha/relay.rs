@@ -127,7 +127,8 @@ pub async fn run(
                 std::mem::replace(link, now) != now
             });
         }
-        let decided = client.as_ref().filter(|client| client.link.borrow().is_none()).map(|client| client.decided);
+        let decided =
+            client.as_ref().filter(|client| client.link.borrow().is_none()).map(|client| client.decided);
         let decided = async move {
             match decided {
                 Some(at) => sleep_until(at).await,

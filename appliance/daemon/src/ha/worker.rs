@@ -106,7 +106,12 @@ pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Resul
     let wanted = watch::Sender::new(wanted);
     let peer = {
         let _inside = runtime.enter();
-        Peer::start(node, &keystore, wanted.subscribe(), relay::Config { socket: relay.to_owned(), role: watched })
+        Peer::start(
+            node,
+            &keystore,
+            wanted.subscribe(),
+            relay::Config { socket: relay.to_owned(), role: watched },
+        )
     };
     let shared = Arc::new(Shared {
         node: node.to_owned(),

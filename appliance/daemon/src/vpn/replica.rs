@@ -96,11 +96,7 @@ enum Change {
 
 /// Starts the replica in a thread of its own. It is a follower until the elector, or the lack of one, says otherwise.
 pub fn start(config: Config) -> Result<Arc<Handle>, StartError> {
-    let inbox = Arc::new(Inbox {
-        wanted: Mutex::default(),
-        called: Notify::new(),
-        status: Mutex::default(),
-    });
+    let inbox = Arc::new(Inbox { wanted: Mutex::default(), called: Notify::new(), status: Mutex::default() });
     let driver = driver::Driver::new(config, Arc::clone(&inbox))?;
     let run = move || {
         if let Err(error) = driver.run() {
@@ -181,5 +177,7 @@ fn code(kind: Kind) -> u8 {
 }
 
 fn kind(code: u8) -> Option<Kind> {
-    [Kind::Session, Kind::Store, Kind::UsedCode, Kind::Secret, Kind::Admission].get(usize::from(code)).copied()
+    [Kind::Session, Kind::Store, Kind::UsedCode, Kind::Secret, Kind::Admission]
+        .get(usize::from(code))
+        .copied()
 }

@@ -174,13 +174,17 @@ impl Two {
     /// The one that is active now has everything that was committed before, and an epoch of its own.
     fn check(&mut self, node: usize, reigns: usize) {
         self.agent(node).wait("active", |said| said.actives.len() > reigns);
-        let (epoch, held) = self.agent(node).said.lock().unwrap().actives.last().cloned().expect("it is active");
+        let (epoch, held) =
+            self.agent(node).said.lock().unwrap().actives.last().cloned().expect("it is active");
         assert!(self.epochs.last().is_none_or(|last| *last < epoch), "{epoch} after {:?}", self.epochs);
         assert_eq!(epoch % 2, node as u64, "of the node's own");
         self.epochs.push(epoch);
         for (key, stamp) in &self.committed {
             let found = held.get(key);
-            assert!(found.is_some_and(|found| found >= stamp), "{key}: {stamp} was committed, and there is {found:?}");
+            assert!(
+                found.is_some_and(|found| found >= stamp),
+                "{key}: {stamp} was committed, and there is {found:?}"
+            );
         }
     }
 }

@@ -301,7 +301,8 @@ impl Shared {
         let resent = self.status.resent + self.sender.as_ref().map_or(0, |sender| sender.resent);
         let mut delays: Vec<u64> = self.delays.iter().map(|us| u64::from(*us)).collect();
         delays.sort_unstable();
-        let place = |percent: usize| delays.get(delays.len().saturating_sub(1) * percent / 100).copied().unwrap_or(0);
+        let place =
+            |percent: usize| delays.get(delays.len().saturating_sub(1) * percent / 100).copied().unwrap_or(0);
         Status {
             state: self.state(),
             entries: self.map.len(),
@@ -396,7 +397,13 @@ impl Shared {
     // ---- the owner's program
 
     /// Keeps a value. Only an owner's word counts: elsewhere it is dropped, and never committed. `ticket` rises from call to call.
-    pub fn put(&mut self, now: Instant, key: &Key, value: Zeroizing<Vec<u8>>, ticket: u64) -> Result<(), Refused> {
+    pub fn put(
+        &mut self,
+        now: Instant,
+        key: &Key,
+        value: Zeroizing<Vec<u8>>,
+        ticket: u64,
+    ) -> Result<(), Refused> {
         if !matches!(self.duty, Duty::Owner(_)) {
             return Ok(());
         }
@@ -558,7 +565,9 @@ impl Shared {
 
     /// Answers an invitation, unless that is done.
     fn follow_up(&mut self) {
-        let Some(peer) = self.peer.as_ref().filter(|peer| peer.knows && peer.hello.invitation != 0) else { return };
+        let Some(peer) = self.peer.as_ref().filter(|peer| peer.knows && peer.hello.invitation != 0) else {
+            return;
+        };
         let stream =
             Stream { from: self.incarnation, to: peer.hello.from, invitation: peer.hello.invitation };
         // An invitation is good for one stream.
@@ -614,7 +623,8 @@ impl Shared {
         #[cfg(not(test))]
         let ours = data.stream.invitation == receiver.invitation;
         #[cfg(test)]
-        let ours = data.stream.invitation == receiver.invitation || self.bug == super::tests::Bug::AnyInvitation;
+        let ours =
+            data.stream.invitation == receiver.invitation || self.bug == super::tests::Bug::AnyInvitation;
         let known = self.peer.as_ref().is_some_and(|peer| peer.hello.from == data.stream.from);
         if data.stream.to != self.incarnation || !ours || !known {
             return;
@@ -664,9 +674,7 @@ impl Shared {
         let ready = match (&self.receiver, &self.peer) {
             (Some(receiver), _) if receiver.ended() => true,
             (_, None) => self.told && !self.linked || self.sure || now >= taking.until,
-            (Some(_), Some(_)) => {
-                now >= taking.until || now.saturating_duration_since(self.got) >= STALL
-            }
+            (Some(_), Some(_)) => now >= taking.until || now.saturating_duration_since(self.got) >= STALL,
             // It has not let go yet, and has what is missing here.
             (None, Some(peer)) if peer.hello.role == Role::Owner && !self.sure => now >= taking.until,
             (None, Some(peer)) => {

@@ -49,8 +49,12 @@ impl Map {
 
     /// Whether a value of this length may come, for whoever receives it in parts.
     pub fn may_hold(&self, key: &Key, len: usize) -> Result<(), Refused> {
-        let (longest, most) =
-            *self.limits.kinds.get(usize::from(key.kind)).filter(|_| key.name.len() <= MAX_NAME).ok_or(Refused::Name)?;
+        let (longest, most) = *self
+            .limits
+            .kinds
+            .get(usize::from(key.kind))
+            .filter(|_| key.name.len() <= MAX_NAME)
+            .ok_or(Refused::Name)?;
         if len > longest {
             return Err(Refused::Long);
         }

@@ -56,7 +56,17 @@ struct Parts {
 
 impl Receiver {
     pub fn new(invitation: u32, purpose: Purpose) -> Self {
-        Self { invitation, purpose, next: 1, early: BTreeMap::new(), begun: None, from: 0, parts: None, ended: false, ack: None }
+        Self {
+            invitation,
+            purpose,
+            next: 1,
+            early: BTreeMap::new(),
+            begun: None,
+            from: 0,
+            parts: None,
+            ended: false,
+            ack: None,
+        }
     }
 
     /// The last message that is in the map.
@@ -182,7 +192,14 @@ impl Receiver {
     }
 
     /// The value, once it is whole. Room is made for what has come, not for what was announced.
-    fn part(&mut self, key: Key, total: usize, offset: usize, bytes: &[u8], place: &mut Place<'_>) -> Option<Parts> {
+    fn part(
+        &mut self,
+        key: Key,
+        total: usize,
+        offset: usize,
+        bytes: &[u8],
+        place: &mut Place<'_>,
+    ) -> Option<Parts> {
         if offset == 0 {
             if place.map.may_hold(&key, total).is_err() {
                 *place.refused += 1;
@@ -218,7 +235,8 @@ impl Receiver {
                 if begun.complete {
                     self.sweep(place);
                 }
-                let better = place.held.is_none_or(|own| (own.fence, own.position) < (begun.fence, begun.position));
+                let better =
+                    place.held.is_none_or(|own| (own.fence, own.position) < (begun.fence, begun.position));
                 if begun.complete || better {
                     *place.held = Some(begun);
                 }

@@ -147,7 +147,8 @@ impl Sender {
         let fast = self.fast.take(key);
         let slow = self.slow.take(key);
         let broken = self.transfer.take_if(|transfer| transfer.key == *key).and_then(|t| t.change);
-        let owed = [slow, broken].into_iter().flatten().fold(false, |owed, old| owed | self.owed.remove(&old));
+        let owed =
+            [slow, broken].into_iter().flatten().fold(false, |owed, old| owed | self.owed.remove(&old));
         let change = [fast, slow, broken].into_iter().flatten().fold(change, u64::min);
         if len <= SMALL {
             self.fast.insert(change, key.clone());

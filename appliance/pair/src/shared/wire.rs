@@ -115,8 +115,7 @@ impl<'a> Message<'a> {
             2 => {
                 let stream = reader.stream()?;
                 let (number, highest, position) = (reader.u64()?, reader.u64()?, reader.u64()?);
-                let data =
-                    Data { stream, number, highest, position, records: std::mem::take(&mut reader.0) };
+                let data = Data { stream, number, highest, position, records: std::mem::take(&mut reader.0) };
                 // Whoever acts on the first record must be sure of the last.
                 let mut check = Reader(data.records);
                 while !check.0.is_empty() {

@@ -64,8 +64,15 @@ impl Epochs {
         let wrong = |source| StartError::Folder { path: folder.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrong)?;
         let lock = folder.join("epoch.lock");
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock).map_err(wrong)?;
-        let lock = Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::InUse(lock))?;
+        let opened = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock)
+            .map_err(wrong)?;
+        let lock =
+            Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::InUse(lock))?;
         let file = folder.join("epoch");
         let record = match fs::read(&file) {
             Ok(bytes) => Record::decode(&bytes)

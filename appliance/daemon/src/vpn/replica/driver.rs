@@ -23,13 +23,7 @@ use crate::vpn::seam::{FromReplica, Kind, ReplicaTicket};
 
 /// By kind: the longest value and the most entries. A session with all its keys has 6 KB.
 const LIMITS: Limits = Limits {
-    kinds: &[
-        (64 << 10, 16 << 10),
-        (MAX_DOCUMENT, 1),
-        (64, MAX_USERS),
-        (64 << 10, 64),
-        (64 << 10, MAX_USERS),
-    ],
+    kinds: &[(64 << 10, 16 << 10), (MAX_DOCUMENT, 1), (64, MAX_USERS), (64 << 10, 64), (64 << 10, MAX_USERS)],
     bytes: 192 << 20,
 };
 /// How long a change may be missing in the copy of the sessions.
@@ -312,7 +306,9 @@ impl Driver {
             How::Late => true,
         };
         if self.late && !was {
-            warn!("the other node does not acknowledge sessions in time: they go on without it, and the copy follows");
+            warn!(
+                "the other node does not acknowledge sessions in time: they go on without it, and the copy follows"
+            );
         }
     }
 
@@ -373,7 +369,9 @@ impl Driver {
         self.write_at = None;
         self.written = self.machine.version();
         // People and secrets have files of their own.
-        let keeps = |kind| kind == code(Kind::Session) || kind == code(Kind::UsedCode) || kind == code(Kind::Admission);
+        let keeps = |kind| {
+            kind == code(Kind::Session) || kind == code(Kind::UsedCode) || kind == code(Kind::Admission)
+        };
         let Some(bytes) = disk::encode(&self.machine, keeps) else { return };
         let sessions = self.sessions.clone();
         self.writing = Some(tokio::task::spawn_blocking(move || {

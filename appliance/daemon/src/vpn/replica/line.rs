@@ -35,7 +35,8 @@ impl Line {
 
     /// Waits until there is something to read, or room for what waits to be written.
     pub async fn ready(&self) -> io::Result<()> {
-        let interest = if self.output.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+        let interest =
+            if self.output.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
         self.stream.ready(interest).await.map(drop)
     }
 

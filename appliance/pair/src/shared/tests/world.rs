@@ -261,7 +261,9 @@ impl World {
                 let other = &self.nodes[1 - n];
                 let there = self.wire && other.machine.is_some();
                 let node = &mut self.nodes[n];
-                let Some(machine) = node.machine.as_mut().filter(|_| node.incarnation == incarnation) else { return };
+                let Some(machine) = node.machine.as_mut().filter(|_| node.incarnation == incarnation) else {
+                    return;
+                };
                 node.told = true;
                 if !there {
                     machine.handle_link(now, false);
@@ -442,7 +444,8 @@ impl World {
         }
         self.happen(Event::Role(1 - best, None));
         // What was under way of the elector's news is overtaken.
-        self.events.retain(|_, event| !matches!(event, Event::Role(n, active) if *n != best || active.is_none()));
+        self.events
+            .retain(|_, event| !matches!(event, Event::Role(n, active) if *n != best || active.is_none()));
     }
 
     fn own(&mut self, n: usize, incarnation: u64) {
@@ -456,7 +459,10 @@ impl World {
         (node.disk, node.epoch) = (epoch, epoch);
         machine.own(epoch);
         self.counts.owned += 1;
-        self.note(format!("node {n} owns, epoch {epoch}, fence {:?}", self.nodes[n].machine.as_ref().unwrap().held()));
+        self.note(format!(
+            "node {n} owns, epoch {epoch}, fence {:?}",
+            self.nodes[n].machine.as_ref().unwrap().held()
+        ));
         self.check_owner(n);
     }
 
@@ -481,7 +487,9 @@ impl World {
                     self.counts.checked += u64::from(must);
                     self.counts.restored += u64::from(near && !own);
                 }
-                (false, true) => self.fail(&format!("node {n} lacks {key:?} of {stamp}, own {own}, near {near}")),
+                (false, true) => {
+                    self.fail(&format!("node {n} lacks {key:?} of {stamp}, own {own}, near {near}"))
+                }
                 (false, false) => lost.push(key.clone()),
             }
         }
@@ -600,7 +608,8 @@ impl World {
 
     fn changed(&mut self, n: usize, key: Key, stamp: Option<u64>) {
         let node = &mut self.nodes[n];
-        let Some(held) = node.machine.as_ref().filter(|m| m.role() == Role::Follower).and_then(|m| m.held()) else {
+        let Some(held) = node.machine.as_ref().filter(|m| m.role() == Role::Follower).and_then(|m| m.held())
+        else {
             return;
         };
         let Some(stamp) = stamp else { return };
@@ -656,9 +665,12 @@ impl World {
         let maps: Vec<BTreeMap<Key, u64>> = self
             .nodes
             .iter()
-            .map(|n| n.machine.as_ref().expect("alive").entries().map(|(k, v)| (k.clone(), stamp_of(v))).collect())
+            .map(|n| {
+                n.machine.as_ref().expect("alive").entries().map(|(k, v)| (k.clone(), stamp_of(v))).collect()
+            })
             .collect();
-        let states: Vec<_> = self.nodes.iter().map(|n| n.machine.as_ref().expect("alive").status().state).collect();
+        let states: Vec<_> =
+            self.nodes.iter().map(|n| n.machine.as_ref().expect("alive").status().state).collect();
         let roles: Vec<_> = self.nodes.iter().map(|n| n.machine.as_ref().expect("alive").role()).collect();
         if states != [State::InStep; 2] || !roles.contains(&Role::Owner) || !roles.contains(&Role::Follower) {
             self.fail(&format!("not in step: {states:?} {roles:?}"));
@@ -676,7 +688,9 @@ impl World {
                 self.fail(&format!("{key:?}: {stamp} and {theirs:?} of {}: {status:#?}", self.stamp));
             }
         }
-        if maps[1 - owner].iter().any(|(k, s)| *s < recent && !maps[owner].contains_key(k) && self.removed.get(k).is_none_or(|at| *at < recent)) {
+        if maps[1 - owner].iter().any(|(k, s)| {
+            *s < recent && !maps[owner].contains_key(k) && self.removed.get(k).is_none_or(|at| *at < recent)
+        }) {
             self.fail(&format!("the follower has what the owner has not: {maps:?}"));
         }
     }
@@ -707,7 +721,7 @@ fn worlds(seeds: std::ops::Range<u64>, faults: Faults, bug: Bug) -> Counts {
 /// In: hundreds of schedules with everything that goes wrong. Out: what must hold, does; and each of it was put to the test.
 #[test]
 fn what_is_committed_survives() {
-    let sum = worlds(1..200, USUAL, Bug::None);
+    let sum = worlds(1..800, USUAL, Bug::None);
     assert!(sum.both > 10_000 && sum.alone > 1_000 && sum.owned > 300, "{sum:?}");
     assert!(sum.checked > 10_000 && sum.restored > 100, "{sum:?}");
 }
