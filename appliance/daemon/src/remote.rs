@@ -6,28 +6,15 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use rempart_bus::{VPN_NAME, Vpn1Proxy};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
-/// The bus name that `rempart-vpn` owns.
-const VPN_NAME: &str = "org.rempart.Vpn1";
 /// How long `rempart-vpn` may take to take what it is told.
 const TELL: Duration = Duration::from_secs(5);
 /// When it is told again if it did not.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// What `rempart-vpn` takes from the control daemon.
-#[zbus::proxy(
-    interface = "org.rempart.Vpn1",
-    default_service = "org.rempart.Vpn1",
-    default_path = "/org/rempart/Vpn1"
-)]
-trait Vpn1 {
-    /// Takes a `rempart_plan::vpn::VpnPlan` and the revision that it belongs to; the empty text when the document asks for
-    /// none. Whoever is connected is put into the live sets again, each time.
-    fn configure(&self, plan: &str, revision: u32) -> Result<(), rempart_bus::Error>;
-}
 
 /// What `rempart-vpn` must know.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

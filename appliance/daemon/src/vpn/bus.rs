@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rempart_bus::vpn::VpnStatus;
 use rempart_bus::{VPN_NAME, VPN_PATH};
 use rempart_daemon::vpn::people::Office;
 use rempart_daemon::vpn::service::Service;
@@ -31,10 +32,10 @@ pub async fn serve(office: Arc<Office>) {
 }
 
 /// What the document asks for, where nothing was ever kept: waits until `rempartd` says it.
-pub async fn first_plan() -> VpnPlan {
+pub async fn first_plan(node: &str) -> VpnPlan {
     let (plan, mut told) = watch::channel(None);
     loop {
-        match connect(First(plan.clone())).await {
+        match connect(First { node: node.to_owned(), plan: plan.clone() }).await {
             Ok(connection) => tokio::select! {
                 () = stay(&connection) => {}
                 found = told.wait_for(Option::is_some) => {
@@ -61,11 +62,19 @@ async fn stay(connection: &zbus::Connection) {
     }
 }
 
-/// Takes the first plan and does nothing else.
-struct First(watch::Sender<Option<VpnPlan>>);
+/// Takes the first plan and says that there was none.
+struct First {
+    node: String,
+    plan: watch::Sender<Option<VpnPlan>>,
+}
 
 #[zbus::interface(name = "org.rempart.Vpn1")]
 impl First {
+    async fn status(&self) -> Result<String, rempart_bus::Error> {
+        let status = VpnStatus { version: 1, node: self.node.clone(), ..VpnStatus::default() };
+        serde_json::to_string(&status).map_err(refused)
+    }
+
     async fn configure(
         &self,
         plan: &str,
@@ -85,7 +94,7 @@ impl First {
             warn!(%error, "the plan cannot be read");
             refused(error)
         })?;
-        self.0.send_replace(Some(plan));
+        self.plan.send_replace(Some(plan));
         Ok(())
     }
 }

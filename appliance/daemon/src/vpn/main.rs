@@ -83,7 +83,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(plan) => plan,
         // Which epochs this node draws stands in the plan: nothing can begin before there was one.
         None => tokio::select! {
-            plan = bus::first_plan() => plan,
+            plan = bus::first_plan(&arguments.node) => plan,
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
         },

@@ -17,3 +17,4 @@ mod protect;
 mod refusals;
 mod reload;
 mod tftp;
+mod vpn;
