@@ -50,7 +50,14 @@ pub struct Node {
 
 impl Node {
     pub(crate) fn new(host: Host, program: Option<&Path>) -> Self {
-        Self { vpn: None, elector: None, daemon: None, bus: None, host, program: program.map(Path::to_path_buf) }
+        Self {
+            vpn: None,
+            elector: None,
+            daemon: None,
+            bus: None,
+            host,
+            program: program.map(Path::to_path_buf),
+        }
     }
 
     /// Its name.
@@ -164,7 +171,7 @@ impl Node {
         if self.vpn.as_mut().is_some_and(Process::is_running) {
             bail!("remote access of {} runs already", self.host.name());
         }
-        let run = self.host.run_dir().join("run-vpn");
+        let run = self.memory();
         fs::create_dir_all(&run)?;
         let words = [OsStr::new("--run"), run.as_os_str()];
         self.vpn = Some(self.start_program(VPN, &requirements::program(VPN)?, VPN_NAME, &words)?);
@@ -175,8 +182,9 @@ impl Node {
     /// the first time.
     pub fn boot(&mut self) -> Result<()> {
         // Dropped one after the other, each would wait for an end that has come already.
-        for process in
-            [&mut self.vpn, &mut self.elector, &mut self.daemon, &mut self.bus].into_iter().filter_map(Option::as_mut)
+        for process in [&mut self.vpn, &mut self.elector, &mut self.daemon, &mut self.bus]
+            .into_iter()
+            .filter_map(Option::as_mut)
         {
             process.kill();
         }
@@ -184,6 +192,11 @@ impl Node {
         // A bus that was killed leaves its socket.
         match fs::remove_file(self.socket()) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context("the socket of the bus"),
+            _ => {}
+        }
+        // What is kept in memory does not outlive the machine.
+        match fs::remove_dir_all(self.memory()) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context("what was kept in memory"),
             _ => {}
         }
         self.start_bus()?;
@@ -314,5 +327,10 @@ impl Node {
 
     fn socket(&self) -> PathBuf {
         self.host.run_dir().join("bus")
+    }
+
+    /// In place of a tmpfs: it outlives programs, not the machine.
+    fn memory(&self) -> PathBuf {
+        self.host.run_dir().join("run-vpn")
     }
 }

@@ -3,11 +3,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use std::io::Write as _;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
@@ -65,10 +64,13 @@ impl Tunnel {
 
     /// Waits until it is connected.
     pub fn wait_up(&mut self) -> Result<()> {
-        match wait_until(CONNECT, || !self.process.is_running() || self.said(UP) > 0) && self.said(UP) > 0 {
-            true => Ok(()),
-            false => bail!("openvpn is not connected; it said:\n{}", tail(&self.log(), 30)),
+        let log = self.process.log_path().to_path_buf();
+        let up = || fs::read_to_string(&log).is_ok_and(|log| log.contains(UP));
+        wait_until(CONNECT, || up() || !self.process.is_running());
+        if !up() {
+            bail!("openvpn is not connected; it said:\n{}", tail(&self.log(), 30));
         }
+        Ok(())
     }
 
     /// Whether it still runs.
@@ -185,8 +187,9 @@ fn code(host: &Host, letters: &str, ahead_s: u64) -> Result<String> {
 /// Base 32 (RFC 4648 §6) as hexadecimal digits.
 fn hex(letters: &str) -> String {
     let (mut bits, mut count, mut out) = (0_u64, 0, String::new());
-    for letter in letters.bytes().filter(u8::is_ascii_alphanumeric) {
-        let value = if letter.is_ascii_digit() { letter - b'2' + 26 } else { letter.to_ascii_uppercase() - b'A' };
+    for letter in letters.bytes().filter(|l| l.is_ascii_alphabetic() || (b'2'..=b'7').contains(l)) {
+        let value =
+            if letter.is_ascii_digit() { letter - b'2' + 26 } else { letter.to_ascii_uppercase() - b'A' };
         (bits, count) = (bits << 5 | u64::from(value), count + 5);
         if count >= 8 {
             count -= 8;

@@ -209,7 +209,10 @@ fn a_tunnel_outlives_power_cuts() {
         assert!(echo.longest_gap <= 110 && echo.duplicates == 0, "{echo:?}");
         let carried = remote.session(1 - dead);
         assert!(carried.carried_on, "{carried:#?}");
-        assert_eq!((carried.id, &carried.since, &carried.addresses), (before.id, &before.since, &before.addresses));
+        assert_eq!(
+            (carried.id, &carried.since, &carried.addresses),
+            (before.id, &before.since, &before.addresses)
+        );
         assert!(remote.live(1 - dead).contains(&carried.addresses[0]), "{}", remote.live(1 - dead));
         remote.stage.power_on(dead);
     }
@@ -237,11 +240,13 @@ fn a_tunnel_outlives_its_program() {
         let limit = if node == active { 1500 } else { 5 };
         assert!(echo.longest_gap <= limit && echo.duplicates == 0, "{echo:?}");
         assert_eq!(remote.stage.active(), active);
-        assert_eq!((remote.session(active).id, remote.session(active).since), (before.id, before.since.clone()));
+        assert_eq!(
+            (remote.session(active).id, remote.session(active).since),
+            (before.id, before.since.clone())
+        );
         remote.stage.settle();
     }
-    let (echo, stream, ()) =
-        remote.during(|remote| remote.stage.nodes[active].switch().expect("a switch"));
+    let (echo, stream, ()) = remote.during(|remote| remote.stage.nodes[active].switch().expect("a switch"));
     eprintln!("a planned move: echoes {echo:?}; TCP {stream:?}");
     tunnel.undisturbed().expect("one connection");
     assert!(stream.is_whole() && echo.longest_gap <= 50, "{echo:?} {stream:?}");
