@@ -43,7 +43,8 @@ impl Remote {
     fn up() -> Self {
         let stage = PairStage::up(&document());
         let active = stage.active();
-        serves(&stage, active);
+        says(&stage, active, "serves", |status| status.active);
+        says(&stage, 1 - active, "waits", |status| !status.active);
         let node = &stage.nodes[active];
         node.must(&["vpn", "authority", "make"]).expect("an authority");
         let profile = node.vpn_profile("alice", "agents", PASSWORD).expect("a profile");
@@ -99,13 +100,15 @@ impl Remote {
     }
 }
 
-/// Waits until a node says that it serves clients.
-fn serves(stage: &PairStage, node: usize) {
-    let serving = || {
-        let said = stage.nodes[node].verb(&["vpn", "status", "--json"]).expect("an answer").stdout;
-        serde_json::from_slice::<VpnStatus>(&said).is_ok_and(|s| s.configured && s.active)
-    };
-    assert!(wait_until(SOON, serving), "{}", stage.nodes[node].must(&["vpn", "status"]).unwrap_or_default());
+/// Waits until a node has remote access, and says of it what `condition` wants.
+fn says(stage: &PairStage, node: usize, what: &str, condition: impl Fn(&VpnStatus) -> bool) {
+    let mut last = String::new();
+    let said = wait_until(SOON, || {
+        let said = stage.nodes[node].verb(&["vpn", "status", "--json"]).expect("an answer");
+        last = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+        serde_json::from_str::<VpnStatus>(&last).is_ok_and(|s| s.configured && condition(&s))
+    });
+    assert!(said, "{} never {what}: {last}", stage.name(node));
 }
 
 /// In: an authority, a person and a profile, made at the console of the active node; openvpn outside. Out: connected, with what the
@@ -173,7 +176,7 @@ fn a_revoked_device_is_cut_on_both_nodes() {
             remote.stage.settle();
             serving = remote.stage.active();
             assert_ne!(serving, active);
-            serves(&remote.stage, serving);
+            says(&remote.stage, serving, "serves", |status| status.active);
         }
         remote.profile = revoked.clone();
         let out = remote.try_connect();
