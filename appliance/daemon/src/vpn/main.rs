@@ -88,9 +88,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             _ = interrupt.recv() => return Ok(()),
         },
     };
-    file.write(Some(&plan));
     let (gate, parts) = assemble(arguments, &plan, file)?;
     let server = gate.spawn().context("the server cannot start")?;
+    // Kept for the next start by the way.
     parts.people.office().configure(Some(plan), 0);
     let bus = tokio::spawn(bus::serve(parts.people.office()));
     info!(node = arguments.node, "rempart-vpn is ready");
