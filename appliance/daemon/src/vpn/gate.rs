@@ -186,24 +186,27 @@ impl Gate {
     }
 
     /// Sockets and the device first, so that what the machine says about them is true.
-    fn configure(&mut self, plan: VpnPlan) -> Result<(), Broken> {
+    fn configure(&mut self, mut plan: VpnPlan) -> Result<(), Broken> {
         let device = Device::new(plan.device.clone());
-        let udp: Vec<SocketAddr> = plan.udp.iter().copied().take(MAX_SOCKETS).collect();
-        match &mut self.line {
-            None => self.line = Some(self.open(device.clone(), udp)?),
+        let known: BTreeMap<SocketAddr, Arc<Socket>> = match &self.line {
+            None => BTreeMap::new(),
             Some(line) if line.device != device => return Err(Broken::Device),
-            Some(line) if line.udp != udp => {
-                let known: BTreeMap<SocketAddr, Arc<Socket>> =
-                    line.udp.iter().copied().zip(line.shard.sockets().iter().cloned()).collect();
-                let mut sockets = Vec::with_capacity(udp.len());
-                for local in &udp {
-                    sockets.push(match known.get(local) {
-                        Some(socket) => socket.clone(),
-                        None => Arc::new(bind(*local)?),
-                    });
-                }
+            Some(line) => line.udp.iter().copied().zip(line.shard.sockets().iter().cloned()).collect(),
+        };
+        let bound: Vec<(SocketAddr, Arc<Socket>)> = plan
+            .udp
+            .iter()
+            .filter_map(|local| Some((*local, bind(*local, &known)?)))
+            .take(MAX_SOCKETS)
+            .collect();
+        // Where nothing could be bound, nothing is listened to; the next plan is the next try.
+        plan.udp = bound.iter().map(|(local, _)| *local).collect();
+        let sockets = bound.into_iter().map(|(_, socket)| socket).collect();
+        match &mut self.line {
+            None => self.line = Some(self.open(device.clone(), plan.udp.clone(), sockets)?),
+            Some(line) if line.udp != plan.udp => {
                 line.shard.set_sockets(sockets)?;
-                line.udp = udp;
+                line.udp = plan.udp.clone();
             }
             Some(_) => {}
         }
@@ -226,11 +229,11 @@ impl Gate {
         Ok(())
     }
 
-    fn open(&self, device: Device, udp: Vec<SocketAddr>) -> Result<Line, Broken> {
+    fn open(&self, device: Device, udp: Vec<SocketAddr>, sockets: Vec<Arc<Socket>>) -> Result<Line, Broken> {
         let queue = Queue::open(&device)?;
-        let sockets = udp.iter().map(|local| bind(*local)).collect::<Result<Vec<_>, _>>()?;
-        let setup = Setup { number: 0, queue, sockets, capacity: CAPACITY };
-        let shard = Shard::start(setup, self.outlets.clone()).map_err(io("starting the data path"))?;
+        let setup = Setup { number: 0, queue, sockets: Vec::new(), capacity: CAPACITY };
+        let mut shard = Shard::start(setup, self.outlets.clone()).map_err(io("starting the data path"))?;
+        shard.set_sockets(sockets)?;
         let feeder = shard.feeder();
         Ok(Line { shard, device, udp, feeder })
     }
@@ -258,11 +261,15 @@ impl Gate {
     }
 }
 
-fn bind(local: SocketAddr) -> Result<Socket, Broken> {
-    Socket::bind(local, false).map_err(|source| {
-        tracing::error!(%local, error = %source, "cannot listen there by UDP: does another program?");
-        Broken::Io { what: "listening by UDP", source }
-    })
+fn bind(local: SocketAddr, known: &BTreeMap<SocketAddr, Arc<Socket>>) -> Option<Arc<Socket>> {
+    if let Some(socket) = known.get(&local) {
+        return Some(socket.clone());
+    }
+    let bound = Socket::bind(local, false);
+    let bound = bound.inspect_err(|error| {
+        tracing::error!(%local, %error, "cannot listen there by UDP: does another program?");
+    });
+    bound.ok().map(Arc::new)
 }
 
 fn tell(shard: &Shard, data: Data) -> Result<(), Gone> {

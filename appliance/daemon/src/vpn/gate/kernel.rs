@@ -2,15 +2,15 @@
 //! clients, the end of connections of those who were cut off, and the addresses of the device.
 //!
 //! A thread of its own, because `nft` takes milliseconds and a listing of connections more. What comes while it works is done
-//! together. The sets may not be there yet, or be emptied by a new ruleset: what could not be written, and from time to
-//! time everything, is written again as a whole.
+//! together. The sets may not be there yet: what could not be written is written again as a whole. So they are when the
+//! control daemon says the plan again, which it does when it has made the table anew.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use rempart_config::model::Device;
 use rempart_plan::vpn::VpnPlan;
 use rempart_system::conntrack::{Connection, Conntrack};
@@ -25,8 +25,6 @@ use crate::vpn::server::gateways;
 const SETS: [&str; 2] = ["vpn_live4", "vpn_live6"];
 /// After a failure: the ruleset may come any moment.
 const RETRY: Duration = Duration::from_secs(1);
-/// Between two times that everything is written: a ruleset that was made anew has empty sets.
-const AGAIN: Duration = Duration::from_secs(10);
 /// How long `nft` may take.
 const NFT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -90,13 +88,10 @@ impl Kernel {
     }
 }
 
-/// What has to be done, gathered.
+/// What has to be done, gathered, beside what differs from what should be.
 #[derive(Debug, Default)]
 struct Work {
-    added: BTreeSet<IpNet>,
-    removed: BTreeSet<IpNet>,
     forgotten: BTreeSet<IpNet>,
-    device: bool,
 }
 
 struct Worker {
@@ -104,7 +99,11 @@ struct Worker {
     table: String,
     device: Option<(Device, u16, Vec<IpNet>)>,
     reachable: BTreeSet<IpNet>,
+    /// What the sets hold.
+    written: BTreeSet<IpNet>,
     routed: BTreeSet<IpNet>,
+    /// The device has its addresses.
+    ready: bool,
     /// The sets are not what they should be.
     doubtful: bool,
     /// The last failure has been said.
@@ -114,8 +113,17 @@ struct Worker {
 impl Worker {
     fn new(table: NftTable) -> Self {
         let nft = Nft::new(table.program, NFT_TIMEOUT);
-        let (reachable, routed) = (BTreeSet::new(), BTreeSet::new());
-        Self { nft, table: table.table, device: None, reachable, routed, doubtful: true, said: false }
+        Self {
+            nft,
+            table: table.table,
+            device: None,
+            reachable: BTreeSet::new(),
+            written: BTreeSet::new(),
+            routed: BTreeSet::new(),
+            ready: false,
+            doubtful: true,
+            said: false,
+        }
     }
 
     async fn run(mut self, mut inbox: UnboundedReceiver<Command>) {
@@ -123,7 +131,7 @@ impl Worker {
             Ok(links) => links,
             Err(error) => return tracing::error!(%error, "the VPN's device and routes cannot be set"),
         };
-        let mut next = Instant::now() + RETRY;
+        let mut next = Some(Instant::now() + RETRY);
         loop {
             let mut work = Work::default();
             tokio::select! {
@@ -131,18 +139,18 @@ impl Worker {
                     Some(command) => self.take(&mut work, command),
                     None => return,
                 },
-                () = sleep_until(next) => self.doubtful = true,
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
             while let Ok(command) = inbox.try_recv() {
                 self.take(&mut work, command);
             }
-            self.write_sets(&work).await;
-            let mut whole = self.set_up(&links, &work).await;
+            self.write_sets().await;
+            let mut whole = self.set_up(&links).await;
             whole &= self.write_routes(&links).await;
             if !work.forgotten.is_empty() {
                 forget(&work.forgotten).await;
             }
-            next = Instant::now() + if self.doubtful || !whole { RETRY } else { AGAIN };
+            next = (self.doubtful || !whole).then(|| Instant::now() + RETRY);
         }
     }
 
@@ -150,7 +158,7 @@ impl Worker {
         match command {
             Command::Configure { device, mtu, addresses } => {
                 self.device = Some((device, mtu, addresses));
-                work.device = true;
+                self.ready = false;
                 // It is said again when the table was made anew.
                 self.doubtful = true;
             }
@@ -158,18 +166,10 @@ impl Worker {
                 self.device = None;
                 self.routed.clear();
             }
-            Command::Reachable(networks) => {
-                for network in networks {
-                    self.reachable.insert(network);
-                    work.removed.remove(&network);
-                    work.added.insert(network);
-                }
-            }
+            Command::Reachable(networks) => self.reachable.extend(networks),
             Command::Unreachable { networks, forget } => {
                 for network in networks {
                     self.reachable.remove(&network);
-                    work.added.remove(&network);
-                    work.removed.insert(network);
                     if forget {
                         work.forgotten.insert(network);
                     }
@@ -178,13 +178,12 @@ impl Worker {
         }
     }
 
-    /// The sets become what is reachable: by a difference where that is enough, else as a whole.
-    async fn write_sets(&mut self, work: &Work) {
-        // A network may hold the address of another client; then the intervals are cut together.
-        let whole = self.doubtful || self.reachable.iter().chain(&work.removed).any(is_network);
-        let script = match whole {
-            true => whole_script(&self.table, &self.reachable),
-            false => difference_script(&self.table, work),
+    /// The sets become what is reachable: by a difference where it is known what they hold, else as a whole.
+    async fn write_sets(&mut self) {
+        let wanted = disjoint(&self.reachable);
+        let script = match self.doubtful {
+            true => whole_script(&self.table, &wanted),
+            false => difference_script(&self.table, &self.written, &wanted),
         };
         if script.is_empty() {
             return;
@@ -194,7 +193,7 @@ impl Worker {
                 if std::mem::take(&mut self.said) {
                     tracing::info!("the ruleset lets the VPN's clients through again");
                 }
-                self.doubtful = false;
+                (self.doubtful, self.written) = (false, wanted);
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.said, true) {
@@ -205,13 +204,13 @@ impl Worker {
         }
     }
 
-    async fn set_up(&mut self, links: &Links, work: &Work) -> bool {
-        let Some((device, mtu, addresses)) = self.device.as_ref().filter(|_| work.device || self.doubtful)
-        else {
+    async fn set_up(&mut self, links: &Links) -> bool {
+        let Some((device, mtu, addresses)) = self.device.as_ref().filter(|_| !self.ready) else {
             return true;
         };
         let done = links.set_up_inner(device, (*mtu).into(), addresses).await;
-        done.map_err(|error| tracing::error!(%error, "the VPN's device is not ready")).is_ok()
+        self.ready = done.map_err(|error| tracing::error!(%error, "the VPN's device is not ready")).is_ok();
+        self.ready
     }
 
     /// Networks behind clients, and addresses beside the pools, are led into the device.
@@ -237,55 +236,35 @@ impl Worker {
     }
 }
 
-fn is_network(net: &IpNet) -> bool {
-    net.prefix_len() < net.max_prefix_len()
+/// Without what lies in another one: intervals of a set must not overlap.
+fn disjoint(reachable: &BTreeSet<IpNet>) -> BTreeSet<IpNet> {
+    let networks: Vec<&IpNet> =
+        reachable.iter().filter(|net| net.prefix_len() < net.max_prefix_len()).collect();
+    let inside = |net: &IpNet| networks.iter().any(|other| **other != *net && other.contains(net));
+    reachable.iter().filter(|net| !inside(net)).map(IpNet::trunc).collect()
 }
 
-/// Both sets emptied and filled in one transaction: nobody falls out in between.
-fn whole_script(table: &str, reachable: &BTreeSet<IpNet>) -> String {
-    let four: Vec<Ipv4Net> = reachable.iter().filter_map(v4).collect();
-    let six: Vec<Ipv6Net> = reachable.iter().filter_map(v6).collect();
-    let [four, six] = [elements(&Ipv4Net::aggregate(&four)), elements(&Ipv6Net::aggregate(&six))];
+/// Both sets emptied and filled in one transaction.
+fn whole_script(table: &str, wanted: &BTreeSet<IpNet>) -> String {
+    let flush: String = SETS.iter().map(|set| format!("flush set inet {table} {set}\n")).collect();
+    flush + &elements("add", table, wanted.iter())
+}
+
+fn difference_script(table: &str, written: &BTreeSet<IpNet>, wanted: &BTreeSet<IpNet>) -> String {
+    elements("delete", table, written.difference(wanted))
+        + &elements("add", table, wanted.difference(written))
+}
+
+fn elements<'a>(verb: &str, table: &str, networks: impl Iterator<Item = &'a IpNet>) -> String {
+    let (four, six): (Vec<&IpNet>, Vec<&IpNet>) = networks.partition(|net| net.addr().is_ipv4());
     let mut script = String::new();
-    for (set, elements) in SETS.into_iter().zip([four, six]) {
-        script.push_str(&format!("flush set inet {table} {set}\n"));
-        if !elements.is_empty() {
-            script.push_str(&format!("add element inet {table} {set} {{ {elements} }}\n"));
+    for (set, networks) in SETS.into_iter().zip([four, six]) {
+        if !networks.is_empty() {
+            let list = networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            script.push_str(&format!("{verb} element inet {table} {set} {{ {list} }}\n"));
         }
     }
     script
-}
-
-fn difference_script(table: &str, work: &Work) -> String {
-    let mut script = String::new();
-    for (verb, networks) in [("delete", &work.removed), ("add", &work.added)] {
-        let four: Vec<Ipv4Net> = networks.iter().filter_map(v4).collect();
-        let six: Vec<Ipv6Net> = networks.iter().filter_map(v6).collect();
-        for (set, elements) in SETS.into_iter().zip([elements(&four), elements(&six)]) {
-            if !elements.is_empty() {
-                script.push_str(&format!("{verb} element inet {table} {set} {{ {elements} }}\n"));
-            }
-        }
-    }
-    script
-}
-
-fn v4(net: &IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Some(net.trunc()),
-        IpNet::V6(_) => None,
-    }
-}
-
-fn v6(net: &IpNet) -> Option<Ipv6Net> {
-    match net {
-        IpNet::V4(_) => None,
-        IpNet::V6(net) => Some(net.trunc()),
-    }
-}
-
-fn elements<N: std::fmt::Display>(networks: &[N]) -> String {
-    networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Connections to and from these networks end.
@@ -305,5 +284,34 @@ async fn forget(networks: &BTreeSet<IpNet>) {
         Err(error) => {
             tracing::warn!(%error, "connections of clients that are gone may go on until they time out")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(text: &str) -> BTreeSet<IpNet> {
+        text.split_whitespace().map(|net| net.parse().unwrap()).collect()
+    }
+
+    /// Neighbours stay elements of their own, so that one who comes or goes does not touch another; what lies in a network
+    /// behind a client is left out.
+    #[test]
+    fn scripts_touch_only_what_changes() {
+        let one = nets("10.8.0.2/32 fd00::2/128");
+        assert_eq!(whole_script("t", &nets("")), "flush set inet t vpn_live4\nflush set inet t vpn_live6\n");
+        let whole = whole_script("t", &one);
+        assert!(whole.ends_with(
+            "add element inet t vpn_live4 { 10.8.0.2/32 }\nadd element inet t vpn_live6 { fd00::2/128 }\n"
+        ));
+        assert_eq!(difference_script("t", &one, &one), "");
+        let two = disjoint(&nets("10.8.0.2/32 10.8.0.3/32 10.8.0.0/30 10.8.0.9/32"));
+        assert_eq!(two, nets("10.8.0.0/30 10.8.0.9/32"));
+        let script = difference_script("t", &nets("10.8.0.2/32 10.8.0.9/32"), &two);
+        assert_eq!(
+            script,
+            "delete element inet t vpn_live4 { 10.8.0.2/32 }\nadd element inet t vpn_live4 { 10.8.0.0/30 }\n"
+        );
     }
 }
