@@ -171,7 +171,7 @@ explain-near-line = { $label } (line { $line }): { $why }
 
 help-text =
     Everywhere
-      1 to 6, Tab      the screens, by their number or one after the other
+      1 to 7, Tab      the screens, by their number or one after the other
       e                what becomes of a packet, filled in from where the cursor is
       y, r             keep the commit on trial, go back from it
       L, F2            français

@@ -168,7 +168,7 @@ explain-near-line = { $label } (ligne { $line }) : { $why }
 
 help-text =
     Partout
-      1 à 6, Tab       les écrans, par leur numéro ou à la suite
+      1 à 7, Tab       les écrans, par leur numéro ou à la suite
       e                ce que devient un paquet, rempli selon le curseur
       y, r             garder la validation à l’essai, en revenir
       L, F2            English

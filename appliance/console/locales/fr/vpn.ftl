@@ -179,7 +179,7 @@ vpn-test-accepted = Entrerait, dans { $groups } ({ $ms } ms).
 vpn-test-refused = Resterait dehors ({ $ms } ms). La personne lit : { $told }
 
 tab-vpn = 7 VPN
-keys-vpn = ↑↓ PgPréc PgSuiv défiler  1-7 écrans  ? aide  L English  q quitter
+keys-vpn = ↑↓ Pg↑ Pg↓ défiler  1-7 écrans  ? aide  L English  q quitter
 vpn-asking = Interrogation de rempart-vpn…
 vpn-on = { $count ->
     [one] { $count } session
