@@ -239,7 +239,9 @@ impl Sender {
             if let Some(transfer) = &mut self.transfer {
                 if transfer.compose(writer) {
                     let done = self.transfer.take().and_then(|transfer| transfer.change);
-                    done.map(|change| self.owed.remove(&change));
+                    if let Some(change) = done {
+                        self.owed.remove(&change);
+                    }
                 }
             } else if let Some(grave) = self.graves.pop_front() {
                 writer.remove(&grave);
