@@ -37,11 +37,11 @@ pub fn lines(m: &Model, theme: Theme, width: usize, height: usize) -> Vec<Line<'
 fn grid(m: &Model, width: usize) -> Grid {
     let spare = width.saturating_sub(80) / 3;
     let columns = vec![
-        Column::fixed(tr!(m.lang, "head-user"), 10 + spare),
+        Column::fixed(tr!(m.lang, "head-user"), 11 + spare),
         Column::fixed(tr!(m.lang, "head-label"), 9 + spare),
         Column::number(tr!(m.lang, "head-since"), 6),
         Column::fixed(tr!(m.lang, "head-source"), 21 + spare),
-        Column::fixed(tr!(m.lang, "head-address"), 13),
+        Column::fixed(tr!(m.lang, "head-address"), 12),
         Column::number(tr!(m.lang, "head-received"), 8),
         Column::number(tr!(m.lang, "head-sent"), 7),
     ];
