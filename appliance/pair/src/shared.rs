@@ -73,6 +73,9 @@ pub const RESTORE: Duration = Duration::from_secs(5);
 /// A value: shared between the map and whoever is told, wiped with the last of them.
 pub type Value = Arc<Zeroizing<Vec<u8>>>;
 
+/// What a map held, as it comes from a file.
+pub type Entries = Vec<(Key, Zeroizing<Vec<u8>>)>;
+
 /// What an entry is known by.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Key {

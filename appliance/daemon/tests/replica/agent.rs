@@ -89,10 +89,13 @@ pub fn run() {
         }
         std::process::exit(0);
     });
-    // Stamps rise over all starts of the program.
-    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
-    let stamp = clock.as_micros() as u64;
-    Agent { replica, news, active: false, waiting: BTreeMap::new(), stamp }.obey(&wanted);
+    Agent { replica, news, active: false, waiting: BTreeMap::new(), stamp: clock() }.obey(&wanted);
+}
+
+/// Microseconds since 1970: stamps rise over all starts of both programs.
+fn clock() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+    now.as_micros() as u64
 }
 
 impl Agent {
@@ -119,7 +122,7 @@ impl Agent {
     }
 
     fn put(&mut self, key: u32) -> (ReplicaTicket, u64) {
-        self.stamp += 1;
+        self.stamp = clock().max(self.stamp + 1);
         let mut value = Zeroizing::new(vec![key as u8; VALUE]);
         value[..8].copy_from_slice(&self.stamp.to_be_bytes());
         (self.replica.put(Kind::Session, &key.to_be_bytes(), value), self.stamp)

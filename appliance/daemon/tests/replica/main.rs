@@ -250,8 +250,9 @@ fn what_is_committed_survives_kills() {
     two.agents[active].as_mut().unwrap().order("go");
     thread::sleep(Duration::from_millis(300));
     let reigns = two.agent(1 - active).said.lock().unwrap().actives.len();
-    two.stage.lab.power_off(two.stage.name(active)).expect("a power cut");
+    // First: without its elector it would go on alone, and say so.
     two.agents[active].as_mut().unwrap().kill();
+    two.stage.lab.power_off(two.stage.name(active)).expect("a power cut");
     thread::sleep(Duration::from_millis(20));
     two.collect(active);
     two.check(1 - active, reigns);

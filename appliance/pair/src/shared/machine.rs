@@ -10,12 +10,15 @@ use super::map::{Limits, Map, Refused};
 use super::receiver::{Place, Purpose, Receiver};
 use super::sender::{Level, Sender, Source};
 use super::wire::{Ack, Data, Hello, Message, Stream};
-use super::{ASK, Fence, HELLO, Held, Key, LATE, RESTORE, STALL, Value};
+use super::{ASK, Entries, Fence, HELLO, Held, Key, LATE, RESTORE, STALL, Value};
 
 /// Delays of which the middle one is shown.
 const DELAYS: usize = 512;
 /// A hello that answers another one is no more frequent than this.
 const ANSWER_SPACING: Duration = Duration::from_millis(10);
+
+/// Earlier starts of the other program that are remembered. No message is as old as so many of them.
+const RETIRED: usize = 16;
 
 /// What a node says that it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +62,7 @@ pub struct Start {
     /// How much there may be.
     pub limits: Limits,
     /// What an earlier start of the program has left in a file.
-    pub file: Option<(Held, Vec<(Key, Zeroizing<Vec<u8>>)>)>,
+    pub file: Option<(Held, Entries)>,
 }
 
 /// How a change was committed.
@@ -179,6 +182,9 @@ pub struct Shared {
     /// Whether that was ever said.
     told: bool,
     peer: Option<Peer>,
+    /// The start of the other program that was heard last, and those before it.
+    latest: u64,
+    retired: VecDeque<u64>,
     peer_store: Option<[u8; 16]>,
     sender: Option<Sender>,
     answered_invitation: Option<Stream>,
@@ -228,6 +234,8 @@ impl Shared {
             linked: false,
             told: false,
             peer: None,
+            latest: 0,
+            retired: VecDeque::new(),
             peer_store: None,
             sender: None,
             answered_invitation: None,
@@ -523,9 +531,16 @@ impl Shared {
     }
 
     fn handle_hello(&mut self, now: Instant, hello: Hello) {
+        // Its last words may come after the first ones of the program that has taken its place.
+        if self.retired.contains(&hello.from) {
+            return;
+        }
         let old = |peer: &Peer| peer.hello.from == hello.from && peer.hello.serial >= hello.serial;
         if hello.from == self.incarnation || hello.from == 0 || self.peer.as_ref().is_some_and(old) {
             return;
+        }
+        if self.latest != hello.from {
+            self.retire(hello.from);
         }
         self.highest = self.highest.max(hello.highest);
         if self.peer_store != Some(hello.store) {
@@ -561,6 +576,14 @@ impl Shared {
         }
         self.follow_up();
         self.consider(now);
+    }
+
+    /// The other node's program was started anew: what an earlier start has said or asked for is over.
+    fn retire(&mut self, latest: u64) {
+        if self.retired.len() >= RETIRED {
+            self.retired.pop_front();
+        }
+        self.retired.push_back(std::mem::replace(&mut self.latest, latest));
     }
 
     /// Answers an invitation, unless that is done.

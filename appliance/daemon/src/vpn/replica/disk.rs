@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use rempart_openvpn::data::epoch::{Record, StoreId};
-use rempart_pair::shared::{Fence, Held, Key, Shared};
+use rempart_pair::shared::{Entries, Fence, Held, Key, Shared};
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tracing::warn;
@@ -111,7 +111,7 @@ pub struct Kept {
     /// How far the map was.
     pub held: Held,
     /// What was in it.
-    pub entries: Vec<(Key, Zeroizing<Vec<u8>>)>,
+    pub entries: Entries,
 }
 
 /// The file of sessions.
