@@ -32,8 +32,8 @@ const CALM: Duration = Duration::from_secs(1);
 /// Initiations in a second beyond which none is looked at: a quarter of a core, so that tunnels go on.
 pub(crate) const MOST: u32 = 1_000;
 /// Under load: handshakes in a second from one place, and at once.
-const RATE: u32 = 20;
-const BURST: u32 = 5;
+const RATE: u64 = 20;
+const BURST: u64 = 5;
 /// Places that are counted at a time. When there are more, further ones wait until one is forgotten.
 pub(crate) const MAX_PLACES: usize = 4_096;
 /// The secret that cookies are made from lasts so long (WireGuard §5.4.7).
@@ -70,10 +70,10 @@ pub(crate) struct Gate {
     places: HashMap<IpAddr, Bucket>,
 }
 
-/// What a place may still send, in thousandths of a handshake.
+/// What a place may still send, in millionths of a handshake.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    left: u32,
+    left: u64,
     since: Instant,
 }
 
@@ -183,21 +183,21 @@ impl Gate {
 
     /// Takes one of the handshakes of a place: an address, or in IPv6 the network of a site, where one has 2⁶⁴.
     fn take(&mut self, now: Instant, from: IpAddr) -> bool {
-        const ONE: u32 = 1_000;
+        const ONE: u64 = 1_000_000;
         let place = match from {
             IpAddr::V4(_) => from,
             IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
         };
         if self.places.len() >= MAX_PLACES && !self.places.contains_key(&place) {
-            let full = Duration::from_millis(u64::from(BURST * ONE / RATE));
+            let full = Duration::from_micros(BURST * ONE / RATE);
             self.places.retain(|_, bucket| now.saturating_duration_since(bucket.since) < full);
             if self.places.len() >= MAX_PLACES {
                 return false;
             }
         }
         let bucket = self.places.entry(place).or_insert(Bucket { left: BURST * ONE, since: now });
-        let millis = now.saturating_duration_since(bucket.since).as_millis().min(1_000) as u32;
-        bucket.left = (bucket.left + millis * RATE).min(BURST * ONE);
+        let micros = now.saturating_duration_since(bucket.since).as_micros().min(1_000_000) as u64;
+        bucket.left = (bucket.left + micros * RATE).min(BURST * ONE);
         bucket.since = now;
         let enough = bucket.left >= ONE;
         if enough {
@@ -217,4 +217,3 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     parts.iter().for_each(|part| mac.update(part));
     mac.finalize_fixed().into()
 }
-

@@ -36,7 +36,10 @@ pub(crate) enum Kind {
     /// And what follows carry the index of one of our tunnels.
     Response(u32),
     Cookie(u32),
-    Data { index: u32, counter: u64 },
+    Data {
+        index: u32,
+        counter: u64,
+    },
 }
 
 /// What a datagram is; `None` if it is none of ours.

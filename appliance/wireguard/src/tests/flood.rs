@@ -67,7 +67,9 @@ fn a_cookie_holds_for_one_place_and_time() {
     let mut noise = stranger(now, 66);
     let mut load = |server: &mut Engine, now| {
         let flood = initiation(&mut noise, now);
-        (0..LOAD + 1).for_each(|place| drop(server.handle_datagram(now, path(place, 9), &flood, &mut [0; BUFFER])));
+        for place in 0..=LOAD {
+            server.handle_datagram(now, path(place, 9), &flood, &mut [0; BUFFER]);
+        }
         while server.poll_transmit().is_some() {}
     };
     let mut client = stranger(now, 2);
@@ -111,8 +113,7 @@ fn a_place_has_twenty_a_second() {
         }
         looked_at.push(pair.server.drops().stray - before);
     }
-    assert!(looked_at[2..].iter().all(|count| *count <= 26 + u64::from(LOAD) / 100), "{looked_at:?}");
-    assert!(looked_at[2..].iter().all(|count| *count >= 15), "{looked_at:?}");
+    assert!(looked_at[1..].iter().all(|count| (19..=25).contains(count)), "{looked_at:?}");
 }
 
 /// Many places with cookies: beyond a bound none is looked at, and the table of places does not grow.

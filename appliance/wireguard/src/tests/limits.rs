@@ -29,8 +29,7 @@ fn keys_die_of_age() {
     pair.greet();
     let old = {
         let mut out = vec![0; BUFFER];
-        let sealed =
-            pair.client.seal(pair.now, &packet("10.9.0.2", "10.9.0.1", 60), &mut out).unwrap();
+        let sealed = pair.client.seal(pair.now, &packet("10.9.0.2", "10.9.0.1", 60), &mut out).unwrap();
         out[..sealed.length].to_vec()
     };
     pair.pass(Duration::from_millis(180_500));

@@ -47,6 +47,7 @@ fn stamps_go_on_where_the_other_nodes_ended() {
         if !told {
             known[0].1.stamp = Duration::ZERO;
         }
+        pair.pass(Duration::from_secs(1));
         pair.server = engine(pair.now, server_settings(), &known, 8);
         pair.server.handle_timeout(pair.now);
         pair.pump();
@@ -81,7 +82,10 @@ fn a_thousand_peers_are_asked_a_few_at_a_time() {
         bytes[..4].copy_from_slice(&number.to_be_bytes());
         PublicKey(bytes)
     };
-    let path = |number: u32| Path { local: 0, remote: SocketAddr::new([10, 0, (number >> 8) as u8, number as u8].into(), 1) };
+    let path = |number: u32| Path {
+        local: 0,
+        remote: SocketAddr::new([10, 0, (number >> 8) as u8, number as u8].into(), 1),
+    };
     let peers = (0..1_000).map(|n| PeerSettings { public_key: key(n), ..peer(2, &[], None) }).collect();
     let known: Vec<_> =
         (0..1_000).map(|n| (key(n), Known { path: Some(path(n)), ..Known::default() })).collect();
