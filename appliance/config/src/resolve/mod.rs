@@ -12,6 +12,7 @@ mod publish;
 mod rest;
 mod routes;
 mod virtuals;
+mod wireguard;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ use crate::diagnostic::Lines;
 use crate::draft::Document;
 use crate::faults::Faults;
 use crate::model::{
-    HostSet, Interface, InterfaceName, Model, Name, Route, ServiceAtom, VpnGroup, Zone, ZoneName,
+    HostSet, Interface, InterfaceName, Model, Name, Route, ServiceAtom, VpnGroup, Wireguard, Zone, ZoneName,
 };
 use names::{Book, Budget};
 use networks::Networks;
@@ -35,6 +36,7 @@ struct World<'a> {
     hosts: Book<HostSet>,
     services: Book<Vec<ServiceAtom>>,
     vpn_groups: BTreeMap<Name, VpnGroup>,
+    wireguard: Option<Wireguard>,
     schedules: BTreeSet<Name>,
     routes: Vec<Route>,
     budget: Budget,
@@ -51,6 +53,7 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
     let vpn_groups = rest::vpn_groups(document);
     networks::check(&nodes, &interfaces, &spans, &vpn_groups, faults);
     let zones = zones::resolve(document, &interfaces, !vpn_groups.is_empty(), faults);
+    let wireguard = wireguard::resolve(document, &interfaces, &zones, faults);
     let networks = Networks::of(&interfaces);
     let routes = routes::resolve(document, &interfaces, &networks, faults);
     let schedules = rest::schedules(document, faults);
@@ -65,6 +68,7 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
         hosts,
         services,
         vpn_groups: vpn_groups.into_iter().map(|(name, (group, _))| (name, group)).collect(),
+        wireguard,
         schedules: schedules.keys().cloned().collect(),
         routes,
         budget,
@@ -93,6 +97,7 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
         schedules,
         blocklists,
         vpn_groups: world.vpn_groups,
+        wireguard: world.wireguard,
         checks,
         hosts: world.hosts.into_known(),
         noise,
