@@ -11,4 +11,5 @@ pub mod ha {
 /// Of `rempart-vpn`.
 pub mod vpn {
     pub mod seam;
+    pub mod wireguard;
 }

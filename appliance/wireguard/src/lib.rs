@@ -33,7 +33,7 @@ mod tunnel;
 #[cfg(test)]
 mod tests;
 
-pub use backend::Backend;
+pub use backend::{Backend, BackendError};
 pub use engine::{Drops, Engine, Random, Sealed};
 pub use known::{Known, Malformed};
 pub use settings::{MAX_PEERS, Path, PeerSettings, PeerStatus, PublicKey, Secret, Settings, SettingsError};

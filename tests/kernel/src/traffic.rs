@@ -92,7 +92,7 @@ impl<'a> Traffic<'a> {
     }
 
     fn attempt(&mut self, r: &mut Random) -> Packet {
-        let packet = self.anything(r);
+        let packet = self.outside_of_wireguard(r);
         // Now and then what the nodes of a pair tell each other, or nearly.
         let paths = self.policy.plan.world.ha.as_ref().map_or(&[][..], |ha| &ha.paths);
         if paths.is_empty() || !r.chance(4) {
@@ -116,6 +116,18 @@ impl<'a> Traffic<'a> {
                 Packet { arrival: Arrival::Leg(leg), source, destination, protocol: UDP, port, ..packet }
             }
             (None, false) => packet,
+        }
+    }
+
+    /// Now and then a datagram of WireGuard, or nearly.
+    fn outside_of_wireguard(&mut self, r: &mut Random) -> Packet {
+        let packet = self.anything(r);
+        let port = self.policy.model.wireguard.as_ref().map(|wireguard| wireguard.port);
+        match port.filter(|_| r.chance(6)) {
+            Some(port) if r.chance(50) => Packet { protocol: UDP, port: port + r.below(2) as u16, ..packet },
+            // Several to one host and port would be one connection.
+            Some(port) => Packet { protocol: UDP, source_port: port, port: packet.source_port, ..packet },
+            None => packet,
         }
     }
 

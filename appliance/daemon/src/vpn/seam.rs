@@ -106,6 +106,8 @@ pub enum Kind {
     UsedCode,
     /// Keys of the server: wrapping, tokens.
     Secret,
+    /// A WireGuard peer: key = its public key; value = where it is, its last handshake, the stamp of our last initiation.
+    Wireguard,
 }
 
 /// What both nodes hold. None of the calls waits for anything.

@@ -156,3 +156,17 @@ fn settings_that_make_no_sense_are_refused() {
     assert_eq!(make(settings(1, many)), Err(crate::SettingsError::TooManyPeers(crate::MAX_PEERS + 1)));
     assert_eq!(format!("{:?}", secret(3)), "Secret(…)");
 }
+
+/// Keys of RFC 7748 §6.1, as `wg` writes them.
+#[test]
+fn a_key_is_read_as_wg_writes_it() {
+    let alice = Secret::from_base64(b"dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=").unwrap();
+    assert_eq!(alice.public().0[..4], [0x85, 0x20, 0xf0, 0x09]);
+    for wrong in [
+        &b""[..],
+        b"dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCp=",
+        b"dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo",
+    ] {
+        assert!(Secret::from_base64(wrong).is_none());
+    }
+}
