@@ -135,6 +135,18 @@ impl Engine {
             self.gate = Gate::new(now, &self.identity.public(), &mut self.random);
             self.peers.clear();
         }
+        // The numbers of sockets may have changed; who has none any more is asked by another one.
+        for peer in &mut self.peers {
+            peer.path = peer.path.and_then(|path| {
+                let before = self.settings.sockets.get(usize::from(path.local))?;
+                let now = settings.sockets.iter().position(|socket| socket == before);
+                match now.and_then(|local| u8::try_from(local).ok()) {
+                    Some(local) => Some(Path { local, ..path }),
+                    None => settings.path_to(path.remote),
+                }
+            });
+        }
+        self.outbox.clear();
         self.settings = settings;
         self.fill(now, known);
         Ok(())

@@ -82,8 +82,8 @@ impl Wireguard {
     /// [`FromReplica::Active`].
     pub fn hear(&self, news: &FromReplica) {
         match news {
-            FromReplica::Active { .. } => self.tell(Input::Active),
-            FromReplica::Standby => self.tell(Input::Standby),
+            FromReplica::Active { .. } => self.set_active(true),
+            FromReplica::Standby => self.set_active(false),
             FromReplica::Put(Kind::Wireguard, key, value) => {
                 self.tell(Input::Put(key.clone(), value.to_vec()));
             }
@@ -93,6 +93,11 @@ impl Wireguard {
             | FromReplica::Committed(_)
             | FromReplica::Peer(_) => {}
         }
+    }
+
+    /// Whether this node carries the tunnels; [`Self::hear`] says it too.
+    pub fn set_active(&self, active: bool) {
+        self.tell(if active { Input::Active } else { Input::Standby });
     }
 
     /// How the peers are. Waits for the thread, some microseconds.

@@ -170,3 +170,24 @@ fn a_key_is_read_as_wg_writes_it() {
         assert!(Secret::from_base64(wrong).is_none());
     }
 }
+
+/// The sockets have other numbers than before: a peer is answered by the one that it came to.
+#[test]
+fn a_peer_keeps_its_socket() {
+    let mut pair = Pair::new();
+    pair.greet();
+    let mut changed = server_settings();
+    changed.sockets = vec![address("192.0.2.77:51820"), address("0.0.0.0:51820")];
+    pair.server.configure(pair.now, changed.clone(), &HashMap::new()).unwrap();
+    let mut out = [0; BUFFER];
+    let sealed = |pair: &mut Pair, out: &mut [u8]| {
+        pair.server.seal(pair.now, &packet("10.9.0.1", "10.9.0.2", 60), out).map(|sealed| sealed.to)
+    };
+    assert_eq!(sealed(&mut pair, &mut out), Some(Path { local: 1, remote: address(CLIENT) }));
+    changed.sockets.pop();
+    pair.server.configure(pair.now, changed.clone(), &HashMap::new()).unwrap();
+    assert_eq!(sealed(&mut pair, &mut out), Some(Path { local: 0, remote: address(CLIENT) }));
+    changed.sockets.pop();
+    pair.server.configure(pair.now, changed, &HashMap::new()).unwrap();
+    assert_eq!(sealed(&mut pair, &mut out), None);
+}
