@@ -31,6 +31,8 @@ pub(crate) const LOAD: u32 = 200;
 const CALM: Duration = Duration::from_secs(1);
 /// Initiations in a second beyond which none is looked at: a quarter of a core, so that tunnels go on.
 pub(crate) const MOST: u32 = 1_000;
+/// Cookies in a second: a tenth of a core, most of it the kernel's for sending them. Whoever gets none asks again.
+pub(crate) const COOKIES: u32 = 10_000;
 /// Under load: handshakes in a second from one place, and at once.
 const RATE: u64 = 20;
 const BURST: u64 = 5;
@@ -66,6 +68,7 @@ pub(crate) struct Gate {
     second: Instant,
     came: u32,
     passed: u32,
+    cookies: u32,
     loaded: Option<Instant>,
     places: HashMap<IpAddr, Bucket>,
 }
@@ -87,6 +90,7 @@ impl Gate {
             second: now,
             came: 0,
             passed: 0,
+            cookies: 0,
             loaded: None,
             places: HashMap::new(),
         };
@@ -112,6 +116,10 @@ impl Gate {
             self.renew_secret(now, random);
             let cookie = self.cookie(from);
             if !bool::from(mac(&cookie, &[body, mac1]).ct_eq(mac2)) {
+                if self.cookies >= COOKIES {
+                    return Admission::TooMany;
+                }
+                self.cookies += 1;
                 return match self.reply(message, mac1, cookie, random) {
                     Some(reply) => Admission::Cookie(reply),
                     None => Admission::Refused,
@@ -136,7 +144,7 @@ impl Gate {
     /// Counts an initiation that knows our key.
     fn count(&mut self, now: Instant) {
         if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
-            (self.second, self.came, self.passed) = (now, 0, 0);
+            (self.second, self.came, self.passed, self.cookies) = (now, 0, 0, 0);
         }
         self.came = self.came.saturating_add(1);
         if self.came > LOAD {

@@ -40,6 +40,8 @@ pub use settings::{MAX_PEERS, Path, PeerSettings, PeerStatus, PublicKey, Secret,
 
 /// What a data message adds to a packet: its header, and the tag (WireGuard §5.4.6).
 pub const OVERHEAD: usize = 32;
+/// The first byte of an initiation (WireGuard §5.4.2): what anybody can send.
+pub const INITIATION: u8 = 1;
 /// Packets are padded to multiples of this (WireGuard §5.4.6).
 pub const PADDING: usize = 16;
 /// Longest packet in the tunnel: with padding and overhead it is the longest UDP datagram.

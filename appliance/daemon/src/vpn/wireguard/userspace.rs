@@ -11,9 +11,9 @@ use rempart_plan::wireguard::MAX_LISTEN;
 use rempart_system::realtime::Waker;
 use rempart_system::tun::TunError;
 use rempart_system::tunnel::{Queue, Socket};
-use rempart_wireguard::{Backend, BackendError, Known, PeerStatus, PublicKey, Settings};
+use rempart_wireguard::{Backend, BackendError, INITIATION, Known, PeerStatus, PublicKey, Settings};
 
-use super::worker::{Command, Worker};
+use super::worker::{Command, Door, Worker};
 use super::{Input, PATIENCE};
 
 /// Commands that wait for the thread.
@@ -21,7 +21,7 @@ const COMMANDS: usize = 64;
 
 /// The engine as seen from outside.
 pub struct Userspace {
-    sockets: Vec<(SocketAddr, Arc<Socket>)>,
+    doors: Vec<(SocketAddr, Arc<Door>)>,
     commands: SyncSender<Command>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
@@ -36,7 +36,7 @@ impl Userspace {
         let worker = Worker::new(queue, inbox, waker.clone(), news);
         let thread = std::thread::Builder::new().name("wireguard-data".to_owned());
         let thread = Some(thread.spawn(move || worker.run()).map_err(failed)?);
-        Ok(Self { sockets: Vec::new(), commands, waker, thread })
+        Ok(Self { doors: Vec::new(), commands, waker, thread })
     }
 
     fn send(&self, command: Command) -> bool {
@@ -60,18 +60,18 @@ impl Backend for Userspace {
     fn configure(&mut self, mut settings: Settings) -> Result<(), BackendError> {
         settings.check()?;
         settings.sockets.truncate(MAX_LISTEN);
-        let mut sockets = Vec::with_capacity(settings.sockets.len());
+        let mut doors = Vec::with_capacity(settings.sockets.len());
         for local in &settings.sockets {
-            let known = self.sockets.iter().find(|(address, _)| address == local);
-            let socket = match known {
-                Some((_, socket)) => Arc::clone(socket),
-                None => Arc::new(bind(*local)?),
+            let known = self.doors.iter().find(|(address, _)| address == local);
+            let door = match known {
+                Some((_, door)) => Arc::clone(door),
+                None => Arc::new(open(*local)?),
             };
-            sockets.push((*local, socket));
+            doors.push((*local, door));
         }
-        self.sockets = sockets;
-        let sockets = self.sockets.iter().map(|(_, socket)| Arc::clone(socket)).collect();
-        self.send(Command::Configure(Box::new(settings), sockets));
+        self.doors = doors;
+        let doors = self.doors.iter().map(|(_, door)| Arc::clone(door)).collect();
+        self.send(Command::Configure(Box::new(settings), doors));
         Ok(())
     }
 
@@ -90,9 +90,14 @@ impl Backend for Userspace {
     }
 }
 
-fn bind(local: SocketAddr) -> Result<Socket, BackendError> {
-    Socket::bind(local, false)
-        .map_err(|source: io::Error| BackendError::System { what: format!("listening on {local}"), source })
+/// Initiations have a queue of their own, so that a flood of them leaves room for everything else.
+fn open(local: SocketAddr) -> Result<Door, BackendError> {
+    let opened = || -> io::Result<Door> {
+        let (all, initiations) = (Socket::bind(local, true)?, Socket::bind(local, true)?);
+        all.steer(INITIATION)?;
+        Ok(Door { all, initiations })
+    };
+    opened().map_err(|source| BackendError::System { what: format!("listening on {local}"), source })
 }
 
 impl Drop for Userspace {

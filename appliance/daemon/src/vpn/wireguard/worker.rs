@@ -23,6 +23,8 @@ use super::row::{MAX_BYTES, Row};
 /// Reads of the device, and batches of each socket, between two looks at everything else: some milliseconds of work.
 const READS: usize = 16;
 const BATCHES: usize = 2;
+/// Initiations of each socket between two looks at everything else: a millisecond where they are a flood.
+const INITIATIONS: usize = 256;
 /// Longest read: the largest packet and its header.
 const MAX_READ: usize = virtio::LEN + (1 << 16);
 /// Room for opened packets: a batch of what usually comes, and the longest datagram.
@@ -34,9 +36,15 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// How long a full socket is waited for, in all. The device's queue holds what comes meanwhile.
 const FULL: (u32, Duration) = (10, Duration::from_micros(300));
 
+/// An address that is listened on: two sockets, one for initiations and one for all else.
+pub(super) struct Door {
+    pub all: Socket,
+    pub initiations: Socket,
+}
+
 /// What the thread is told.
 pub(super) enum Command {
-    Configure(Box<Settings>, Vec<Arc<Socket>>),
+    Configure(Box<Settings>, Vec<Arc<Door>>),
     Carry(Vec<(PublicKey, Known)>),
     Rest,
     Status(SyncSender<Vec<PeerStatus>>),
@@ -50,7 +58,7 @@ pub(super) struct Worker {
     news: SyncSender<Input>,
     /// What did not go into a full channel.
     unheard: Option<Input>,
-    sockets: Vec<Arc<Socket>>,
+    doors: Vec<Arc<Door>>,
     settings: Option<Settings>,
     /// While this node carries the tunnels; without settings there is nothing to carry.
     carries: Option<HashMap<PublicKey, Known>>,
@@ -75,7 +83,7 @@ impl Worker {
             waker,
             news,
             unheard: None,
-            sockets: Vec::new(),
+            doors: Vec::new(),
             settings: None,
             carries: None,
             engine: None,
@@ -104,7 +112,8 @@ impl Worker {
             let time = if more { Duration::ZERO } else { self.rest_until() };
             let waker = std::iter::once(self.waker.as_fd());
             let device = self.engine.iter().map(|_| self.queue.as_fd());
-            let sockets = self.sockets.iter().filter(|_| self.engine.is_some()).map(|socket| socket.as_fd());
+            let doors = self.doors.iter().filter(|_| self.engine.is_some());
+            let sockets = doors.flat_map(|door| [door.all.as_fd(), door.initiations.as_fd()]);
             if wait(waker.chain(device).chain(sockets), Some(time), &mut ready).is_err() {
                 return;
             }
@@ -123,7 +132,7 @@ impl Worker {
     fn obey(&mut self) -> bool {
         loop {
             match self.commands.try_recv() {
-                Ok(Command::Configure(settings, sockets)) => self.configure(*settings, sockets),
+                Ok(Command::Configure(settings, doors)) => self.configure(*settings, doors),
                 Ok(Command::Carry(known)) => {
                     if self.carries.is_none() {
                         self.forget_old_packets();
@@ -147,8 +156,8 @@ impl Worker {
         }
     }
 
-    fn configure(&mut self, settings: Settings, sockets: Vec<Arc<Socket>>) {
-        self.sockets = sockets;
+    fn configure(&mut self, settings: Settings, doors: Vec<Arc<Door>>) {
+        self.doors = doors;
         if let (Some(engine), Some(known)) = (&mut self.engine, &self.carries)
             && let Err(error) = engine.configure(Instant::now(), settings.clone(), known)
         {
@@ -187,7 +196,7 @@ impl Worker {
                 break;
             }
         }
-        for socket in &self.sockets {
+        for socket in self.doors.iter().flat_map(|door| [&door.all, &door.initiations]) {
             for _ in 0..MOST {
                 if socket.receive(&mut self.batch).is_err() || self.batch.is_empty() {
                     break;
@@ -200,8 +209,9 @@ impl Worker {
     fn turn(&mut self) -> io::Result<bool> {
         let Some(mut engine) = self.engine.take() else { return Ok(false) };
         let mut more = self.read(&mut engine)?;
-        for local in 0..self.sockets.len() {
+        for local in 0..self.doors.len() {
             more |= self.receive(&mut engine, local)?;
+            self.receive_initiations(&mut engine, local)?;
         }
         let now = Instant::now();
         if engine.poll_timeout() <= now {
@@ -281,10 +291,11 @@ impl Worker {
     }
 
     fn send(&mut self, to: Path, bytes: &[u8], segment: usize) {
-        let Some(socket) = self.sockets.get(usize::from(to.local)) else {
+        let Some(door) = self.doors.get(usize::from(to.local)) else {
             self.lost.0 += 1;
             return;
         };
+        let socket = &door.all;
         let mut done = socket.send(to.remote, bytes, segment);
         for _ in 0..FULL.0 {
             if done.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
@@ -298,11 +309,26 @@ impl Worker {
         }
     }
 
+    /// Handles some of the initiations of a door, and forgets those that came with them: in a flood there are more. What is
+    /// left shows when it is waited for the next time.
+    fn receive_initiations(&mut self, engine: &mut Engine, local: usize) -> io::Result<()> {
+        let Some(door) = self.doors.get(local) else { return Ok(()) };
+        door.initiations.receive(&mut self.batch)?;
+        let now = Instant::now();
+        for (remote, place) in self.batch.datagrams().take(INITIATIONS) {
+            let Some(datagram) = self.batch.arena().get(place) else { continue };
+            // None of them holds a packet.
+            let from = Path { local: local as u8, remote };
+            engine.handle_datagram(now, from, datagram, &mut self.opened);
+        }
+        Ok(())
+    }
+
     /// Handles what a socket has.
     fn receive(&mut self, engine: &mut Engine, local: usize) -> io::Result<bool> {
         for _ in 0..BATCHES {
-            let Some(socket) = self.sockets.get(local) else { return Ok(false) };
-            socket.receive(&mut self.batch)?;
+            let Some(door) = self.doors.get(local) else { return Ok(false) };
+            door.all.receive(&mut self.batch)?;
             if self.batch.is_empty() {
                 return Ok(false);
             }
