@@ -371,12 +371,17 @@ fn the_other_node_takes_over() {
     one.shell("ip address add 192.0.2.1/24 dev eth");
     let ((first, held), (second, taken)) = (start(&one, &folder.0), start(&other, &folder.0));
     first.set_active(true);
+    other.shell(
+        "nft 'table inet watch { chain out { type filter hook output priority 0; udp sport 51820 counter; }; }'",
+    );
     let _stock = Stock::start(&client, &folder.0, "192.0.2.1:51820");
     client.shell("ping -q -c 3 -i 0.2 -W 5 10.99.0.1");
     held.tell(&second);
     assert!(taken.0.lock().unwrap().is_empty(), "a node on standby finds nothing out");
-    let quiet = other.shell("cat /sys/class/net/eth/statistics/tx_packets; ss -lun");
-    assert!(quiet.contains("192.0.2.1:51820"), "it listens beforehand: {quiet}");
+    let sent = || other.shell("nft list chain inet watch out");
+    assert!(sent().contains("packets 0"), "a node on standby sends nothing: {}", sent());
+    let listens = other.shell("ss -lun");
+    assert!(listens.contains("192.0.2.1:51820"), "it listens beforehand: {listens}");
 
     let pings = client.run(|| {
         let mut command = Command::new("ping");
@@ -408,5 +413,6 @@ fn the_other_node_takes_over() {
     );
     assert!(times.len() > 200, "{output}");
     assert!(gap < 1.0, "a gap of {gap} s");
+    assert!(!sent().contains("packets 0"));
     assert!(!taken.0.lock().unwrap().is_empty(), "the new node tells what it finds out");
 }

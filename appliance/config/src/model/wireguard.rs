@@ -46,4 +46,6 @@ pub struct WireguardPeer {
     pub endpoint: Option<SocketAddr>,
     /// After so many seconds of silence an empty message is sent.
     pub keepalive_s: Option<u16>,
+    /// What the operator wrote about it.
+    pub description: Option<String>,
 }

@@ -184,6 +184,7 @@ fn peers(
             addresses: address.items.iter().map(|n| n.value.0).collect(),
             endpoint: peer.endpoint.as_ref().map(|e| e.value.0),
             keepalive_s: keepalive.and_then(|k| self::keepalive(k, faults)),
+            description: peer.description.as_ref().map(|d| d.value.0.clone()),
         };
         out.insert(Name::new(&label.value), made);
     }

@@ -108,7 +108,7 @@ impl Owner {
             self.backend = None;
         }
         if let Err(error) = self.apply(&plan) {
-            tracing::error!(%error, "WireGuard stays as it was");
+            tracing::error!(%error, "WireGuard is not as the document asks; what could be kept is");
             return;
         }
         if self.active {
@@ -120,26 +120,26 @@ impl Owner {
     fn apply(&mut self, plan: &WireguardPlan) -> anyhow::Result<()> {
         let settings = keys::settings(plan, &self.secrets)?;
         let device = Device::new(plan.device.clone());
-        match &mut self.backend {
-            Some(backend) => backend.configure(settings)?,
-            none => {
-                let mut backend = Box::new(Userspace::open(&device, self.inbox.clone())?);
-                backend.configure(settings)?;
-                *none = Some(backend);
-                tracing::warn!(%device, "WireGuard is switched on: ChaCha20-Poly1305, outside the AES-256 policy");
-                if self.active {
-                    self.carry();
-                }
-            }
+        if let Some(backend) = &mut self.backend {
+            backend.configure(settings)?;
+            return self.set_up(&device, plan);
         }
-        self.set_up(&device, plan)
+        let mut backend = Box::new(Userspace::open(&device, self.inbox.clone())?);
+        backend.configure(settings)?;
+        self.set_up(&device, plan)?;
+        self.backend = Some(backend);
+        tracing::warn!(%device, "WireGuard is switched on: ChaCha20-Poly1305, outside the AES-256 policy");
+        if self.active {
+            self.carry();
+        }
+        Ok(())
     }
 
     /// The addresses of the device, and what else lies behind it.
     fn set_up(&self, device: &Device, plan: &WireguardPlan) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let before = self.plan.as_ref().filter(|old| old.device == plan.device);
-        let before = before.map_or(&[][..], |old| &old.routes);
+        let before = before.filter(|_| self.backend.is_some()).map_or(&[][..], |old| &old.routes);
         runtime.block_on(async {
             let links = Links::new()?;
             links.set_up_inner(device, plan.mtu.into(), &plan.addresses).await?;
