@@ -9,6 +9,7 @@ use crate::text::endpoint::EndpointText;
 use crate::text::remote::{DemandWord, DomainText, ListenText, RemoteText, TlsWord, TunnelWord};
 use crate::text::service::ServiceText;
 use crate::text::time::{Day, Days, Hours, Lapse, SynLimit};
+use crate::text::wireguard::{PublicKeyText, SocketText};
 use crate::text::word::{AbsolutePath, DeviceText, FailbackWord, NameText, Per, Prose, TimeZone, Via};
 
 draft! {
@@ -44,6 +45,8 @@ draft! {
         may blocklist: Named<BlocklistDraft>,
         /// Remote access.
         may vpn: VpnDraft,
+        /// WireGuard: ChaCha20-Poly1305, outside a policy of AES-256.
+        may wireguard: WireguardDraft,
         /// Settings of the policy as a whole.
         may policy: PolicyDraft,
         /// Assertions that are checked before each commit.
@@ -389,8 +392,46 @@ draft! {
         may warn_days: At<Int<1, 365>>,
     }
 
+    /// WireGuard: ChaCha20-Poly1305, outside a policy of AES-256.
+    WireguardDraft, "[wireguard]" {
+        /// Whether it is switched on; default false.
+        may enabled: At<bool>,
+        /// The zones in whose interfaces' addresses it listens; default the external ones.
+        may zones: Many<NameText>,
+        /// UDP port; default 51820.
+        may port: At<Int<1, 65535>>,
+        /// The box's addresses in the tunnel, with their prefix length.
+        may address: Many<AddressInNet>,
+        /// The name of the secret with the private key, in base64.
+        may private_key: At<NameText>,
+        /// MTU of the tunnel in bytes; default 1420.
+        may mtu: At<Int<576, 1500>>,
+        /// Why it is there.
+        may why: At<Prose>,
+        /// Devices and sites, by the name that flows call them by: `wireguard:NAME`.
+        may peer: Named<WireguardPeerDraft>,
+    }
+
+    /// A peer of WireGuard.
+    WireguardPeerDraft, "a WireGuard peer" {
+        /// Its public key, in base64.
+        must public_key: At<PublicKeyText>,
+        /// Its addresses and the networks behind it.
+        must address: Many<Network>,
+        /// The name of the secret with a key that both have beside their own.
+        may preshared_key: At<NameText>,
+        /// Where it is until it was heard: ADDRESS:PORT.
+        may endpoint: At<SocketText>,
+        /// An empty message after so much silence, for translators on the way; default none.
+        may keepalive: At<Lapse>,
+        /// What it is.
+        may description: At<Prose>,
+    }
+
     /// Settings of the policy as a whole.
     PolicyDraft, "[policy]" {
+        /// Whether tunnels that are not AES-256 are forbidden; default false.
+        may aes_256_only: At<bool>,
         /// Services that are refused without being logged; default netbios, ssdp, mdns.
         may noise: List<ServiceText>,
     }

@@ -25,6 +25,9 @@ pub const MAX_INTERFACES: usize = 1_024;
 /// Virtual routers, on all interfaces together. Each is a device of its own and sends adverts of its own.
 pub const MAX_ROUTERS: usize = 256;
 
+/// Peers of WireGuard (`rempart_wireguard::MAX_PEERS`).
+pub const MAX_WIREGUARD_PEERS: usize = 2_000;
+
 /// Addresses of one virtual router: an advert with as many IPv6 addresses fits the smallest packet that every link
 /// carries (1280 bytes, RFC 8200 §5).
 pub const MAX_ROUTER_ADDRESSES: usize = 64;

@@ -68,10 +68,24 @@ pub const FIREWALL: &str = "firewall";
 /// The zone that remote-access sessions arrive in.
 pub const VPN: &str = "vpn";
 
+mod wireguard;
+
+pub use wireguard::{WIREGUARD, WIREGUARD_DEVICE, Wireguard, WireguardPeer};
+
 impl ZoneName {
     /// Whether this is the firewall itself.
     pub fn is_firewall(&self) -> bool {
         self.as_str() == FIREWALL
+    }
+
+    /// Whether WireGuard's peers arrive here.
+    pub fn is_wireguard(&self) -> bool {
+        self.as_str() == WIREGUARD
+    }
+
+    /// Whether this is inside a tunnel of the box's own.
+    pub fn is_tunnel(&self) -> bool {
+        self.as_str() == VPN || self.is_wireguard()
     }
 }
 
@@ -106,6 +120,8 @@ pub struct Model {
     pub vpn: Option<Vpn>,
     /// Remote-access groups.
     pub vpn_groups: BTreeMap<Name, VpnGroup>,
+    /// WireGuard, switched on or off.
+    pub wireguard: Option<Wireguard>,
     /// Policy assertions.
     pub checks: Vec<Check>,
     /// Names in `[host]`, for showing an address by its name.

@@ -17,4 +17,5 @@ pub mod vpn {
     pub mod seam;
     pub mod server;
     pub mod service;
+    pub mod wireguard;
 }

@@ -14,6 +14,7 @@ use rempart_config::space::{AddressSet, Family};
 
 use crate::compile::{automatic, counterpart, impossible_sources};
 use crate::ha::{ADVERT, ADVERT_GROUP_V4, ADVERT_GROUP_V6, PathPlan, RouterPlan, is_link_local, ports};
+use crate::wireguard::{OUTSIDE, switched_on};
 use crate::world::{Hop, World};
 use crate::{Facts, nft::Origin};
 
@@ -245,8 +246,10 @@ impl<'a> Evaluator<'a> {
             (out.verdict, out.decider) = (Verdict::Allow, Decider::RemoteAccess);
             return;
         }
+        let wireguard = self.is_wireguard(inner, leg);
         // A flow decides about connections, and these are none.
         let decision = match tracking {
+            Tracking::New | Tracking::Invalid if wireguard => None,
             Tracking::Untracked => None,
             Tracking::New | Tracking::Invalid => {
                 self.flow(inner, out.from.as_ref(), out.to.as_ref(), out.translated.is_some())
@@ -254,12 +257,14 @@ impl<'a> Evaluator<'a> {
         };
         out.decider = match decision {
             Some(index) => Decider::Flow(index),
+            None if wireguard => Decider::System(OUTSIDE),
             None if group || self.model.noise.iter().any(|s| self.service_matches(s, inner)) => {
                 Decider::Noise
             }
             None => Decider::Default,
         };
-        let action = decision.map_or(Action::Deny, |index| self.model.flows[index].action);
+        let otherwise = if wireguard { Action::Allow } else { Action::Deny };
+        let action = decision.map_or(otherwise, |index| self.model.flows[index].action);
         out.verdict = match self.verdict(action, out.from.as_ref()) {
             // Nobody is answered who speaks to everybody (RFC 1122 §3.2.2).
             Verdict::Reject if group => Verdict::Drop,
@@ -454,6 +459,20 @@ impl<'a> Evaluator<'a> {
                 Some("DHCP")
             }
             _ => None,
+        }
+    }
+
+    /// Whether it is a datagram of WireGuard, from outside to the node or from it.
+    fn is_wireguard(&self, packet: &Packet, leg: Option<usize>) -> bool {
+        let Some(wireguard) = switched_on(self.model) else { return false };
+        let outside = |leg: usize| {
+            let zone = self.world.legs.get(leg).and_then(|l| l.zone.as_ref());
+            packet.protocol == UDP && zone.is_some_and(|zone| wireguard.zones.contains(zone))
+        };
+        match (packet.arrival, leg) {
+            (Arrival::Leg(by), None) => outside(by) && packet.port == wireguard.port,
+            (Arrival::Local, Some(by)) => outside(by) && packet.source_port == wireguard.port,
+            (Arrival::Leg(_), Some(_)) | (Arrival::Local, None) => false,
         }
     }
 

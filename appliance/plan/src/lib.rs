@@ -15,6 +15,7 @@ pub mod net;
 pub mod nft;
 pub mod print;
 pub mod vpn;
+pub mod wireguard;
 pub mod world;
 
 use rempart_config::Model;

@@ -71,7 +71,7 @@ pub struct RemoteAccess {
 /// The legs and routes of a node.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// The attachments, by interface name; the remote-access device last.
+    /// The attachments, by interface name; those of tunnels last.
     pub legs: Vec<Leg>,
     /// What the node and others of its kind tell each other; `None` where it has none beside it.
     pub ha: Option<HaPlan>,
@@ -139,6 +139,10 @@ impl World {
                 public: Vec::new(),
                 virtuals: Vec::new(),
             });
+        }
+        if let Some((leg, behind)) = crate::wireguard::leg(model) {
+            routes.extend(behind.into_iter().map(|net| (net, 0, Hop::Leg(legs.len(), None))));
+            legs.push(leg);
         }
         for (index, leg) in legs.iter().enumerate() {
             routes.extend(leg.addresses.iter().map(|a| (a.trunc(), 0, Hop::Leg(index, None))));

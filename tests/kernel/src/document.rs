@@ -132,6 +132,9 @@ pub fn random(r: &mut Random) -> Draft {
         d.push(Kind::Optional, remote_access(r));
     }
     d.frame(blocklists(r));
+    if r.chance(30) {
+        d.frame(wireguard(r));
+    }
     for _ in 0..1 + r.below(40) {
         let flow = d.flow(r);
         d.push(Kind::Flow, flow);
@@ -286,6 +289,37 @@ fn side(r: &mut Random, with_any: bool) -> String {
         ]);
         host_in(r, zone, hosts)
     })
+}
+
+/// WireGuard with two peers, on or off; flows that name them are seldom enough to be added here.
+fn wireguard(r: &mut Random) -> String {
+    let mut out = format!("[wireguard]\nenabled = {}\n", r.chance(85));
+    out += "private_key = \"wg\"\naddress = [\"10.99.0.1/24\", \"fd99::1/64\"]\n";
+    if r.chance(50) {
+        out += &format!("zones = {}\n", r.pick(&["[\"wan\"]", "[\"lan\", \"wan\"]", "[\"guest\"]"]));
+    }
+    out += "[wireguard.peer.alice]\npublic_key = \"hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\"\n\
+            address = [\"10.99.0.10\", \"fd99::10\"]\n\
+            [wireguard.peer.branch]\npublic_key = \"3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=\"\n\
+            address = [\"10.99.0.20\", \"10.98.0.0/16\", \"fd98::/48\"]\n";
+    for _ in 0..r.below(4) {
+        let (peer, other) = (
+            *r.pick(&[
+                "wireguard",
+                "wireguard:alice",
+                "wireguard:branch",
+                "wireguard:!alice",
+                "wireguard:10.98.3.0/24",
+            ]),
+            *r.pick(&["lan", "dmz:192.168.20.11", "firewall", "wan", "wireguard:branch"]),
+        );
+        let (from, to) =
+            if r.chance(70) || other == "wireguard:branch" { (peer, other) } else { (other, peer) };
+        let action = r.pick(&["allow", "allow", "deny", "drop"]);
+        let service = r.pick(&["tcp/443", "udp/53", "ping", "any"]);
+        out += &format!("[[flow]]\nfrom = \"{from}\"\nto = \"{to}\"\n{action} = [\"{service}\"]\n");
+    }
+    out
 }
 
 fn host_in(r: &mut Random, zone: &str, hosts: &[&str]) -> String {

@@ -98,7 +98,7 @@ impl<'a> Traffic<'a> {
     }
 
     fn attempt(&mut self, r: &mut Random) -> Packet {
-        let packet = self.anything(r);
+        let packet = self.outside_of_wireguard(r);
         if r.chance(4)
             && let Some(packet) = self.to_remote_access(r, packet)
         {
@@ -151,6 +151,18 @@ impl<'a> Traffic<'a> {
             source_port: place.port(),
             port: self.next_port,
         })
+    }
+
+    /// Now and then a datagram of WireGuard, or nearly.
+    fn outside_of_wireguard(&mut self, r: &mut Random) -> Packet {
+        let packet = self.anything(r);
+        let port = self.policy.model.wireguard.as_ref().map(|wireguard| wireguard.port);
+        match port.filter(|_| r.chance(6)) {
+            Some(port) if r.chance(50) => Packet { protocol: UDP, port: port + r.below(2) as u16, ..packet },
+            // Several to one host and port would be one connection.
+            Some(port) => Packet { protocol: UDP, source_port: port, port: packet.source_port, ..packet },
+            None => packet,
+        }
     }
 
     fn anything(&mut self, r: &mut Random) -> Packet {

@@ -154,6 +154,10 @@ impl World<'_> {
             HostText::Name(name) if remote && self.vpn_groups.contains_key(name.as_str()) => {
                 HostSet { vpn_groups: [Name::new(name)].into(), ..HostSet::default() }
             }
+            HostText::Name(name) if self.peer_hosts(zone.as_ref(), name).is_some() => {
+                let fixed = self.peer_hosts(zone.as_ref(), name).unwrap_or_default();
+                HostSet { fixed, ..HostSet::default() }
+            }
             HostText::Name(name) => match self.hosts.get(name) {
                 Some(known) => {
                     let known = known.as_ref()?;
@@ -162,7 +166,12 @@ impl World<'_> {
                 }
                 None => {
                     let groups = self.vpn_groups.keys().filter(|_| remote).map(Name::as_str);
-                    unknown_host(name, &at.span, self.hosts.names().chain(groups), faults);
+                    unknown_host(
+                        name,
+                        &at.span,
+                        self.hosts.names().chain(groups).chain(self.peer_names(zone.as_ref())),
+                        faults,
+                    );
                     return None;
                 }
             },

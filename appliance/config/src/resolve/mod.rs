@@ -14,6 +14,7 @@ mod remote;
 mod rest;
 mod routes;
 mod virtuals;
+mod wireguard;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,7 @@ use crate::diagnostic::Lines;
 use crate::draft::Document;
 use crate::faults::Faults;
 use crate::model::{
-    HostSet, Interface, InterfaceName, Model, Name, Route, ServiceAtom, VpnGroup, Zone, ZoneName,
+    HostSet, Interface, InterfaceName, Model, Name, Route, ServiceAtom, VpnGroup, Wireguard, Zone, ZoneName,
 };
 use names::{Book, Budget};
 use networks::Networks;
@@ -37,6 +38,7 @@ struct World<'a> {
     hosts: Book<HostSet>,
     services: Book<Vec<ServiceAtom>>,
     vpn_groups: BTreeMap<Name, VpnGroup>,
+    wireguard: Option<Wireguard>,
     schedules: BTreeSet<Name>,
     routes: Vec<Route>,
     budget: Budget,
@@ -53,6 +55,7 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
     let groups::Groups { all: mut vpn_groups, order, pools } = groups::groups(document, faults);
     networks::check(&nodes, &interfaces, &spans, &pools, faults);
     let zones = zones::resolve(document, &interfaces, !vpn_groups.is_empty(), faults);
+    let wireguard = wireguard::resolve(document, &interfaces, &zones, faults);
     let networks = Networks::of(&interfaces);
     let routes = routes::resolve(document, &interfaces, &networks, faults);
     networks::check_routes(document, &pools, faults);
@@ -69,6 +72,7 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
         hosts,
         services,
         vpn_groups,
+        wireguard,
         schedules: schedules.keys().cloned().collect(),
         routes,
         budget,
@@ -99,6 +103,7 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
         blocklists,
         vpn,
         vpn_groups: world.vpn_groups,
+        wireguard: world.wireguard,
         checks,
         hosts: world.hosts.into_known(),
         noise,

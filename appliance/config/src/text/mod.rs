@@ -6,6 +6,7 @@ pub(crate) mod endpoint;
 pub(crate) mod remote;
 pub(crate) mod service;
 pub(crate) mod time;
+pub(crate) mod wireguard;
 pub(crate) mod word;
 
 use crate::faults::{Faults, Span};

@@ -173,11 +173,12 @@ fn code(kind: Kind) -> u8 {
         Kind::UsedCode => 2,
         Kind::Secret => 3,
         Kind::Admission => 4,
+        Kind::Wireguard => 5,
     }
 }
 
 fn kind(code: u8) -> Option<Kind> {
-    [Kind::Session, Kind::Store, Kind::UsedCode, Kind::Secret, Kind::Admission]
+    [Kind::Session, Kind::Store, Kind::UsedCode, Kind::Secret, Kind::Admission, Kind::Wireguard]
         .get(usize::from(code))
         .copied()
 }

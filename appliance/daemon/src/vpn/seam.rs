@@ -122,6 +122,8 @@ pub enum Kind {
     /// Groups that a directory or RADIUS gave at a login, for its renewals by token: key = 32 bytes that name person and
     /// certificate.
     Admission,
+    /// A WireGuard peer: key = its public key; value = where it is, its last handshake, the stamp of our last initiation.
+    Wireguard,
 }
 
 /// What both nodes hold. None of the calls waits for anything.

@@ -40,8 +40,7 @@ impl Links {
             .await
             .map_err(|error| failed(device, "read the addresses", error))?;
         let wanted: BTreeSet<IpNet> = addresses.iter().copied().collect();
-        let there: BTreeSet<IpNet> =
-            listed.iter().filter_map(address_of).collect();
+        let there: BTreeSet<IpNet> = listed.iter().filter_map(address_of).collect();
         for net in there.difference(&wanted).filter(|net| !is_link_local(net)) {
             let gone = self.handle.address().del(address_message(index, *net)).execute().await;
             done(device, "take away an address", gone, &[Errno::EADDRNOTAVAIL])?;

@@ -157,14 +157,17 @@ impl Office {
                 }
             }
             // What is old is forgotten on both nodes by itself, and the rest is never taken away.
-            FromReplica::Removed(Kind::Session | Kind::Store | Kind::UsedCode | Kind::Secret, _) => {}
+            FromReplica::Removed(
+                Kind::Session | Kind::Store | Kind::UsedCode | Kind::Secret | Kind::Wireguard,
+                _,
+            ) => {}
             FromReplica::Peer(_) => {}
         }
     }
 
     fn hear_value(&self, kind: Kind, key: &[u8], value: &Zeroizing<Vec<u8>>) {
         match kind {
-            Kind::Session => {}
+            Kind::Session | Kind::Wireguard => {}
             Kind::Store => self.inbox.put(|inbox| inbox.store = Some(value.clone())),
             Kind::Secret => match KeyName::named(key) {
                 Some(name) => self.inbox.put(|inbox| drop(inbox.keys.insert(name, value.clone()))),

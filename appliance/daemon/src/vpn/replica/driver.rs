@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use rempart_config::limits::MAX_WIREGUARD_PEERS;
 use rempart_identity::store::{MAX_DOCUMENT, MAX_USERS};
 use rempart_openvpn::data::epoch::{Epoch, EpochBook, Persisted, StoreId, TakeOverEpoch};
 use rempart_pair::shared::{How, Limits, Output, Role, Shared, Start};
@@ -21,9 +22,16 @@ use super::{Change, Config, Inbox, ReplicaStatus, code, kind};
 use crate::relay::Frame;
 use crate::vpn::seam::{FromReplica, Kind, ReplicaTicket};
 
-/// By kind: the longest value and the most entries. A session with all its keys has 6 KB.
+/// By kind, as they are numbered: the longest value and the most entries. A session with all its keys has 6 KB.
 const LIMITS: Limits = Limits {
-    kinds: &[(64 << 10, 16 << 10), (MAX_DOCUMENT, 1), (64, MAX_USERS), (64 << 10, 64), (64 << 10, MAX_USERS)],
+    kinds: &[
+        (64 << 10, 16 << 10),
+        (MAX_DOCUMENT, 1),
+        (64, MAX_USERS),
+        (64 << 10, 64),
+        (64 << 10, MAX_USERS),
+        (64, MAX_WIREGUARD_PEERS),
+    ],
     bytes: 192 << 20,
 };
 /// How long a change may be missing in the copy of the sessions.
