@@ -152,7 +152,6 @@ pub enum Data {
 /// What `Active` brought, until the server can serve.
 struct Claimed {
     right: Box<Persisted<TakeOverEpoch>>,
-    peer: Option<StoreId>,
     sessions: Vec<(Vec<u8>, Zeroizing<Vec<u8>>)>,
 }
 
@@ -262,9 +261,11 @@ impl Machine {
         match news {
             FromReplica::Committed(ticket) => self.committed(now, ticket),
             FromReplica::Active { reign, peer, sessions } => {
-                self.claim(now, Claimed { right: reign, peer, sessions });
+                // What is heard of the other node before this one can serve counts, too.
+                self.other = peer;
+                self.claim(now, Claimed { right: reign, sessions });
             }
-            FromReplica::Peer(store) => self.other = store,
+            FromReplica::Peer(store) => self.meet(now, store),
             FromReplica::Standby => self.stand_by(now),
             // What people and certificates are made of is not the server's.
             FromReplica::Put(..) | FromReplica::Removed(..) => {}

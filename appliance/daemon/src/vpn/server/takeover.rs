@@ -57,8 +57,7 @@ impl Machine {
         if self.start.is_none() {
             return;
         }
-        let Some(Claimed { right, peer, sessions }) = self.claimed.take() else { return };
-        self.other = peer;
+        let Some(Claimed { right, sessions }) = self.claimed.take() else { return };
         self.report_at = Some(now.instant + REPORT);
         let found: Vec<Found> = sessions.iter().filter_map(|(key, value)| self.find(key, value)).collect();
         let list: Vec<_> = found
@@ -79,10 +78,12 @@ impl Machine {
         for found in found {
             order.push(self.carry_on(now, epoch, found, &mut ranges));
         }
-        // The end of the ranges first.
+        // The end of the ranges first; whoever cannot be sent to before there is a new key does not wait for it.
         order.sort_by_key(|(nearness, _)| std::cmp::Reverse(*nearness));
+        let mute = order.first().is_some_and(|(nearness, _)| *nearness == u64::MAX);
         self.renewals.waiting = order.into_iter().map(|(_, handle)| handle).collect();
-        self.renewals.at = (count > 0).then_some(now.instant + FIRST_RENEWAL);
+        let first = if mute { now.instant } else { now.instant + FIRST_RENEWAL };
+        self.renewals.at = (count > 0).then_some(first);
         self.counters.carried_on += count as u64;
         tracing::info!(
             epoch,
@@ -90,6 +91,16 @@ impl Machine {
             lost = sessions.len() - count,
             "the VPN is served from this node"
         );
+    }
+
+    /// Which store the other node has. A key names those that may send under it when it is made: one that was made before this
+    /// was known would be of no use to the other node.
+    pub(super) fn meet(&mut self, now: Now, store: Option<StoreId>) {
+        if store.is_some() && store != self.other && self.reign.is_some() && !self.carried.is_empty() {
+            self.renewals.waiting = self.carried.values().copied().collect();
+            self.renewals.at = Some(now.instant + FIRST_RENEWAL);
+        }
+        self.other = store;
     }
 
     /// What is held under a key, if it can be carried on; else it is taken away.
