@@ -63,7 +63,7 @@ impl Node {
         replica.own.set(Arc::downgrade(&registry)).unwrap();
         let record = Record { store: StoreId::new([1; 16]), highest: Epoch::new(0) };
         let claim = EpochBook::new(Parity::Even, record).claim().unwrap();
-        let (reign, _) = claim.persist(|_| Ok::<(), ()>(())).unwrap().take_over(&[]);
+        let reign = claim.persist(|_| Ok::<(), ()>(())).unwrap();
         registry.handle(&FromReplica::Active { reign: Box::new(reign), peer: None, sessions: Vec::new() });
         Self { registry, news }
     }

@@ -9,7 +9,7 @@ use rempart_bus::Error;
 use rempart_bus::codes::RefusalCode;
 use rempart_bus::vpn::{ExportRequest, TestRequest, UserChange, UserFields, UserRequest};
 use rempart_identity::demand::Language;
-use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Record, Reign, StoreId};
+use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Record, StoreId};
 use rempart_openvpn::wrap::ServerKey;
 
 use super::super::profile::device_of;
@@ -89,7 +89,7 @@ impl Node {
     fn activate(&self) {
         let record = Record { store: StoreId::new([1; 16]), highest: Epoch::new(0) };
         let claim = EpochBook::new(Parity::Even, record).claim().unwrap();
-        let (reign, _): (Reign, _) = claim.persist(|_| Ok::<(), ()>(())).unwrap().take_over(&[]);
+        let reign = claim.persist(|_| Ok::<(), ()>(())).unwrap();
         let news = FromReplica::Active { reign: Box::new(reign), peer: None, sessions: Vec::new() };
         self.registry.handle(&news);
     }
