@@ -27,7 +27,7 @@ LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down \
-  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic image image-again image-setup qemu qemu-pair flash test test-full test-pair test-image bench bench-large fuzz deny clean
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-image bench bench-large fuzz deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
@@ -84,6 +84,10 @@ lab-download: ## a download from the Internet to cli-lan through the firewall, u
 lab-traffic: ## a download and an SSH session that go on by themselves: make lab-traffic VERB=start, stop, or show (their longest pauses)
 	$(NEEDS_ROOT)
 	@$(LAB) traffic --name '$(NAME)' '$(VERB)'
+
+lab-vpn: ## an agent outside: stock openvpn on cli-wan with a profile exported on the active router: make lab-vpn, or VERB=stop
+	$(NEEDS_ROOT)
+	@$(LAB) vpn --name '$(NAME)' $(filter-out show,$(VERB))
 
 lab-cut lab-mend: ## pull a cable, put it back in: make lab-cut HOST=rte01 SEGMENT=lan
 	$(NEEDS_ROOT)
@@ -155,6 +159,14 @@ test-pair: ## take-overs of every kind, measured: wants the machine for itself
 	@$(MAKE) --no-print-directory setup
 	$(CARGO) build --workspace --bins
 	$(CARGO) test -p rempart-end-to-end -- --include-ignored --test-threads=1 pair
+
+test-vpn: ## remote access with stock clients, take-overs measured: wants the machine for itself
+	$(NEEDS_ROOT)
+	@$(MAKE) --no-print-directory setup
+	$(CARGO) build --workspace --bins
+	$(CARGO) test -p rempartd --lib vpn
+	$(CARGO) test -p rempartd --test vpn --test people --test replica -- --include-ignored --test-threads=1
+	$(CARGO) test -p rempart-end-to-end -- --include-ignored --test-threads=1 vpn
 
 test-image: ## builds the image and tries it in emulated machines: UEFI, BIOS, changed bits, lost state, power cuts, the kernel's features (half an hour)
 	@$(MAKE) --no-print-directory setup image-setup

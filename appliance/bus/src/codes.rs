@@ -189,6 +189,72 @@ codes! {
         FirstRevision = "first-revision",
         /// Only root may.
         RootOnly = "root-only",
+        /// People are managed on the active node.
+        VpnStandby = "vpn-standby",
+        /// The document asks for no VPN.
+        VpnOff = "vpn-off",
+        /// There is no authority that could issue a certificate.
+        NoAuthority = "no-authority",
+        /// The name, the address or the certificate is somebody else's.
+        Taken = "taken",
+        /// The table is full.
+        Full = "full",
+        /// What was given is no name, address, date or group.
+        BadField = "bad-field",
+        /// The password is not good enough.
+        WeakPassword = "weak-password",
+        /// The password is kept by another server.
+        NotLocal = "not-local",
+        /// The code is wrong.
+        WrongCode = "wrong-code",
+        /// The device is revoked.
+        Revoked = "revoked",
+        /// The file cannot be taken over.
+        NotImported = "not-imported",
+    }
+}
+
+codes! {
+    /// What is amiss with remote access, or will be.
+    VpnWarning {
+        /// There is no authority that issues certificates.
+        NoAuthority = "no-authority",
+        /// The server has no certificate.
+        NoServerCertificate = "no-server-certificate",
+        /// The authority will expire, or has.
+        AuthorityEnds = "authority-ends",
+        /// The list of revoked certificates will expire, or has.
+        ListEnds = "list-ends",
+        /// The server's certificate will expire, or has.
+        ServerEnds = "server-ends",
+        /// A device's certificate will expire, or has.
+        DeviceEnds = "device-ends",
+        /// The directory cannot be asked.
+        DirectoryUnusable = "directory-unusable",
+        /// RADIUS cannot be asked.
+        RadiusUnusable = "radius-unusable",
+        /// What was changed is not on the disk.
+        NotKept = "not-kept",
+        /// The password or code demanded of a group's members can never be given.
+        GroupUnusable = "group-unusable",
+    }
+}
+
+codes! {
+    /// Why a device is revoked.
+    ReasonWord {
+        /// Lost or stolen: its key may be in other hands.
+        KeyCompromise = "key-compromise",
+        /// Its owner works elsewhere.
+        AffiliationChanged = "affiliation-changed",
+        /// Another one took its place.
+        Superseded = "superseded",
+        /// It is no longer used.
+        CessationOfOperation = "cessation-of-operation",
+        /// Its owner may no longer.
+        PrivilegeWithdrawn = "privilege-withdrawn",
+        /// Nobody said.
+        Unspecified = "unspecified",
     }
 }
 

@@ -407,7 +407,7 @@ pub struct Explanation {
 /// One stage on the way of a packet.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Stage {
-    /// `arrival`, `protection`, `destination-nat`, `route`, `policy`, `source-nat`.
+    /// `arrival`, `protection`, `session`, `destination-nat`, `route`, `policy`, `source-nat`.
     pub stage: String,
     /// What happens there.
     pub text: String,

@@ -10,6 +10,8 @@ pub mod control;
 pub mod documents;
 pub mod ha;
 pub mod review;
+pub mod vpn;
 
 pub use control::{CONTROL_NAME, CONTROL_PATH, Control1Proxy, Error};
 pub use ha::{HA_NAME, HA_PATH, Ha1Proxy};
+pub use vpn::{VPN_NAME, VPN_PATH, Vpn1Proxy};

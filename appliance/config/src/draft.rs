@@ -1,11 +1,15 @@
 //! The draft: the document as written, key by key. The doc comments become the descriptions of the JSON Schema.
 
 use crate::decode::{At, ByNode, Either, Int, List, Many, Named, Toggle, draft};
-use crate::model::{BondMode, ChecksumForm, Helper, Outbound, Rate, SourceAddress, VirtualProtocol};
+use crate::model::{
+    BondMode, ChecksumForm, Helper, Outbound, Rate, SourceAddress, VirtualProtocol, VpnStrangers,
+};
 use crate::text::address::{Address, AddressInNet, HostElement, InterfaceAddress, Network};
 use crate::text::endpoint::EndpointText;
+use crate::text::remote::{DemandWord, DomainText, ListenText, RemoteText, TlsWord, TunnelWord};
 use crate::text::service::ServiceText;
 use crate::text::time::{Day, Days, Hours, Lapse, SynLimit};
+use crate::text::wireguard::{PublicKeyText, SocketText};
 use crate::text::word::{AbsolutePath, DeviceText, FailbackWord, NameText, Per, Prose, TimeZone, Via};
 
 draft! {
@@ -41,6 +45,8 @@ draft! {
         may blocklist: Named<BlocklistDraft>,
         /// Remote access.
         may vpn: VpnDraft,
+        /// WireGuard: ChaCha20-Poly1305, outside a policy of AES-256.
+        may wireguard: WireguardDraft,
         /// Settings of the policy as a whole.
         may policy: PolicyDraft,
         /// Assertions that are checked before each commit.
@@ -286,20 +292,146 @@ draft! {
         may log: At<bool>,
     }
 
-    /// Remote access.
+    /// Remote access. It is there once it has a group.
     VpnDraft, "[vpn]" {
-        /// Groups of remote users.
+        /// Groups of remote users. Who is in several has the addresses of the first one, and all that they demand is
+        /// demanded.
         may group: Named<VpnGroupDraft>,
+        /// Where clients connect to: zones, interfaces or addresses; default the external zones.
+        may listen: Many<ListenText>,
+        /// UDP port; default 1194.
+        may port: At<Int<1, 65535>>,
+        /// TCP port for clients whose network lets nothing else out, or false; default 443, where nothing is published
+        /// there.
+        may tcp: At<Toggle<Int<1, 65535>>>,
+        /// Names or addresses that profiles give the client; default the addresses that it listens on.
+        may remotes: Many<RemoteText>,
+        /// MTU of the tunnel in bytes, with an IPv6 pool at least 1280; default 1500.
+        may mtu: At<Int<576, 1500>>,
+        /// Most sessions at once; default 1000.
+        may sessions: At<Int<1, 10_000>>,
+        /// The longest that a key is used, 1min to 24h; default 1h.
+        may rekey: At<Lapse>,
+        /// A session of which nothing is heard for so long is over, 30s to 1h; default 2min.
+        may idle: At<Lapse>,
+        /// The lowest version of TLS; default 1.2.
+        may tls: At<TlsWord>,
+        /// Who is asked about people who are not in the box's own store; default nobody.
+        may strangers: At<VpnStrangers>,
+        /// Active Directory.
+        may directory: DirectoryDraft,
+        /// RADIUS.
+        may radius: RadiusDraft,
+        /// What the certificates of the box's authority look like.
+        may certificates: CertificatesDraft,
     }
 
     /// A group of remote users.
     VpnGroupDraft, "a VPN group" {
-        /// The addresses that its members are given.
-        must pool: At<Network>,
+        /// The addresses that its members are given: a network of IPv4, of IPv6, or one of each. The first host is the
+        /// box.
+        must pool: Many<Network>,
+        /// What a login demands; default all three. A code alone is not enough.
+        may demand: Many<DemandWord>,
+        /// Whether everything goes into the tunnel, or only `routes`, which needs a `why`; default full.
+        may tunnel: At<TunnelWord>,
+        /// What is behind the tunnel, where it is split.
+        may routes: Many<HostElement>,
+        /// Why it is split.
+        may why: At<Prose>,
+        /// Resolvers, by address or by a name in [host].
+        may dns: Many<HostElement>,
+        /// The domain of the connection.
+        may domain: At<DomainText>,
+        /// Domains that are searched.
+        may search: Many<DomainText>,
+        /// Most sessions of the group at once; default as many as of all.
+        may sessions: At<Int<1, 10_000>>,
+        /// Most sessions of one person at once; default 3.
+        may sessions_each: At<Int<1, 100>>,
+        /// How long after its login a session ends, 5min to 24h; default never.
+        may limit: At<Lapse>,
+        /// Groups of the directory whose members are in this one: their name, or distinguished name.
+        may directory_groups: Many<Prose>,
+    }
+
+    /// Active Directory, by LDAPS.
+    DirectoryDraft, "[vpn.directory]" {
+        /// The domain.
+        must domain: At<DomainText>,
+        /// Its controllers, in the order in which they are tried: names in [host], which are taken to be in the domain,
+        /// or DNS names.
+        must controllers: Many<HostElement>,
+        /// The name of the secret with the certificate of the authority that certified them, PEM.
+        must authority: At<NameText>,
+        /// Port; default 636.
+        may port: At<Int<1, 65535>>,
+    }
+
+    /// RADIUS.
+    RadiusDraft, "[vpn.radius]" {
+        /// The servers, in the order in which they are tried: addresses, names in [host], or DNS names.
+        must servers: Many<HostElement>,
+        /// The name of the shared secret.
+        must secret: At<NameText>,
+        /// Port; default 1812.
+        may port: At<Int<1, 65535>>,
+        /// The address that requests come from; default the kernel's choice.
+        may source: At<Address>,
+        /// The group of people whom the server names none for.
+        may group: At<NameText>,
+    }
+
+    /// What the certificates of the box's authority look like.
+    CertificatesDraft, "[vpn.certificates]" {
+        /// The organisation in their names; default Rempart.
+        may organisation: At<Prose>,
+        /// How long a device's certificate is valid, in days; default 365.
+        may device_days: At<Int<1, 1095>>,
+        /// How long before its end a warning is given, in days; default 30.
+        may warn_days: At<Int<1, 365>>,
+    }
+
+    /// WireGuard: ChaCha20-Poly1305, outside a policy of AES-256.
+    WireguardDraft, "[wireguard]" {
+        /// Whether it is switched on; default false.
+        may enabled: At<bool>,
+        /// The zones in whose interfaces' addresses it listens; default the external ones.
+        may zones: Many<NameText>,
+        /// UDP port; default 51820.
+        may port: At<Int<1, 65535>>,
+        /// The box's addresses in the tunnel, with their prefix length.
+        may address: Many<AddressInNet>,
+        /// The name of the secret with the private key, in base64.
+        may private_key: At<NameText>,
+        /// MTU of the tunnel in bytes; default 1420.
+        may mtu: At<Int<576, 1500>>,
+        /// Why it is there.
+        may why: At<Prose>,
+        /// Devices and sites, by the name that flows call them by: `wireguard:NAME`.
+        may peer: Named<WireguardPeerDraft>,
+    }
+
+    /// A peer of WireGuard.
+    WireguardPeerDraft, "a WireGuard peer" {
+        /// Its public key, in base64.
+        must public_key: At<PublicKeyText>,
+        /// Its addresses and the networks behind it.
+        must address: Many<Network>,
+        /// The name of the secret with a key that both have beside their own.
+        may preshared_key: At<NameText>,
+        /// Where it is until it was heard: ADDRESS:PORT.
+        may endpoint: At<SocketText>,
+        /// An empty message after so much silence, for translators on the way; default none.
+        may keepalive: At<Lapse>,
+        /// What it is.
+        may description: At<Prose>,
     }
 
     /// Settings of the policy as a whole.
     PolicyDraft, "[policy]" {
+        /// Whether tunnels that are not AES-256 are forbidden; default false.
+        may aes_256_only: At<bool>,
         /// Services that are refused without being logged; default netbios, ssdp, mdns.
         may noise: List<ServiceText>,
     }

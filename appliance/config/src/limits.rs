@@ -25,12 +25,18 @@ pub const MAX_INTERFACES: usize = 1_024;
 /// Virtual routers, on all interfaces together. Each is a device of its own and sends adverts of its own.
 pub const MAX_ROUTERS: usize = 256;
 
+/// Peers of WireGuard (`rempart_wireguard::MAX_PEERS`).
+pub const MAX_WIREGUARD_PEERS: usize = 2_000;
+
 /// Addresses of one virtual router: an advert with as many IPv6 addresses fits the smallest packet that every link
 /// carries (1280 bytes, RFC 8200 §5).
 pub const MAX_ROUTER_ADDRESSES: usize = 64;
 
 /// Routers that one virtual router sends its adverts to one by one (`vrrp_rs::MAX_PEERS`).
 pub const MAX_UNICAST_PEERS: usize = 16;
+
+/// Addresses that remote access listens on: each one is a socket of every shard of its data path.
+pub const MAX_VPN_LISTEN: usize = 8;
 
 /// Intervals of addresses and ports that all endpoints hold together, after names are replaced by what they
 /// stand for: 64 MiB at most. A large host named by many flows would otherwise multiply.

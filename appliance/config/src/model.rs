@@ -14,6 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::space::{AddressSet, Family, Interval, Set};
 
+mod vpn;
+
+pub use vpn::{
+    Vpn, VpnCertificates, VpnDemand, VpnDirectory, VpnGroup, VpnListen, VpnPlace, VpnPort, VpnRadius,
+    VpnStrangers, VpnTunnel,
+};
+
 macro_rules! name {
     ($(#[$doc:meta])* $t:ident) => {
         $(#[$doc])*
@@ -61,10 +68,24 @@ pub const FIREWALL: &str = "firewall";
 /// The zone that remote-access sessions arrive in.
 pub const VPN: &str = "vpn";
 
+mod wireguard;
+
+pub use wireguard::{WIREGUARD, WIREGUARD_DEVICE, Wireguard, WireguardPeer};
+
 impl ZoneName {
     /// Whether this is the firewall itself.
     pub fn is_firewall(&self) -> bool {
         self.as_str() == FIREWALL
+    }
+
+    /// Whether WireGuard's peers arrive here.
+    pub fn is_wireguard(&self) -> bool {
+        self.as_str() == WIREGUARD
+    }
+
+    /// Whether this is inside a tunnel of the box's own.
+    pub fn is_tunnel(&self) -> bool {
+        self.as_str() == VPN || self.is_wireguard()
     }
 }
 
@@ -95,8 +116,12 @@ pub struct Model {
     pub schedules: BTreeMap<Name, Schedule>,
     /// Block lists read from files.
     pub blocklists: BTreeMap<Name, Blocklist>,
+    /// Remote access; `None` without a group.
+    pub vpn: Option<Vpn>,
     /// Remote-access groups.
     pub vpn_groups: BTreeMap<Name, VpnGroup>,
+    /// WireGuard, switched on or off.
+    pub wireguard: Option<Wireguard>,
     /// Policy assertions.
     pub checks: Vec<Check>,
     /// Names in `[host]`, for showing an address by its name.
@@ -741,13 +766,6 @@ pub struct Blocklist {
     pub zones: BTreeSet<ZoneName>,
     /// Whether what is dropped is logged.
     pub log: bool,
-}
-
-/// `[vpn.group.NAME]`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct VpnGroup {
-    /// The addresses that its members are given.
-    pub pool: IpNet,
 }
 
 /// A policy assertion.

@@ -16,6 +16,9 @@ address = "10.0.0.1/24"
 device = "e1"
 zone = "b"
 address = ["10.0.1.1/24", "fd00:1::1/64"]
+[vpn]
+listen = "a"
+tcp = false
 [vpn.group.staff]
 pool = "10.0.9.0/24"
 [host]

@@ -48,9 +48,10 @@ fn the_document_of_the_design_is_accepted_word_for_word() {
     assert_eq!(codes, ["pair-leased", "no-vpn-group"]);
     // Of its three flows the one from the VPN matches nothing.
     assert_eq!(reading.model.expect("a warning is no error").flows.len(), 2);
-    // With the group it is all there.
+    // With the group it is all there; that the box's own TCP 443 is eBrigade's is told.
     let whole = read(&format!("{text}\n[vpn.group.agents]\npool = \"10.77.10.0/24\"\n"));
-    assert_eq!(whole.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), ["pair-leased"]);
+    let codes: Vec<_> = whole.diagnostics.iter().map(|d| d.code).collect();
+    assert_eq!(codes, ["pair-leased", "vpn-port-taken"]);
     assert_eq!(whole.model.expect("valid").flows.len(), 3);
 }
 

@@ -102,7 +102,7 @@ fn zones_default_by_their_name() {
         !lan.external && !lan.block_private && !lan.block_bogons && lan.anti_spoof && lan.syn_limit.is_none()
     );
     let set = model(
-        "[zone.dmz]\nexternal = true\nblock_private = false\nsyn_limit = \"off\"\n[vpn.group.g]\npool = \"10.9.0.0/24\"\n",
+        "[zone.dmz]\nexternal = true\nblock_private = false\nsyn_limit = \"off\"\n[vpn]\nlisten = \"wan\"\n[vpn.group.g]\npool = \"10.9.0.0/24\"\n",
     );
     let dmz = &set.zones["dmz"];
     assert!(dmz.external && !dmz.block_private && dmz.block_bogons && dmz.syn_limit.is_none());

@@ -11,8 +11,10 @@ use rempart_bus::documents::{
     Revision, Status,
 };
 use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
-use rempart_bus::{Control1Proxy, Error, Ha1Proxy};
+use rempart_bus::{Control1Proxy, Error, Ha1Proxy, Vpn1Proxy};
 use serde::de::DeserializeOwned;
+
+use crate::vpn;
 
 /// Longest wait for an answer that only reads.
 const READ_LIMIT: Duration = Duration::from_secs(10);
@@ -76,6 +78,8 @@ pub enum Request {
     PairCancel,
     /// Forgets the other node and its keys.
     Unpair,
+    /// Something of remote access.
+    Vpn(Box<vpn::Ask>),
 }
 
 /// The name of the other node's document in a [`Request::Diff`].
@@ -116,6 +120,8 @@ pub enum Daemon {
     Control,
     /// `rempart-ha`.
     Ha,
+    /// `rempart-vpn`.
+    Vpn,
 }
 
 impl Daemon {
@@ -124,6 +130,7 @@ impl Daemon {
         match self {
             Self::Control => "rempartd",
             Self::Ha => "rempart-ha",
+            Self::Vpn => "rempart-vpn",
         }
     }
 }
@@ -159,6 +166,8 @@ pub enum Reply {
     PairingOffer(PairingOffer),
     /// To `Pairing` and `PairJoin`.
     Pairing(PairingStatus),
+    /// To `Vpn`.
+    Vpn(Box<vpn::Answer>),
     /// To `Load`, `Switch`, `Maintenance`, `PairCancel` and `Unpair`.
     Done,
 }
@@ -216,6 +225,7 @@ pub enum Refusal {
 pub struct Bus {
     proxy: Control1Proxy<'static>,
     ha: Ha1Proxy<'static>,
+    vpn: Vpn1Proxy<'static>,
 }
 
 impl Bus {
@@ -226,7 +236,9 @@ impl Bus {
             let none = zbus::proxy::CacheProperties::No;
             let proxy = Control1Proxy::builder(&connection).cache_properties(none).build().await?;
             let ha = Ha1Proxy::builder(&connection).cache_properties(none).build().await?;
-            zbus::Result::Ok(Bus { proxy, ha })
+            let none = zbus::proxy::CacheProperties::No;
+            let vpn = Vpn1Proxy::builder(&connection).cache_properties(none).build().await?;
+            zbus::Result::Ok(Bus { proxy, ha, vpn })
         };
         match tokio::time::timeout(READ_LIMIT, connect).await {
             Ok(Ok(bus)) => Ok(bus),
@@ -252,6 +264,8 @@ impl Bus {
             Request::Switch | Request::Maintenance(_) | Request::PairJoin(..) | Request::Unpair => {
                 WRITE_LIMIT
             }
+            Request::Vpn(ask) if ask.only_reads() => READ_LIMIT,
+            Request::Vpn(_) => WRITE_LIMIT,
         };
         match tokio::time::timeout(limit, self.call(request)).await {
             Ok(answer) => answer.map_err(|e| Failure::of(request.daemon(), e)),
@@ -289,6 +303,7 @@ impl Bus {
             Request::Pairing => self.ha.pairing().await,
             Request::PairCancel => self.ha.pair_cancel().await.map(nothing),
             Request::Unpair => self.ha.unpair().await.map(nothing),
+            Request::Vpn(ask) => ask.call(&self.vpn).await,
         }
     }
 }
@@ -322,6 +337,7 @@ impl Request {
             Self::PairOffer | Self::PairJoin(..) | Self::Pairing | Self::PairCancel | Self::Unpair => {
                 Daemon::Ha
             }
+            Self::Vpn(_) => Daemon::Vpn,
         }
     }
 
@@ -362,6 +378,7 @@ impl Reply {
             Request::HaStatus => Reply::HaStatus(read(&answer)?),
             Request::PairOffer => Reply::PairingOffer(read(&answer)?),
             Request::Pairing | Request::PairJoin(..) => Reply::Pairing(read(&answer)?),
+            Request::Vpn(ask) => Reply::Vpn(Box::new(ask.read(&answer).map_err(Failure::Garbled)?)),
             Request::Load(_) => Reply::Done,
             Request::Switch | Request::Maintenance(_) | Request::PairCancel | Request::Unpair => Reply::Done,
         })

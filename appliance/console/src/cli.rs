@@ -8,6 +8,7 @@ pub mod pair;
 pub mod print;
 pub mod run;
 pub mod table;
+pub mod vpn;
 pub mod who;
 
 use std::net::IpAddr;
@@ -131,6 +132,12 @@ pub enum Verb {
     },
     /// Forgets the other node and its keys.
     Unpair,
+    /// Remote access: people, devices, sessions.
+    Vpn {
+        /// What about it; its status if left out.
+        #[command(subcommand)]
+        verb: Option<vpn::VpnVerb>,
+    },
     /// The JSON Schema of the document.
     Schema,
     /// The services that have a name.
@@ -296,8 +303,7 @@ pub fn parse() -> Cli {
 /// The command line with its help in a language.
 pub fn command(lang: Lang) -> Command {
     let usage = tr!(lang, "help-usage");
-    let (verbs, arguments, options) =
-        (tr!(lang, "help-verbs"), tr!(lang, "help-arguments"), tr!(lang, "help-options"));
+    let (verbs, options) = (tr!(lang, "help-verbs"), tr!(lang, "help-options"));
     let with_verbs = format!(
         "{{about}}\n\n{usage} {{usage}}\n\n{verbs}\n{{subcommands}}\n\n{options}\n{{options}}\n{{after-help}}"
     );
@@ -305,25 +311,30 @@ pub fn command(lang: Lang) -> Command {
         .about(tr!(lang, "help-rempart"))
         .after_help(tr!(lang, "help-exit-codes"))
         .help_template(with_verbs);
-    let of_verb = |verb: Command, name: &str| {
-        let has_positionals = verb.get_positionals().next().is_some();
-        let mut middle =
-            if has_positionals { format!("\n{arguments}\n{{positionals}}\n") } else { String::new() };
-        if verb.has_subcommands() {
-            middle = format!("\n{verbs}\n{{subcommands}}\n");
-        }
-        describe(verb, name, lang)
-            .about(tr!(lang, &format!("help-{name}")))
-            .disable_help_subcommand(true)
-            .help_template(format!("{{about}}\n\n{usage} {{usage}}\n{middle}\n{options}\n{{options}}\n"))
-    };
     root.mut_subcommands(|verb| {
         let name = verb.get_name().to_owned();
-        of_verb(verb, &name).mut_subcommands(|inner| {
-            let name = format!("{name}-{}", inner.get_name());
-            of_verb(inner, &name)
-        })
+        verb_in(lang, verb, &name)
     })
+}
+
+/// A verb, and those below it, with their help. `name` is the way to it: `vpn-user-add`.
+fn verb_in(lang: Lang, verb: Command, name: &str) -> Command {
+    let (usage, options) = (tr!(lang, "help-usage"), tr!(lang, "help-options"));
+    let middle = if verb.has_subcommands() {
+        format!("\n{}\n{{subcommands}}\n", tr!(lang, "help-verbs"))
+    } else if verb.get_positionals().next().is_some() {
+        format!("\n{}\n{{positionals}}\n", tr!(lang, "help-arguments"))
+    } else {
+        String::new()
+    };
+    describe(verb, name, lang)
+        .about(tr!(lang, &format!("help-{name}")))
+        .disable_help_subcommand(true)
+        .help_template(format!("{{about}}\n\n{usage} {{usage}}\n{middle}\n{options}\n{{options}}\n"))
+        .mut_subcommands(|inner| {
+            let name = format!("{name}-{}", inner.get_name());
+            verb_in(lang, inner, &name)
+        })
 }
 
 /// Gives each option of a verb its help, and translates clap's own two options.

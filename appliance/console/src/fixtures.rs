@@ -49,3 +49,35 @@ pub fn diverged() -> HaStatus {
     status.configuration.state = "diverged".into();
     status
 }
+
+/// Three sessions of remote access.
+pub fn sessions() -> Vec<rempart_bus::vpn::SessionView> {
+    let session =
+        |id, user: &str, label: Option<&str>, from: &str, since: &str| rempart_bus::vpn::SessionView {
+            id,
+            user: user.into(),
+            device: label.map(|_| "0102030405060708".into()),
+            label: label.map(str::to_owned),
+            group: "agents".into(),
+            from: from.into(),
+            transport: "udp".into(),
+            addresses: vec![format!("10.90.0.{}", id + 2)],
+            since: since.into(),
+            bytes_in: 1_204_551,
+            bytes_out: 88_213_402,
+            cipher: "AES-256-GCM".into(),
+            client: "2.6.14 linux".into(),
+            ..Default::default()
+        };
+    vec![
+        session(0, "alice", Some("portable"), "198.51.100.7:40112", "2026-11-22T01:12:12Z"),
+        session(7, "bob", None, "[2001:db8:77:1::1f]:1194", "2026-11-21T09:58:12Z"),
+        session(
+            9,
+            "charlotte.dupont",
+            Some("téléphone de garde"),
+            "203.0.113.200:61001",
+            "2026-11-22T01:49:01Z",
+        ),
+    ]
+}

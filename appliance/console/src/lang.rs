@@ -28,7 +28,7 @@ static FR: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::Fr));
 static EN: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::En));
 
 /// The message files of a language, in no particular order.
-pub fn sources(lang: Lang) -> [&'static str; 5] {
+pub fn sources(lang: Lang) -> [&'static str; 6] {
     match lang {
         Lang::Fr => [
             include_str!("../locales/fr/audit.ftl"),
@@ -36,6 +36,7 @@ pub fn sources(lang: Lang) -> [&'static str; 5] {
             include_str!("../locales/fr/cli.ftl"),
             include_str!("../locales/fr/help.ftl"),
             include_str!("../locales/fr/screens.ftl"),
+            include_str!("../locales/fr/vpn.ftl"),
         ],
         Lang::En => [
             include_str!("../locales/en/audit.ftl"),
@@ -43,6 +44,7 @@ pub fn sources(lang: Lang) -> [&'static str; 5] {
             include_str!("../locales/en/cli.ftl"),
             include_str!("../locales/en/help.ftl"),
             include_str!("../locales/en/screens.ftl"),
+            include_str!("../locales/en/vpn.ftl"),
         ],
     }
 }

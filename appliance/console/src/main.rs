@@ -17,6 +17,7 @@ mod matrix;
 mod offline;
 mod pair;
 mod tui;
+mod vpn;
 mod words;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 //! The glyphs are those of the console font; the tone is never the only sign.
 
 use jiff::tz::TimeZone;
-use rempart_bus::codes::{AilmentCode, EventCode, PartCode, RefusalCode, WhyCode};
+use rempart_bus::codes::{AilmentCode, EventCode, PartCode, RefusalCode, VpnWarning, WhyCode};
 use rempart_bus::documents::{FlowStatus, InterfaceStatus, PeerReport, Revision};
 
 use crate::format::date_minute;
@@ -189,6 +189,67 @@ pub fn refusal(code: RefusalCode) -> &'static str {
         RefusalCode::PeerAway => id!("refusal-peer-away"),
         RefusalCode::FirstRevision => id!("refusal-first-revision"),
         RefusalCode::RootOnly => id!("refusal-root-only"),
+        RefusalCode::VpnStandby => id!("refusal-vpn-standby"),
+        RefusalCode::VpnOff => id!("refusal-vpn-off"),
+        RefusalCode::NoAuthority => id!("refusal-no-authority"),
+        RefusalCode::Taken => id!("refusal-taken"),
+        RefusalCode::Full => id!("refusal-full"),
+        RefusalCode::BadField => id!("refusal-bad-field"),
+        RefusalCode::WeakPassword => id!("refusal-weak-password"),
+        RefusalCode::NotLocal => id!("refusal-not-local"),
+        RefusalCode::WrongCode => id!("refusal-wrong-code"),
+        RefusalCode::Revoked => id!("refusal-revoked"),
+        RefusalCode::NotImported => id!("refusal-not-imported"),
+    }
+}
+
+/// Whether the daemon's sentence says something that our words cannot: which one, and what is wrong with it.
+pub fn needs_detail(code: RefusalCode) -> bool {
+    matches!(
+        code,
+        RefusalCode::Taken
+            | RefusalCode::Full
+            | RefusalCode::BadField
+            | RefusalCode::WeakPassword
+            | RefusalCode::NotImported
+    )
+}
+
+/// The message for what is amiss with remote access.
+pub fn vpn_warning(code: &str) -> &'static str {
+    match VpnWarning::named(code) {
+        Some(VpnWarning::NoAuthority) => id!("vpn-warning-no-authority"),
+        Some(VpnWarning::NoServerCertificate) => id!("vpn-warning-no-server-certificate"),
+        Some(VpnWarning::AuthorityEnds) => id!("vpn-warning-authority-ends"),
+        Some(VpnWarning::ListEnds) => id!("vpn-warning-list-ends"),
+        Some(VpnWarning::ServerEnds) => id!("vpn-warning-server-ends"),
+        Some(VpnWarning::DeviceEnds) => id!("vpn-warning-device-ends"),
+        Some(VpnWarning::DirectoryUnusable) => id!("vpn-warning-directory-unusable"),
+        Some(VpnWarning::RadiusUnusable) => id!("vpn-warning-radius-unusable"),
+        Some(VpnWarning::NotKept) => id!("vpn-warning-not-kept"),
+        Some(VpnWarning::GroupUnusable) => id!("vpn-warning-group-unusable"),
+        None => id!("unknown"),
+    }
+}
+
+/// Whether a device may come in: `valid`, `expiring`, `expired`, `revoked`.
+pub fn device(state: &str) -> Sign {
+    match state {
+        "valid" => sign("●", id!("device-valid"), Tone::Good),
+        "expiring" => sign("!", id!("device-expiring"), Tone::Warn),
+        "expired" => sign("✗", id!("device-expired"), Tone::Bad),
+        "revoked" => sign("✗", id!("device-revoked"), Tone::Bad),
+        _ => sign("?", id!("unknown"), Tone::Warn),
+    }
+}
+
+/// Whether a person may come in.
+pub fn user(disabled: bool, expired: bool, in_group: bool) -> Sign {
+    match (disabled, expired, in_group) {
+        (true, _, _) => sign("✗", id!("user-disabled"), Tone::Bad),
+        (false, true, _) => sign("✗", id!("user-expired"), Tone::Bad),
+        (false, false, false) => sign("!", id!("user-no-group"), Tone::Warn),
+        (false, false, true) => sign("●", id!("user-good"), Tone::Good),
     }
 }
 
@@ -211,7 +272,18 @@ fn failure(code: RefusalCode) -> &'static str {
         | RefusalCode::NotDiverged
         | RefusalCode::PeerAway
         | RefusalCode::FirstRevision
-        | RefusalCode::RootOnly => id!("unknown"),
+        | RefusalCode::RootOnly
+        | RefusalCode::VpnStandby
+        | RefusalCode::VpnOff
+        | RefusalCode::NoAuthority
+        | RefusalCode::Taken
+        | RefusalCode::Full
+        | RefusalCode::BadField
+        | RefusalCode::WeakPassword
+        | RefusalCode::NotLocal
+        | RefusalCode::WrongCode
+        | RefusalCode::Revoked
+        | RefusalCode::NotImported => id!("unknown"),
     }
 }
 
@@ -319,6 +391,7 @@ pub fn stage(stage: &str) -> &'static str {
     match stage {
         "arrival" => id!("stage-arrival"),
         "protection" => id!("stage-protection"),
+        "session" => id!("stage-session"),
         "destination-nat" => id!("stage-destination-nat"),
         "route" => id!("stage-route"),
         "policy" => id!("stage-policy"),

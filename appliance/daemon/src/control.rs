@@ -26,6 +26,7 @@ use crate::engine::{Applied, Engine, Journalling, Subject};
 use crate::gather::{Gatherer, News};
 use crate::log::{Directory, Log};
 use crate::numbers;
+use crate::remote::Remote;
 use crate::report::Rates;
 use crate::service::Command;
 use crate::store::{self, Pending, Remembered, Store, StoreError};
@@ -86,6 +87,8 @@ pub struct Control {
     pub(crate) complaints: BTreeMap<String, Fault>,
     /// The agreement with the other node.
     pub(crate) accord: Accord,
+    /// The way to `rempart-vpn`.
+    pub(crate) remote: Remote,
     /// Counts the changes of the facts.
     generation: u64,
     gatherer: Gatherer,
@@ -123,6 +126,7 @@ impl Control {
             missing: Vec::new(),
             complaints: BTreeMap::new(),
             accord: Accord::new(Position::default(), None),
+            remote: Remote::default(),
             generation: 0,
             gatherer,
             news,
@@ -195,6 +199,7 @@ impl Control {
 
     /// Turns until the callers are gone.
     pub async fn run(mut self, mut calls: mpsc::Receiver<Command>, bus: zbus::Connection) {
+        self.remote.connect(bus.clone());
         self.accord.connect(bus);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);

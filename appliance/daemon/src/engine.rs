@@ -90,6 +90,8 @@ pub struct Engine {
     conntrack: Conntrack,
     /// The ruleset that the kernel holds, as far as this process knows.
     applied: Option<Ruleset>,
+    /// How often this process has made the table anew, with what others put into it gone.
+    tables: u64,
     /// Connections that a person has ended, and how many packets they had when last looked at.
     killed: BTreeMap<u32, u64>,
 }
@@ -97,7 +99,7 @@ pub struct Engine {
 impl Engine {
     /// Takes hold of the kernel.
     pub fn new(links: Links, nft: Nft, conntrack: Conntrack) -> Self {
-        Self { links, nft, conntrack, applied: None, killed: BTreeMap::new() }
+        Self { links, nft, conntrack, applied: None, tables: 0, killed: BTreeMap::new() }
     }
 
     /// Takes back what a crash left half done.
@@ -178,6 +180,11 @@ impl Engine {
         Ok(out)
     }
 
+    /// How often this process has made the table anew: whoever fills sets of it has to fill them again.
+    pub fn tables(&self) -> u64 {
+        self.tables
+    }
+
     /// Whether the table that this process wrote is gone. The next apply then writes all of it.
     pub async fn notices_loss(&mut self) -> bool {
         let gone = self.applied.is_some() && matches!(self.nft.comment(TABLE).await, Ok(None));
@@ -252,6 +259,7 @@ impl Engine {
     async fn write_ruleset(&mut self, subject: Subject<'_>, base: Base<'_>) -> Result<(), ApplyError> {
         let ruleset = &subject.plan.ruleset;
         let mut result = self.change_over(ruleset.scripts(base)).await;
+        let mut anew = matches!(base, Base::Nothing);
         match base {
             // Somebody else may have changed our table: then the difference does not fit, but the whole does.
             Base::Ruleset(_) if result.is_err() => {
@@ -262,6 +270,7 @@ impl Engine {
             // Another version of the product may have made it otherwise: at the price of the counters, all anew.
             Base::Names(_) if result.is_err() => {
                 result = self.change_over(ruleset.replacement()).await;
+                anew = true;
             }
             Base::Ruleset(_) | Base::Names(_) | Base::Nothing => {}
         }
@@ -274,6 +283,7 @@ impl Engine {
             warn!(%error, "nft did not say so, but the policy is in force");
         }
         self.applied = Some(ruleset.clone());
+        self.tables += u64::from(anew);
         Ok(())
     }
 

@@ -128,7 +128,12 @@ pub fn names_in(model: &Model) -> BTreeSet<Fqdn> {
     let flows = model.flows.iter().flat_map(|f| f.from.iter().chain(&f.to));
     let nat = model.nat.source.iter().flat_map(|s| s.from.iter().chain(&s.to));
     let checks = model.checks.iter().flat_map(|c| c.from.iter().chain(&c.to));
-    flows.chain(nat).chain(checks).flat_map(|e| e.hosts.names.iter().cloned()).collect()
+    let vpn = model.vpn.iter();
+    let controllers = vpn.clone().filter_map(|v| v.directory.as_ref()).flat_map(|d| &d.controllers);
+    let servers = vpn.filter_map(|v| v.radius.as_ref()).flat_map(|r| &r.servers);
+    let asked = controllers.map(|(_, hosts)| hosts).chain(servers);
+    let hosts = flows.chain(nat).chain(checks).map(|e| &e.hosts).chain(asked);
+    hosts.flat_map(|hosts| hosts.names.iter().cloned()).collect()
 }
 
 async fn follow_lease(
@@ -247,6 +252,21 @@ pub fn parse_list(text: &str) -> List {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A document whose flows, directory and RADIUS each name a host; all of them are looked up.
+    #[test]
+    fn whoever_is_asked_about_logins_is_looked_up() {
+        let model = rempart_config::read(
+            "version = 1\nnode = 'fw'\n[interface.wan]\ndevice = 'e0'\nzone = 'wan'\naddress = '203.0.113.2/24'\n\
+             [host]\nout = 'out.example'\ndc1 = 'dc1.example'\n\
+             [[flow]]\nfrom = 'vpn'\nto = 'wan:out'\nallow = ['ssh']\n[vpn.group.g]\npool = '10.77.0.0/24'\n\
+             [vpn.directory]\ndomain = 'example'\ncontrollers = ['dc1', 'dc2.example']\nauthority = 'ca'\n\
+             [vpn.radius]\nservers = ['192.0.2.1', 'radius.example']\nsecret = 's'\n",
+        );
+        let names = names_in(&model.model.expect("a model"));
+        let names: Vec<&str> = names.iter().map(Fqdn::as_str).collect();
+        assert_eq!(names, ["dc1.example", "dc2.example", "out.example", "radius.example"]);
+    }
 
     /// Comments, ranges and both families go in; what is no address is counted and named.
     #[test]

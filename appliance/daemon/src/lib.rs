@@ -3,6 +3,7 @@
 pub mod disk;
 pub mod logging;
 pub mod notify;
+pub mod relay;
 
 /// Of `rempart-ha`.
 pub mod ha {
@@ -11,5 +12,11 @@ pub mod ha {
 
 /// Of `rempart-vpn`.
 pub mod vpn {
+    pub mod gate;
+    pub mod people;
+    pub mod replica;
     pub mod seam;
+    pub mod server;
+    pub mod service;
+    pub mod wireguard;
 }

@@ -19,6 +19,7 @@ mod judge;
 mod log;
 mod numbers;
 mod peer;
+mod remote;
 mod report;
 mod service;
 mod store;

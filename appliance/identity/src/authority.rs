@@ -41,7 +41,7 @@ pub use import::{ImportedClient, NotImported, import_client};
 pub use inspect::{AltName, Facts, Key, MAX_CERTIFICATE, Signature, hex};
 pub use issue::{Credential, NotIssued, Owner};
 pub(crate) use verify::fingerprint;
-pub use verify::{ClientIdentity, ExpiredLists, NoVerifier, client_verifier, signed_by};
+pub use verify::{ClientIdentity, ExpiredLists, NoVerifier, Presence, client_verifier, signed_by};
 
 use crate::moment::Moment;
 use crate::secret::Secret;

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-pub use login::{Answer, Attempt, DirectoryAnswer, LocalCheck, Login, Next, RadiusAnswer};
+pub use login::{Answer, Attempt, DirectoryAnswer, LocalCheck, Login, Next, RadiusAnswer, Vouched};
 pub use throttle::{Origin, Throttle};
 
 use crate::names::{DeviceId, GroupName, UserName};
@@ -96,7 +96,7 @@ pub struct Policy {
 
 impl Policy {
     /// What these groups demand together, and which of them count.
-    fn demand(&self, groups: &BTreeSet<GroupName>) -> Option<(Demand, BTreeSet<GroupName>)> {
+    pub fn demand(&self, groups: &BTreeSet<GroupName>) -> Option<(Demand, BTreeSet<GroupName>)> {
         let known: BTreeSet<GroupName> =
             groups.iter().filter(|group| self.groups.contains_key(*group)).cloned().collect();
         let demand = known.iter().filter_map(|group| self.groups.get(group)).copied().reduce(Demand::and)?;

@@ -23,7 +23,7 @@ mod message;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,8 +78,9 @@ pub struct Config {
     pub domain: String,
     /// Below which people are looked for, `DC=corp,DC=example`.
     pub base: String,
-    /// Which group of the directory, by its distinguished name, stands for which group of the VPN.
-    pub groups: BTreeMap<String, GroupName>,
+    /// Which group of the directory, by its distinguished name or by its account name (`sAMAccountName`, which is unique in a
+    /// domain as a common name is not), stands for which groups of the VPN.
+    pub groups: BTreeMap<String, BTreeSet<GroupName>>,
     /// How long one question may take, all controllers together.
     pub patience: Duration,
 }

@@ -58,6 +58,8 @@ pub struct RadiusConfig {
     pub identifier: String,
     /// What a Class or Filter-Id attribute must hold for a group of the VPN.
     pub groups: BTreeMap<String, GroupName>,
+    /// Where requests come from, if that is not the kernel's choice: servers know their clients by it.
+    pub source: Option<Ipv4Addr>,
     /// How long to wait for an answer to one try.
     pub patience: Duration,
 }
@@ -123,7 +125,7 @@ impl Radius {
         let exchange = Exchange::new(id, authenticator, &server.secret, &self.config.identifier, question)
             .map_err(|error| error.to_string())?;
         let any: IpAddr = match server.address {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V4(_) => self.config.source.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         // A port of its own for each question; the kernel drops what comes from elsewhere.

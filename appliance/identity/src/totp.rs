@@ -28,6 +28,16 @@ const MAX_LABEL: usize = 64;
 pub struct Step(u64);
 
 impl Step {
+    /// From its number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
     /// The step of a moment.
     pub fn at(now: Moment) -> Self {
         Self(u64::try_from(now.seconds() / STEP).unwrap_or(0))

@@ -46,7 +46,7 @@ use zeroize::Zeroizing;
 pub use login::{Accept, AcceptError, Credential, Login, PendingError};
 pub use random::Seed;
 pub use snapshot::{MAX_ATTACHED, MAX_KEYS, MAX_SNAPSHOT, Snapshot, SnapshotError, SnapshotKey};
-pub use tls::{TlsPolicy, tls_config};
+pub use tls::{TlsPolicy, tls_config, tls13_config};
 pub use types::{Closed, Dropped, Identity, Output, Place, Settings, Timing};
 
 use crate::Now;

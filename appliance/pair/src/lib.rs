@@ -6,6 +6,7 @@ pub mod journal;
 pub mod keys;
 pub mod pairing;
 pub mod role;
+pub mod shared;
 
 /// The place of a node in the document's `pair.nodes`. The first one is preferred wherever all else is equal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -7,13 +7,14 @@ use std::net::IpAddr;
 
 use rempart_config::Model;
 use rempart_config::model::{
-    Action, Endpoint, Flow, ICMP, ICMP6, Name, Outbound, PORT_PROTOCOLS, ServiceAtom, SourceAddress, UDP,
-    ZoneName,
+    Action, Endpoint, Flow, ICMP, ICMP6, Name, Outbound, PORT_PROTOCOLS, ServiceAtom, SourceAddress, TCP,
+    UDP, ZoneName,
 };
 use rempart_config::space::{AddressSet, Family};
 
 use crate::compile::{automatic, counterpart, impossible_sources};
 use crate::ha::{ADVERT, ADVERT_GROUP_V4, ADVERT_GROUP_V6, PathPlan, RouterPlan, is_link_local, ports};
+use crate::wireguard::{OUTSIDE, switched_on};
 use crate::world::{Hop, World};
 use crate::{Facts, nft::Origin};
 
@@ -76,6 +77,11 @@ pub enum Decider {
     NoRoute,
     /// Nothing begins with such a packet: an ICMP answer or error without a connection that it belongs to.
     Invalid,
+    /// Nobody is connected who has its source, or its destination: it came by the tunnel of remote access, or would
+    /// go into it.
+    NoSession,
+    /// It is for remote access, which listens there; or remote access speaks first.
+    RemoteAccess,
     /// What every host must let through: neighbour discovery, its own DHCP, the loopback.
     System(&'static str),
 }
@@ -157,6 +163,10 @@ impl<'a> Evaluator<'a> {
             hop: None,
             source: None,
         };
+        if matches!(packet.arrival, Arrival::Leg(leg) if self.is_gone(leg, packet.source)) {
+            out.decider = Decider::NoSession;
+            return out;
+        }
         if self.is_spoofed(packet) {
             out.decider = Decider::AntiSpoof;
             return out;
@@ -195,6 +205,10 @@ impl<'a> Evaluator<'a> {
                 Some(leg)
             }
         };
+        if leg.is_some_and(|leg| self.is_gone(leg, destination)) {
+            out.decider = Decider::NoSession;
+            return out;
+        }
         if tracking == Tracking::Invalid {
             out.decider = Decider::Invalid;
             return out;
@@ -215,26 +229,7 @@ impl<'a> Evaluator<'a> {
             out.decider = decider;
             return out;
         }
-        // A flow decides about connections, and these are none.
-        let decision = match tracking {
-            Tracking::Untracked => None,
-            Tracking::New | Tracking::Invalid => {
-                self.flow(&inner, out.from.as_ref(), out.to.as_ref(), out.translated.is_some())
-            }
-        };
-        out.decider = match decision {
-            Some(index) => Decider::Flow(index),
-            None if group || self.model.noise.iter().any(|s| self.service_matches(s, &inner)) => {
-                Decider::Noise
-            }
-            None => Decider::Default,
-        };
-        let action = decision.map_or(Action::Deny, |index| self.model.flows[index].action);
-        out.verdict = match self.verdict(action, out.from.as_ref()) {
-            // Nobody is answered who speaks to everybody (RFC 1122 §3.2.2).
-            Verdict::Reject if group => Verdict::Drop,
-            verdict => verdict,
-        };
+        self.decide(&inner, leg, tracking, group, &mut out);
         if let (Verdict::Allow, Some(leg)) = (out.verdict, leg) {
             let via = match out.hop {
                 Some(Hop::Leg(_, Some(router))) => router,
@@ -243,6 +238,65 @@ impl<'a> Evaluator<'a> {
             out.source = self.leave_as(&inner, out.from.as_ref(), (leg, via), out.translated.is_some());
         }
         out
+    }
+
+    /// What becomes of a packet that nothing protects from: remote access, flows, and all else.
+    fn decide(&self, inner: &Packet, leg: Option<usize>, tracking: Tracking, group: bool, out: &mut Outcome) {
+        if self.is_remote_access(inner, leg) {
+            (out.verdict, out.decider) = (Verdict::Allow, Decider::RemoteAccess);
+            return;
+        }
+        let wireguard = self.is_wireguard(inner, leg);
+        // A flow decides about connections, and these are none.
+        let decision = match tracking {
+            Tracking::New | Tracking::Invalid if wireguard => None,
+            Tracking::Untracked => None,
+            Tracking::New | Tracking::Invalid => {
+                self.flow(inner, out.from.as_ref(), out.to.as_ref(), out.translated.is_some())
+            }
+        };
+        out.decider = match decision {
+            Some(index) => Decider::Flow(index),
+            None if wireguard => Decider::System(OUTSIDE),
+            None if group || self.model.noise.iter().any(|s| self.service_matches(s, inner)) => {
+                Decider::Noise
+            }
+            None => Decider::Default,
+        };
+        let otherwise = if wireguard { Action::Allow } else { Action::Deny };
+        let action = decision.map_or(otherwise, |index| self.model.flows[index].action);
+        out.verdict = match self.verdict(action, out.from.as_ref()) {
+            // Nobody is answered who speaks to everybody (RFC 1122 §3.2.2).
+            Verdict::Reject if group => Verdict::Drop,
+            verdict => verdict,
+        };
+    }
+
+    /// Whether `leg` is the tunnel of remote access and nobody is connected who has `address`.
+    fn is_gone(&self, leg: usize, address: IpAddr) -> bool {
+        self.world.is_tunnel(leg) && self.facts.live.as_ref().is_some_and(|live| !live.contains(address))
+    }
+
+    /// Whether it goes to a place that remote access listens on, or comes from one: after a take-over it speaks first.
+    fn is_remote_access(&self, packet: &Packet, leg: Option<usize>) -> bool {
+        let Some(vpn) = &self.world.vpn else { return false };
+        let zone = |leg: usize| self.world.legs[leg].zone.as_ref();
+        let listens = |leg: usize| zone(leg).is_some_and(|z| vpn.listening.zones.contains(z));
+        match (packet.arrival, leg) {
+            (Arrival::Leg(by), None) => {
+                let list = match packet.protocol {
+                    UDP => &vpn.listening.udp,
+                    TCP => &vpn.listening.tcp,
+                    _ => return false,
+                };
+                listens(by) && list.contains(&(packet.destination, packet.port).into())
+            }
+            (Arrival::Local, Some(leg)) => {
+                let from = (packet.source, packet.source_port).into();
+                packet.protocol == UDP && listens(leg) && vpn.listening.udp.contains(&from)
+            }
+            (Arrival::Leg(_), Some(_)) | (Arrival::Local, None) => false,
+        }
     }
 
     /// How an action looks to the sender.
@@ -405,6 +459,20 @@ impl<'a> Evaluator<'a> {
                 Some("DHCP")
             }
             _ => None,
+        }
+    }
+
+    /// Whether it is a datagram of WireGuard, from outside to the node or from it.
+    fn is_wireguard(&self, packet: &Packet, leg: Option<usize>) -> bool {
+        let Some(wireguard) = switched_on(self.model) else { return false };
+        let outside = |leg: usize| {
+            let zone = self.world.legs.get(leg).and_then(|l| l.zone.as_ref());
+            packet.protocol == UDP && zone.is_some_and(|zone| wireguard.zones.contains(zone))
+        };
+        match (packet.arrival, leg) {
+            (Arrival::Leg(by), None) => outside(by) && packet.port == wireguard.port,
+            (Arrival::Local, Some(by)) => outside(by) && packet.source_port == wireguard.port,
+            (Arrival::Leg(_), Some(_)) | (Arrival::Local, None) => false,
         }
     }
 

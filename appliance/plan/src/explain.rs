@@ -76,6 +76,12 @@ impl Evaluator<'_> {
         let outcome = self.judge(packet);
         let decided_by = self.decided_by(&outcome);
         let mut stages = vec![("arrival", self.arrival_text(packet))];
+        let by_tunnel = matches!(packet.arrival, Arrival::Leg(leg) if self.world.is_tunnel(leg));
+        if by_tunnel {
+            stages.push(("session", self.session_text(packet.source)));
+        }
+        // Before it was looked where it goes.
+        let early = outcome.hop.is_none() && outcome.decider == Decider::NoSession;
         if outcome.decider == Decider::AntiSpoof {
             stages.push(("protection", self.spoof_text(packet)));
         }
@@ -83,11 +89,15 @@ impl Evaluator<'_> {
             let what = self.origin_text(origin);
             let target = endpoint(packet.protocol, address, port);
             stages.push(("destination-nat", format!("becomes {target}, by {what}")));
-        } else if outcome.decider != Decider::AntiSpoof {
+        } else if outcome.decider != Decider::AntiSpoof && !early {
             stages.push(("destination-nat", "none".into()));
         }
-        if let Some(text) = self.route_text(&outcome) {
+        if let Some(text) = self.route_text(&outcome).filter(|_| !early) {
             stages.push(("route", text));
+        }
+        if matches!(outcome.hop, Some(Hop::Leg(leg, _)) if self.world.is_tunnel(leg)) {
+            let to = outcome.translated.map_or(packet.destination, |(address, ..)| address);
+            stages.push(("session", self.session_text(to)));
         }
         if outcome.decider != Decider::AntiSpoof {
             stages.push(("policy", self.policy_text(&outcome)));
@@ -115,6 +125,8 @@ impl Evaluator<'_> {
             Decider::Blocklist(name) => format!("block list {name}"),
             Decider::NoRoute => "no route".into(),
             Decider::Invalid => "invalid".into(),
+            Decider::NoSession => "no session".into(),
+            Decider::RemoteAccess => "vpn".into(),
             Decider::System(what) => (*what).into(),
         }
     }
@@ -145,6 +157,11 @@ impl Evaluator<'_> {
             Decider::Blocklist(name) => format!("block list {name} has one of its addresses"),
             Decider::NoRoute => "there is no route to its destination".into(),
             Decider::Invalid => "it answers or reports something, and no connection asked for it".into(),
+            Decider::NoSession => "nobody is connected by remote access with that address".into(),
+            Decider::RemoteAccess if packet.arrival == Arrival::Local => {
+                "remote access speaks first there".into()
+            }
+            Decider::RemoteAccess => "remote access listens there".into(),
             Decider::System(what) if outcome.verdict == Verdict::Allow => {
                 format!("{what} is always let through")
             }
@@ -165,6 +182,15 @@ impl Evaluator<'_> {
                 let zone = leg.zone.as_ref().map_or("none", ZoneName::as_str);
                 format!("by interface {} ({}), zone {zone}", leg.interface, leg.device)
             }
+        }
+    }
+
+    /// What a session has to do with a packet of the tunnel.
+    fn session_text(&self, address: IpAddr) -> String {
+        match &self.facts.live {
+            None => format!("counts only while somebody is connected with {address}"),
+            Some(live) if live.contains(address) => format!("{address} is connected"),
+            Some(_) => format!("dropped: nobody is connected with {address}"),
         }
     }
 
@@ -205,6 +231,10 @@ impl Evaluator<'_> {
             Decider::Blocklist(name) => format!("not asked: block list {name}"),
             Decider::NoRoute => "not asked: no route".into(),
             Decider::Invalid => "not asked: it belongs to no connection and begins none".into(),
+            Decider::NoSession => "not asked: nobody is connected with that address".into(),
+            Decider::RemoteAccess => {
+                "not asked: remote access ([vpn]) is let through where it listens".into()
+            }
             Decider::System(what) => format!("not asked: {what}"),
         }
     }

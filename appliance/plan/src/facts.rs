@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Zoned;
-use rempart_config::model::{Fqdn, HostSet, InterfaceName, Model, Name, Schedule};
+use rempart_config::model::{Fqdn, HostSet, InterfaceName, Model, Name, Schedule, VpnGroup};
 use rempart_config::space::AddressSet;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub struct Facts {
     pub names: BTreeMap<Fqdn, AddressSet>,
     /// What the files of the block lists contain. Shared: they can hold half a million networks.
     pub blocklists: BTreeMap<Name, Arc<AddressSet>>,
+    /// Who is connected by remote access, where that is asked; `None`: whoever may be. The ruleset does not depend on
+    /// it: the kernel looks into sets that `rempart-vpn` fills.
+    pub live: Option<AddressSet>,
 }
 
 /// A DHCP lease (RFC 2131), as far as the plan needs it.
@@ -43,7 +46,7 @@ impl Facts {
             hosts.fixed.clone()
         } else {
             let pools = hosts.vpn_groups.iter().filter_map(|g| model.vpn_groups.get(g));
-            let pools: Vec<_> = pools.map(|g| AddressSet::network(g.pool)).collect();
+            let pools: Vec<_> = pools.map(VpnGroup::addresses).collect();
             let named = hosts.names.iter().filter_map(|n| self.names.get(n));
             AddressSet::union_of([&hosts.fixed].into_iter().chain(named).chain(&pools))
         };
@@ -55,7 +58,7 @@ impl Facts {
         let mut pools = hosts.vpn_groups.iter().filter_map(|g| model.vpn_groups.get(g));
         let mut named = hosts.names.iter().filter_map(|n| self.names.get(n));
         let listed = hosts.fixed.contains(address)
-            || pools.any(|g| g.pool.contains(&address))
+            || pools.any(|g| g.pools().any(|pool| pool.contains(&address)))
             || named.any(|s| s.contains(address));
         listed != hosts.negated
     }

@@ -16,6 +16,7 @@ pub mod nft;
 pub mod print;
 pub mod tuning;
 pub mod vpn;
+pub mod wireguard;
 pub mod world;
 
 use rempart_config::Model;
@@ -46,6 +47,8 @@ pub struct Plan {
     pub ruleset: nft::Ruleset,
     /// The network as the policy sees it.
     pub world: World,
+    /// What remote access is told, where the document has a group.
+    pub vpn: Option<vpn::VpnPlan>,
 }
 
 impl Plan {
@@ -60,6 +63,7 @@ impl Plan {
     ) -> Result<Self, compile::CompileError> {
         let world = World::new(model, node, role, facts);
         let ruleset = compile::compile(model, &world, facts, ids)?;
-        Ok(Self { role, network: net::Network::of(model, node, facts), ruleset, world })
+        let vpn = vpn::VpnPlan::of(model, node, facts);
+        Ok(Self { role, network: net::Network::of(model, node, facts), ruleset, world, vpn })
     }
 }

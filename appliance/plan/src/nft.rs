@@ -102,7 +102,8 @@ pub enum Content {
     /// Signposts in a hash map, to chains and counters, which change in place: a packet that is under way while one
     /// changes is counted late or refused, and never let through.
     Index(BTreeMap<String, (String, Origin)>),
-    /// Filled by the kernel as packets pass; never touched while it stays.
+    /// Filled by others, by the kernel as packets pass or by `rempart-vpn` as clients come and go; made empty, and
+    /// never touched while it stays.
     Dynamic,
 }
 

@@ -3,11 +3,13 @@
 
 use std::fmt::{self, Write as _};
 
+use ipnet::IpNet;
 use rempart_config::Model;
 use rempart_config::model::{Flow, NodeName};
 
 use crate::ha::{Failback, HaPlan, VirtualProtocol};
 use crate::net::{LinkKind, NextHop};
+use crate::vpn::VpnPlan;
 use crate::{Facts, Ids, Plan, Role, explain};
 
 /// Prints a plan with the flows that it was made from.
@@ -77,7 +79,30 @@ fn write_network(out: &mut String, plan: &Plan) -> fmt::Result {
     for (key, sysctl) in &plan.network.sysctls {
         writeln!(out, "sysctl {key} = {}", sysctl.value)?;
     }
-    plan.world.ha.as_ref().map_or(Ok(()), |ha| write_ha(out, ha))
+    plan.world.ha.as_ref().map_or(Ok(()), |ha| write_ha(out, ha))?;
+    plan.vpn.as_ref().map_or(Ok(()), |vpn| write_vpn(out, vpn))
+}
+
+/// What remote access is told.
+fn write_vpn(out: &mut String, vpn: &VpnPlan) -> fmt::Result {
+    for (protocol, list) in [("udp", &vpn.udp), ("tcp", &vpn.tcp)] {
+        for place in list {
+            writeln!(out, "vpn listens on {protocol} {place}")?;
+        }
+    }
+    for group in &vpn.groups {
+        write!(out, "vpn group {} on {}:", group.name, vpn.device)?;
+        let pools = group.pool4.map(IpNet::V4).into_iter().chain(group.pool6.map(IpNet::V6));
+        for pool in pools {
+            write!(out, " {pool}")?;
+        }
+        let demands =
+            [(group.certificate, "certificate"), (group.password, "password"), (group.code, "code")];
+        let demands: Vec<&str> = demands.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
+        let tunnel = if group.full_tunnel { "full" } else { "split" };
+        writeln!(out, ", {tunnel} tunnel, for {}", demands.join(" and "))?;
+    }
+    Ok(())
 }
 
 /// What the elector is told.

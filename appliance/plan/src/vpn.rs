@@ -9,6 +9,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+mod of;
+
+pub use of::Listening;
+
+/// The set of our table that holds the IPv4 addresses of those who are connected, and the networks behind them. The
+/// ruleset makes it, empty; `rempart-vpn` alone puts addresses in and takes them out.
+pub const LIVE4: &str = "vpn_live4";
+/// The same in IPv6.
+pub const LIVE6: &str = "vpn_live6";
+
 /// What the document asks of remote access on one node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct VpnPlan {

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use rempart_config::model::{Device, InterfaceName, Model, NodeIndex, VPN, ZoneName};
+use rempart_config::model::{Device, InterfaceName, Model, NodeIndex, VPN, VpnGroup, ZoneName};
 use rempart_config::space::Family;
 
 use crate::ha::{HaPlan, is_link_local};
 use crate::net::{Network, NextHop};
+use crate::vpn::Listening;
 use crate::{Facts, Role};
 
 /// The TUN device that remote-access sessions arrive in.
@@ -58,13 +59,24 @@ pub enum Hop {
     Blackhole,
 }
 
+/// Remote access, as far as the policy sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemoteAccess {
+    /// The leg that sessions arrive by, by its index.
+    pub leg: usize,
+    /// Where it listens.
+    pub listening: Listening,
+}
+
 /// The legs and routes of a node.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// The attachments, by interface name; the remote-access device last.
+    /// The attachments, by interface name; those of tunnels last.
     pub legs: Vec<Leg>,
     /// What the node and others of its kind tell each other; `None` where it has none beside it.
     pub ha: Option<HaPlan>,
+    /// Remote access, where the document has a group.
+    pub vpn: Option<RemoteAccess>,
     local: BTreeSet<IpAddr>,
     /// The last addresses of our IPv4 networks.
     broadcasts: BTreeSet<Ipv4Addr>,
@@ -114,18 +126,23 @@ impl World {
                 virtuals,
             });
         }
-        if !model.vpn_groups.is_empty() {
-            let pools = model.vpn_groups.values().map(|g| g.pool);
-            routes.extend(pools.map(|pool| (pool.trunc(), 0, Hop::Leg(legs.len(), None))));
+        let vpn =
+            Listening::of(model, node, facts).map(|listening| RemoteAccess { leg: legs.len(), listening });
+        if vpn.is_some() {
+            // `rempart-vpn` makes the device, and the networks of its addresses are the routes.
             legs.push(Leg {
                 interface: InterfaceName::new(VPN),
                 device: Device::new(VPN_DEVICE),
                 virtual_devices: Vec::new(),
                 zone: Some(ZoneName::new(VPN)),
-                addresses: Vec::new(),
+                addresses: model.vpn_groups.values().flat_map(VpnGroup::gateways).collect(),
                 public: Vec::new(),
                 virtuals: Vec::new(),
             });
+        }
+        if let Some((leg, behind)) = crate::wireguard::leg(model) {
+            routes.extend(behind.into_iter().map(|net| (net, 0, Hop::Leg(legs.len(), None))));
+            legs.push(leg);
         }
         for (index, leg) in legs.iter().enumerate() {
             routes.extend(leg.addresses.iter().map(|a| (a.trunc(), 0, Hop::Leg(index, None))));
@@ -151,7 +168,7 @@ impl World {
             IpNet::V4(_) | IpNet::V6(_) => None,
         });
         let broadcasts = with_broadcast.chain([Ipv4Addr::BROADCAST]).collect();
-        Self { legs, ha, local, broadcasts, routes }
+        Self { legs, ha, vpn, local, broadcasts, routes }
     }
 
     /// Whether `address` is everybody in one of our networks, or on any: the node takes what is sent there for
@@ -174,6 +191,11 @@ impl World {
             Some(Hop::Leg(leg, _)) => Some(leg),
             Some(Hop::Local | Hop::Blackhole) | None => None,
         }
+    }
+
+    /// Whether `leg` is the one that sessions of remote access arrive by.
+    pub fn is_tunnel(&self, leg: usize) -> bool {
+        self.vpn.as_ref().is_some_and(|vpn| vpn.leg == leg)
     }
 
     /// The leg that `device` is one of.

@@ -34,8 +34,10 @@ use rtnetlink::{
 
 use crate::sysctl::{self, SysctlError};
 
+mod inner;
 mod monitor;
 
+pub use inner::InnerError;
 pub use monitor::{Change, Monitor, monitor};
 
 /// How often a bond looks at the carrier of its members, in milliseconds (`miimon`). The kernel's default of 0

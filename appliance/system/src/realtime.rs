@@ -17,6 +17,8 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::time::TimeSpec;
 
+use crate::fd::Ready;
+
 /// Lock what is paged in from now on when it is first touched, not at once (`asm-generic/mman.h`).
 const MCL_ONFAULT: libc::c_int = 4;
 
@@ -85,6 +87,25 @@ impl Waker {
     pub fn rest(&self) {
         // An error means that nobody has called.
         let _ = self.0.read();
+    }
+}
+
+/// The same call, waited for by a task of Tokio's.
+#[derive(Debug)]
+pub struct Call(Ready);
+
+impl Waker {
+    /// To be waited for in a task of the runtime that this is called in, and nowhere else.
+    pub fn call(&self) -> io::Result<Call> {
+        Ok(Call(Ready::new(self.0.as_fd().try_clone_to_owned()?)?))
+    }
+}
+
+impl Call {
+    /// Somebody has called since the last time.
+    pub async fn come(&self) -> io::Result<()> {
+        let mut counter = [0; size_of::<u64>()];
+        self.0.read_with(|fd| nix::unistd::read(fd, &mut counter)).await.map(drop)
     }
 }
 

@@ -13,7 +13,8 @@ use rempart_system::realtime::{Waker, wait};
 use rempart_system::tunnel::{self, Offloads};
 
 use crate::shard::{Event, Half, InCommand, Incoming, Shared, Stats, TICK, path};
-use crate::{MAX_CONTROL, MAX_SOCKETS};
+use crate::stream::Fed;
+use crate::{MAX_CONTROL, MAX_SOCKETS, STREAM};
 
 /// Batches of one socket between two looks at the others and at the commands.
 const BURST: usize = 8;
@@ -21,17 +22,30 @@ const BURST: usize = 8;
 pub(crate) struct Worker {
     shared: Shared,
     commands: Receiver<InCommand>,
+    fed: Receiver<Fed>,
     waker: Waker,
-    sessions: Inbound,
     batch: tunnel::Incoming,
+    judge: Judge,
+}
+
+/// What decides where a packet goes, beside the packets themselves.
+struct Judge {
+    shared: Shared,
+    sessions: Inbound,
     joiner: Joiner,
 }
 
 impl Worker {
-    pub fn new(shared: Shared, commands: Receiver<InCommand>, waker: Waker, capacity: usize) -> Self {
+    pub fn new(
+        shared: Shared,
+        (commands, fed): (Receiver<InCommand>, Receiver<Fed>),
+        waker: Waker,
+        capacity: usize,
+    ) -> Self {
         let (sessions, batch) = (Inbound::new(capacity), tunnel::Incoming::new());
         let joiner = Joiner::new(shared.queue.offloads() == Offloads::TcpAndUdp);
-        Self { shared, commands, waker, sessions, batch, joiner }
+        let judge = Judge { shared: shared.clone(), sessions, joiner };
+        Self { shared, commands, fed, waker, batch, judge }
     }
 
     /// Until it is told to stop or a socket is gone.
@@ -41,13 +55,16 @@ impl Worker {
         while !self.shared.stop.load(Ordering::Relaxed) {
             let now = Instant::now();
             while let Ok(command) = self.commands.try_recv() {
-                self.obey(now, command);
+                match command {
+                    InCommand::Sockets(sockets) => self.shared.sockets = sockets,
+                    other => self.judge.obey(now, other),
+                }
             }
             if now.saturating_duration_since(expired) >= TICK {
                 expired = now;
-                self.sessions.sessions().for_each(|(_, session)| session.expire(now));
+                self.judge.sessions.sessions().for_each(|(_, session)| session.expire(now));
             }
-            let mut more = false;
+            let mut more = self.feed();
             for local in 0..self.shared.sockets.len() {
                 match self.burst(local) {
                     Ok(full) => more |= full,
@@ -58,7 +75,7 @@ impl Worker {
                 continue;
             }
             let sources = std::iter::once(self.waker.as_fd());
-            let sources = sources.chain(self.shared.sockets.iter().map(AsFd::as_fd));
+            let sources = sources.chain(self.shared.sockets.iter().map(|socket| socket.as_fd()));
             if wait(sources, Some(TICK), &mut ready).is_err() {
                 return;
             }
@@ -77,21 +94,38 @@ impl Worker {
                 return Ok(false);
             }
             for (remote, place) in self.batch.datagrams() {
-                self.datagram(path(local, remote), place);
+                self.judge.datagram(self.batch.arena(), path(local, remote), place);
             }
-            let (queue, stats) = (&self.shared.queue, &self.shared.stats);
-            let arena = self.batch.arena();
-            self.joiner.flush(&mut |head, parts| {
-                if queue.write(head, arena, parts).is_err() {
-                    Stats::count(&stats.unwritten);
-                }
-            });
+            self.judge.flush(self.batch.arena());
         }
         Ok(true)
     }
 
-    fn datagram(&mut self, from: Path, place: Range<usize>) {
-        let arena = self.batch.arena();
+    /// Handles what came by streams; whether there may be more.
+    fn feed(&mut self) -> bool {
+        for _ in 0..BURST {
+            let Ok(Fed { from, mut arena, packets }) = self.fed.try_recv() else { return false };
+            for place in packets {
+                self.judge.datagram(&mut arena, Path { local: STREAM, remote: from }, place);
+            }
+            self.judge.flush(&arena);
+        }
+        true
+    }
+}
+
+impl Judge {
+    /// Nothing waits for what has not come yet.
+    fn flush(&mut self, arena: &[u8]) {
+        let (queue, stats) = (&self.shared.queue, &self.shared.stats);
+        self.joiner.flush(&mut |head, parts| {
+            if queue.write(head, arena, parts).is_err() {
+                Stats::count(&stats.unwritten);
+            }
+        });
+    }
+
+    fn datagram(&mut self, arena: &mut [u8], from: Path, place: Range<usize>) {
         let Some(datagram) = arena.get_mut(place.clone()) else { return };
         if !Inbound::is_data(datagram) {
             match datagram.len() {
@@ -138,7 +172,15 @@ impl Worker {
                     Stats::count(&self.shared.stats.refused);
                 }
             }
-            InCommand::Remove(peer) => self.sessions.remove(peer),
+            InCommand::Remove(peer) => {
+                let received = self.sessions.session(peer).map(|session| session.received());
+                self.sessions.remove(peer);
+                let drops = self.sessions.drops();
+                received.iter().for_each(|received| {
+                    let counted = vec![(peer, *received, Vec::new())];
+                    self.shared.tell(Event::Last(Half::In(counted, drops)));
+                });
+            }
             InCommand::Key { peer, serial, opener } => {
                 if let Some(session) = self.sessions.session(peer) {
                     session.add_key(now, serial, *opener);
@@ -154,6 +196,8 @@ impl Worker {
                     session.move_to(path);
                 }
             }
+            // The worker's own.
+            InCommand::Sockets(_) => {}
             InCommand::Report => {
                 let received = self
                     .sessions

@@ -18,14 +18,20 @@
 //! (`rempart-system`), which know nothing of each other; the program around it has the policy. The measurements and the
 //! tests run it without that program.
 //!
+//! Clients whose connection is a TCP stream belong to a shard like any other: their path has the number [`STREAM`] in place
+//! of a socket's. What is for them goes in frames to whoever owns the streams ([`Outlets::with_streams`]), and what comes
+//! from them is fed ([`Shard::feeder`]). Neither waits in the sending half; the feeder waits, as a stream can.
+//!
 //! Bounds: commands wait until there is room, [`COMMANDS`] at a time; events [`EVENTS`] and control packets
 //! [`CONTROL_PACKETS`] are dropped when there is none. Of what was dropped, a move and a key that is due are said again.
 
 mod inward;
 mod outward;
 mod shard;
+mod stream;
 
 pub use shard::{Event, Gone, Half, Highest, Incoming, Outlets, Setup, Shard, Stats};
+pub use stream::{Fed, Feeder, Framed};
 
 /// Commands that wait for a thread: a take-over has a few for each of its sessions, and waits for room.
 pub const COMMANDS: usize = 1024;
@@ -37,3 +43,9 @@ pub const CONTROL_PACKETS: usize = 512;
 pub const MAX_CONTROL: usize = 2048;
 /// Sockets of a shard: virtual addresses of both families.
 pub const MAX_SOCKETS: usize = 8;
+/// Stands in [`rempart_openvpn::data::Path::local`] for a TCP stream.
+pub const STREAM: u8 = u8::MAX;
+/// Rows of frames that wait for the owner of the streams, 64 KiB each: what is more is dropped, as a full socket's is.
+pub const STREAM_ROWS: usize = 256;
+/// Batches that wait to be opened, 64 KiB each; who feeds waits for room.
+pub const STREAM_BATCHES: usize = 64;

@@ -13,6 +13,7 @@ use rempart_openvpn::data::segment::virtio;
 use rempart_openvpn::data::{OVERHEAD, PING, Path};
 use rempart_system::realtime::{Waker, wait};
 
+use crate::STREAM;
 use crate::shard::{Event, Half, OutCommand, Shared, Stats, TICK};
 
 /// Reads between two looks at the commands.
@@ -120,7 +121,13 @@ impl Worker {
                     Stats::count(&self.shared.stats.refused);
                 }
             }
-            OutCommand::Remove(peer) => self.sessions.remove(peer),
+            OutCommand::Remove(peer) => {
+                let sent = self.sessions.session(peer).map(|session| session.sent());
+                self.sessions.remove(peer);
+                sent.iter().for_each(|sent| {
+                    self.shared.tell(Event::Last(Half::Out(vec![(peer, *sent)])));
+                });
+            }
             OutCommand::Key { peer, serial, sealer } => {
                 if let Some(session) = self.sessions.session(peer) {
                     session.add_key(now, serial, *sealer);
@@ -142,6 +149,7 @@ impl Worker {
                     send(&self.shared, to, &ping, ping.len());
                 }
             }
+            OutCommand::Sockets(sockets) => self.shared.sockets = sockets,
             OutCommand::Report => {
                 let sent = self.sessions.sessions().map(|(peer, session)| (peer, session.sent())).collect();
                 self.shared.tell(Event::Report(Half::Out(sent)));
@@ -158,6 +166,12 @@ fn flush(shared: &Shared, row: &mut Row, arena: &[u8]) {
 }
 
 fn send(shared: &Shared, to: Path, bytes: &[u8], segment: usize) {
+    if to.local == STREAM {
+        if !shared.stream(to.remote, bytes, segment) {
+            Stats::count(&shared.stats.unsent);
+        }
+        return;
+    }
     let Some(socket) = shared.sockets.get(usize::from(to.local)) else {
         return Stats::count(&shared.stats.unsent);
     };

@@ -17,7 +17,8 @@ use rempart_openvpn::data::{Echo, KeySerial, Path, PeerId};
 use rempart_system::realtime::Waker;
 use rempart_system::tunnel::{Queue, Socket};
 
-use crate::{COMMANDS, CONTROL_PACKETS, EVENTS, MAX_SOCKETS, inward, outward};
+use crate::stream::{Feeder, Framed, Streams};
+use crate::{COMMANDS, CONTROL_PACKETS, EVENTS, MAX_SOCKETS, STREAM, STREAM_BATCHES, inward, outward};
 
 /// How often keys whose time is over are looked for, and how long a thread waits at most.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
@@ -66,6 +67,8 @@ pub enum Event {
     },
     /// The answer to [`Shard::report`]: one from each half.
     Report(Half),
+    /// The same of a session that was removed: its last counters, one from each half.
+    Last(Half),
 }
 
 /// What half of a shard has counted.
@@ -119,13 +122,36 @@ impl Stats {
 pub struct Outlets {
     events: SyncSender<Event>,
     control: SyncSender<Incoming>,
+    streams: Option<Streams>,
+    waker: Option<Waker>,
 }
 
 impl Outlets {
     /// The channels of all shards: [`EVENTS`] events and [`CONTROL_PACKETS`] packets wait at most.
     pub fn new() -> (Self, Receiver<Event>, Receiver<Incoming>) {
         let ((events, heard), (control, packets)) = (sync_channel(EVENTS), sync_channel(CONTROL_PACKETS));
-        (Self { events, control }, heard, packets)
+        (Self { events, control, streams: None, waker: None }, heard, packets)
+    }
+
+    /// Wakes whoever hears, with each event and each packet.
+    pub fn waking(self, waker: Waker) -> Self {
+        Self { waker: Some(waker), ..self }
+    }
+
+    /// With streams: their owner is woken for each row. [`crate::STREAM_ROWS`] is a good length for the channel.
+    pub fn with_streams(self, rows: SyncSender<Framed>, waker: Waker) -> Self {
+        Self { streams: Some(Streams::new(rows, waker)), ..self }
+    }
+
+    /// A packet of the control channel that came by a stream; whether there was room.
+    pub fn hand_over(&self, incoming: Incoming) -> bool {
+        let heard = self.control.try_send(incoming).is_ok();
+        self.wake();
+        heard
+    }
+
+    fn wake(&self) {
+        self.waker.iter().for_each(Waker::wake);
     }
 }
 
@@ -133,7 +159,7 @@ impl Outlets {
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub queue: Arc<Queue>,
-    pub sockets: Arc<[Socket]>,
+    pub sockets: Arc<[Arc<Socket>]>,
     pub stats: Arc<Stats>,
     pub outlets: Outlets,
     pub stop: Arc<AtomicBool>,
@@ -146,16 +172,19 @@ impl Shared {
         if !heard {
             Stats::count(&self.stats.unheard);
         }
+        self.outlets.wake();
         heard
     }
 
     pub fn hand_over(&self, incoming: Incoming) {
-        match self.outlets.control.try_send(incoming) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                Stats::count(&self.stats.control_dropped);
-            }
+        if !self.outlets.hand_over(incoming) {
+            Stats::count(&self.stats.control_dropped);
         }
+    }
+
+    /// Whether there was room in the stream.
+    pub fn stream(&self, to: SocketAddr, bytes: &[u8], segment: usize) -> bool {
+        self.outlets.streams.as_ref().is_some_and(|streams| streams.send(to, bytes, segment))
     }
 }
 
@@ -168,6 +197,7 @@ pub(crate) enum OutCommand {
     RemoveKey { peer: PeerId, serial: KeySerial },
     Move { peer: PeerId, path: Path },
     Ping(PeerId),
+    Sockets(Arc<[Arc<Socket>]>),
     Report,
 }
 
@@ -179,6 +209,7 @@ pub(crate) enum InCommand {
     Key { peer: PeerId, serial: KeySerial, opener: Box<Opener> },
     RemoveKey { peer: PeerId, serial: KeySerial },
     Move { peer: PeerId, path: Path },
+    Sockets(Arc<[Arc<Socket>]>),
     Report,
 }
 
@@ -218,6 +249,7 @@ impl<C> Lead<C> {
 pub struct Shard {
     out: Lead<OutCommand>,
     inward: Lead<InCommand>,
+    feeder: Feeder,
     shared: Shared,
 }
 
@@ -230,7 +262,7 @@ impl Shard {
         }
         let shared = Shared {
             queue: Arc::new(queue),
-            sockets: sockets.into(),
+            sockets: sockets.into_iter().map(Arc::new).collect(),
             stats: Arc::default(),
             outlets,
             stop: Arc::default(),
@@ -240,9 +272,30 @@ impl Shard {
         let thread = Some(spawn(format!("vpn-out-{number}"), move || worker.run())?);
         let out = Lead { commands, waker, thread };
         let ((commands, inbox), waker) = (sync_channel(COMMANDS), Waker::new()?);
-        let worker = inward::Worker::new(shared.clone(), inbox, waker.clone(), capacity);
+        let (batches, fed) = sync_channel(STREAM_BATCHES);
+        let feeder = Feeder { batches, waker: waker.clone() };
+        let worker = inward::Worker::new(shared.clone(), (inbox, fed), waker.clone(), capacity);
         let thread = Some(spawn(format!("vpn-in-{number}"), move || worker.run())?);
-        Ok(Self { out, inward: Lead { commands, waker, thread }, shared })
+        Ok(Self { out, inward: Lead { commands, waker, thread }, feeder, shared })
+    }
+
+    /// Its sockets.
+    pub fn sockets(&self) -> &[Arc<Socket>] {
+        &self.shared.sockets
+    }
+
+    /// Other sockets from now on, of which some may be the same as before. Sessions whose socket has another number are to be
+    /// moved next.
+    pub fn set_sockets(&mut self, sockets: Vec<Arc<Socket>>) -> Result<(), Gone> {
+        let sockets: Arc<[Arc<Socket>]> = sockets.into_iter().take(MAX_SOCKETS).collect();
+        self.shared.sockets = sockets.clone();
+        self.inward.send(InCommand::Sockets(sockets.clone()))?;
+        self.out.send(OutCommand::Sockets(sockets))
+    }
+
+    /// The way in for packets that came by streams.
+    pub fn feeder(&self) -> Feeder {
+        self.feeder.clone()
     }
 
     /// Adds a session whose inner addresses are `own`, or replaces it. `echo` is the key on which the client last sent, of
@@ -301,6 +354,10 @@ impl Shard {
 
     /// Sends a packet of the control channel, from the calling thread.
     pub fn send_control(&self, to: Path, packet: &[u8]) -> io::Result<()> {
+        if to.local == STREAM {
+            let sent = self.shared.stream(to.remote, packet, packet.len());
+            return if sent { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
         let socket = self.shared.sockets.get(usize::from(to.local)).ok_or(io::ErrorKind::InvalidInput)?;
         socket.send(to.remote, packet, packet.len())
     }

@@ -179,7 +179,7 @@ impl ByHand {
         loop {
             match self.end.events.recv_timeout(PATIENCE).unwrap() {
                 Event::Report(Half::In(_, drops)) => return drops,
-                Event::Report(Half::Out(_)) | Event::Switched { .. } => {}
+                Event::Report(Half::Out(_)) | Event::Last(_) | Event::Switched { .. } => {}
                 other => panic!("{other:?}"),
             }
         }

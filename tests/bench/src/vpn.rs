@@ -6,6 +6,8 @@
 //! | `vpn.tcp.1` | Mbit/s of one TCP connection through the tunnel |
 //! | `vpn.tcp.4` | the same of four |
 //! | `vpn.small.pps` | datagrams of 64 bytes that arrive in a second while more are sent |
+//! | `….boringtun` | the same of ours, beside boringtun's own program where it is installed |
+//! | `vpn.wireguard.…` | the same of our WireGuard, as the program runs it, beside boringtun's own |
 //!
 //! Ours are two ends of our data path whose keys were given by hand. A stock client against our data path cannot be
 //! measured here, because it takes its keys from a control channel and from nowhere else. The peer is openvpn with
@@ -16,6 +18,7 @@
 #[path = "../../../appliance/tunnel/tests/common/mod.rs"]
 mod common;
 mod openvpn;
+mod wireguard;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -27,6 +30,8 @@ use rempart_openvpn::data::keys::End;
 use crate::report::{Better, Report, bar};
 use common::{Namespace, TunnelEnd, Wanted, tunnel_end};
 use openvpn::Openvpn;
+use rempart_daemon::vpn::wireguard::Wireguard;
+use wireguard::Boringtun;
 
 const PEER: &str = "openvpn 2.6 AES-256-GCM";
 const OURS: &str = "10.8.0.1";
@@ -37,6 +42,8 @@ const START_TRIES: u32 = 100;
 /// What iperf3 is told, and what is read from its answer.
 struct Case {
     name: &'static str,
+    wireguard: &'static str,
+    beside: &'static str,
     arguments: &'static [&'static str],
     unit: &'static str,
     figure: fn(&serde_json::Value) -> Option<f64>,
@@ -44,10 +51,26 @@ struct Case {
 
 /// The first second of TCP is not counted: it has to find its window. With datagrams iperf3 counts wrongly then.
 const CASES: [Case; 3] = [
-    Case { name: "vpn.tcp.1", arguments: &["-O", "1", "-P", "1"], unit: "Mbit/s", figure: mbit },
-    Case { name: "vpn.tcp.4", arguments: &["-O", "1", "-P", "4"], unit: "Mbit/s", figure: mbit },
+    Case {
+        name: "vpn.tcp.1",
+        wireguard: "vpn.wireguard.tcp.1",
+        beside: "vpn.tcp.1.boringtun",
+        arguments: &["-O", "1", "-P", "1"],
+        unit: "Mbit/s",
+        figure: mbit,
+    },
+    Case {
+        name: "vpn.tcp.4",
+        wireguard: "vpn.wireguard.tcp.4",
+        beside: "vpn.tcp.4.boringtun",
+        arguments: &["-O", "1", "-P", "4"],
+        unit: "Mbit/s",
+        figure: mbit,
+    },
     Case {
         name: "vpn.small.pps",
+        wireguard: "vpn.wireguard.small.pps",
+        beside: "vpn.small.pps.boringtun",
         arguments: &["-u", "-l", "64", "-b", "0"],
         unit: "packets/s",
         figure: arrived,
@@ -70,6 +93,8 @@ struct Bench {
     iperf: Child,
     _ours: [TunnelEnd; 2],
     _peer: Openvpn,
+    _wireguard: [Wireguard; 2],
+    boringtun: Option<Boringtun>,
 }
 
 impl Bench {
@@ -94,16 +119,20 @@ impl Bench {
         };
         let ours = [tunnel_end(&server, peer, one), tunnel_end(&client, peer, other)];
         let peer = Openvpn::up(&server, &client, folder)?;
+        let public = wireguard::keys(folder)?;
+        let wireguard = wireguard::ours(&server, &client, folder, &public)?;
+        let boringtun = Boringtun::up(&server, &client, folder, &public)?;
         let iperf = server
             .run(|| Command::new("iperf3").arg("-s").stdout(Stdio::null()).stderr(Stdio::null()).spawn())?;
-        for to in [OURS, THEIRS] {
+        let beside = boringtun.iter().map(|_| wireguard::THEIRS);
+        for to in [OURS, THEIRS, wireguard::OURS].into_iter().chain(beside) {
             // There is no way there before the client has its address.
             let once = format!("ping -q -c 1 -W 1 {to} > /dev/null 2>&1");
             client.shell(&format!(
                 "for n in $(seq {START_TRIES}); do {once} && exit 0; sleep 0.2; done; exit 1"
             ));
         }
-        Ok(Self { client, server, iperf, _ours: ours, _peer: peer })
+        Ok(Self { client, server, iperf, _ours: ours, _peer: peer, _wireguard: wireguard, boringtun })
     }
 
     fn measure(&self, case: &Case, to: &'static str, seconds: u32) -> Result<f64, Failure> {
@@ -129,24 +158,35 @@ pub fn run(
     folder: &Path,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<(), Failure> {
-    let cases: Vec<&Case> = CASES.iter().filter(|case| wanted(case.name)).collect();
+    let any = |case: &&Case| [case.name, case.wireguard, case.beside].into_iter().any(wanted);
+    let cases: Vec<&Case> = CASES.iter().filter(any).collect();
     if cases.is_empty() {
         return Ok(());
     }
     let (rounds, seconds) = if quick { (3, 3) } else { (5, 5) };
     eprintln!("vpn …");
     let bench = Bench::up(folder)?;
-    let mut figures = vec![[Vec::new(), Vec::new()]; cases.len()];
+    let mut figures = vec![[const { Vec::new() }; 4]; cases.len()];
+    let tunnels = [OURS, THEIRS, wireguard::OURS];
+    let tunnels = tunnels.into_iter().chain(bench.boringtun.iter().map(|_| wireguard::THEIRS));
     for round in 0..rounds {
-        for (case, [ours, peer]) in cases.iter().zip(&mut figures) {
-            ours.push(bench.measure(case, OURS, seconds)?);
-            peer.push(bench.measure(case, THEIRS, seconds)?);
-            eprintln!("  {round} {}: {:.0} and {:.0}", case.name, ours[round], peer[round]);
+        for (case, figures) in cases.iter().zip(&mut figures) {
+            for (to, figures) in tunnels.clone().zip(figures.iter_mut()) {
+                figures.push(bench.measure(case, to, seconds)?);
+            }
+            let last: Vec<String> =
+                figures.iter().filter_map(|f| Some(format!("{:.0}", f.last()?))).collect();
+            eprintln!("  {round} {}: {}", case.name, last.join(", "));
         }
     }
-    for (case, [ours, peer]) in cases.into_iter().zip(figures) {
-        let peer = Some((crate::median(peer), PEER));
-        report.add(case.name, crate::median(ours), peer, case.unit, Better::Higher);
+    for (case, [ours, peer, wireguard, beside]) in cases.into_iter().zip(figures) {
+        let (ours, peer) = (crate::median(ours), Some((crate::median(peer), PEER)));
+        let beside = (!beside.is_empty()).then(|| (crate::median(beside), wireguard::PEER));
+        report.add(case.name, ours, peer, case.unit, Better::Higher);
+        if beside.is_some() {
+            report.add(case.beside, ours, beside, case.unit, Better::Higher);
+        }
+        report.add(case.wireguard, crate::median(wireguard), beside, case.unit, Better::Higher);
     }
     Ok(())
 }

@@ -68,7 +68,17 @@ const DMZ: &[&str] = &[
     "fd00:20::/120",
 ];
 const GUEST: &[&str] = &["172.16.30.5", "172.16.30.0/25", "172.16.30.77-172.16.30.99"];
-const FIREWALL: &[&str] = &["192.168.10.1", "203.0.113.2", "192.168.20.1", "fd00:10::1", "2001:db8:113::2"];
+const VPN: &[&str] =
+    &["agents", "guests", "10.77.1.5", "10.77.1.0/26", "10.77.2.3", "fd00:77:1::5", "fd00:77:1::/120"];
+const FIREWALL: &[&str] = &[
+    "192.168.10.1",
+    "203.0.113.2",
+    "192.168.20.1",
+    "fd00:10::1",
+    "2001:db8:113::2",
+    "10.77.1.1",
+    "fd00:77:1::1",
+];
 const SERVICES: &[&str] = &[
     "tcp/80",
     "tcp/443",
@@ -117,7 +127,14 @@ pub fn random(r: &mut Random) -> Draft {
     for text in translations(r) {
         d.push(Kind::Optional, text);
     }
+    if r.chance(60) {
+        d.frame(groups(r));
+        d.push(Kind::Optional, remote_access(r));
+    }
     d.frame(blocklists(r));
+    if r.chance(30) {
+        d.frame(wireguard(r));
+    }
     for _ in 0..1 + r.below(40) {
         let flow = d.flow(r);
         d.push(Kind::Flow, flow);
@@ -268,9 +285,41 @@ fn side(r: &mut Random, with_any: bool) -> String {
             ("guest", GUEST),
             ("lan", LAN),
             ("dmz", DMZ),
+            ("vpn", VPN),
         ]);
         host_in(r, zone, hosts)
     })
+}
+
+/// WireGuard with two peers, on or off; flows that name them are seldom enough to be added here.
+fn wireguard(r: &mut Random) -> String {
+    let mut out = format!("[wireguard]\nenabled = {}\n", r.chance(85));
+    out += "private_key = \"wg\"\naddress = [\"10.99.0.1/24\", \"fd99::1/64\"]\n";
+    if r.chance(50) {
+        out += &format!("zones = {}\n", r.pick(&["[\"wan\"]", "[\"lan\", \"wan\"]", "[\"guest\"]"]));
+    }
+    out += "[wireguard.peer.alice]\npublic_key = \"hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\"\n\
+            address = [\"10.99.0.10\", \"fd99::10\"]\n\
+            [wireguard.peer.branch]\npublic_key = \"3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=\"\n\
+            address = [\"10.99.0.20\", \"10.98.0.0/16\", \"fd98::/48\"]\n";
+    for _ in 0..r.below(4) {
+        let (peer, other) = (
+            *r.pick(&[
+                "wireguard",
+                "wireguard:alice",
+                "wireguard:branch",
+                "wireguard:!alice",
+                "wireguard:10.98.3.0/24",
+            ]),
+            *r.pick(&["lan", "dmz:192.168.20.11", "firewall", "wan", "wireguard:branch"]),
+        );
+        let (from, to) =
+            if r.chance(70) || other == "wireguard:branch" { (peer, other) } else { (other, peer) };
+        let action = r.pick(&["allow", "allow", "deny", "drop"]);
+        let service = r.pick(&["tcp/443", "udp/53", "ping", "any"]);
+        out += &format!("[[flow]]\nfrom = \"{from}\"\nto = \"{to}\"\n{action} = [\"{service}\"]\n");
+    }
+    out
 }
 
 fn host_in(r: &mut Random, zone: &str, hosts: &[&str]) -> String {
@@ -379,6 +428,28 @@ fn second(net: &str) -> String {
             format!("{head}.{}/{length}", if last == 1 { 2 } else { last + 9 })
         }
     }
+}
+
+/// Groups of remote users, in one IP version or both.
+fn groups(r: &mut Random) -> String {
+    let agents =
+        r.pick(&["\"10.77.1.0/24\"", "[\"10.77.1.0/24\", \"fd00:77:1::/64\"]", "\"fd00:77:1::/64\""]);
+    let guests = r.pick(&["\"10.77.2.0/28\"", "[\"fd00:77:2::/112\", \"10.77.2.0/28\"]"]);
+    format!("[vpn.group.agents]\npool = {agents}\n[vpn.group.guests]\npool = {guests}\n")
+}
+
+/// Where remote access listens; some of it is published, which the reader refuses where a port is named.
+fn remote_access(r: &mut Random) -> String {
+    let listen = r.pick(&[
+        "",
+        "",
+        "listen = [\"wan\", \"guest\"]\n",
+        "listen = \"203.0.113.2\"\n",
+        "listen = \"dmz\"\n",
+    ]);
+    let tcp = r.pick(&["", "", "tcp = 443\n", "tcp = 8443\n", "tcp = false\n"]);
+    let port = r.pick(&["", "", "port = 5002\n"]);
+    format!("[vpn]\n{listen}{tcp}{port}")
 }
 
 fn zones(r: &mut Random) -> String {

@@ -48,6 +48,9 @@ pub async fn compare(policy: &Policy, ruleset: &Ruleset, packets: &[Packet]) -> 
         let differences = vec![format!("the kernel refuses the ruleset: {error}\n{}", lines.join("\n"))];
         return Ok(Report { differences, ..Report::default() });
     }
+    if let Some(connect) = policy.connect() {
+        node.apply(&connect).await?;
+    }
     let mut session = Session::new(policy, &mut node).await?;
     for batch in batches(packets) {
         session.exchange(batch).await?;
@@ -95,6 +98,9 @@ struct Session<'a> {
     /// What is not tracked and gets an error as its answer: that belongs to no connection either, and is counted
     /// as invalid on its way out, unless a limit of the kernel's own suppressed it.
     untracked: u64,
+    /// What comes, spoofed, from an address of the tunnel that nobody is connected with: an answer is counted on its
+    /// way there.
+    lost: u64,
     next: u32,
     report: Report,
 }
@@ -110,6 +116,7 @@ impl<'a> Session<'a> {
             before,
             predicted: BTreeMap::new(),
             untracked: 0,
+            lost: 0,
             next: 1,
             report: Report::default(),
         })
@@ -142,6 +149,9 @@ impl<'a> Session<'a> {
             if answered {
                 self.untracked += 1;
             }
+            if self.is_lost(packet.source) {
+                self.lost += 1;
+            }
             *self.report.deciders.entry(name(&outcome.decider)).or_default() += 1;
             let none = Vec::new();
             let seen = seen.get(&number).unwrap_or(&none);
@@ -160,7 +170,11 @@ impl<'a> Session<'a> {
             let before = self.before.get(counter).copied().unwrap_or(0);
             let wanted = self.predicted.remove(counter).unwrap_or(0);
             let counted = value - before;
-            let spare = if counter == "p.invalid" { self.untracked } else { 0 };
+            let spare = match counter.as_str() {
+                "p.invalid" => self.untracked,
+                "p.session" => self.lost,
+                _ => 0,
+            };
             if counted < wanted || counted > wanted + spare {
                 self.report.differences.push(format!("counter {counter}: {counted} instead of {wanted}"));
             }
@@ -180,6 +194,8 @@ impl<'a> Session<'a> {
             Decider::Impossible => "p.bogon".into(),
             Decider::Blocklist(name) => format!("b.{name}"),
             Decider::Invalid => "p.invalid".into(),
+            Decider::NoSession => "p.session".into(),
+            Decider::RemoteAccess => "p.vpn".into(),
             Decider::NoRoute | Decider::System(_) => return None,
         })
     }
@@ -274,6 +290,14 @@ impl<'a> Session<'a> {
             && packet.arrival != Arrival::Local
             && is_tracked(packet)
             && self.policy.plan.world.leg_towards(packet.source).is_some()
+            && !self.is_lost(packet.source)
+    }
+
+    /// Whether an answer to `address` would go into the tunnel, to nobody.
+    fn is_lost(&self, address: IpAddr) -> bool {
+        let world = &self.policy.plan.world;
+        let tunnel = world.leg_towards(address).is_some_and(|leg| world.is_tunnel(leg));
+        tunnel && self.policy.facts.live.as_ref().is_some_and(|live| !live.contains(address))
     }
 }
 
@@ -327,6 +351,8 @@ fn name(decider: &Decider) -> &'static str {
         Decider::Blocklist(_) => "block list",
         Decider::NoRoute => "no route",
         Decider::Invalid => "invalid",
+        Decider::NoSession => "no session",
+        Decider::RemoteAccess => "remote access",
         Decider::System(_) => "system",
     }
 }

@@ -162,7 +162,21 @@ impl Node {
         };
         node.set_network(network).await?;
         node.take_virtual_addresses(world).await?;
+        node.set_up_tunnels(world, network).await?;
         Ok(node)
+    }
+
+    /// What the VPN's program does for the devices of its own that have addresses.
+    async fn set_up_tunnels(&self, world: &World, network: &Network) -> Result<(), Failure> {
+        let own = |leg: &&rempart_plan::world::Leg| !network.links.contains_key(&leg.device);
+        for leg in world.legs.iter().filter(own).filter(|leg| !leg.addresses.is_empty()) {
+            self.links.set_up_inner(&leg.device, 1420, &leg.addresses).await?;
+            let behind = leg.zone.iter().flat_map(|zone| world.networks_behind(zone));
+            for net in behind.filter(|net| !leg.addresses.iter().any(|own| own.contains(net))) {
+                self.links.route_inner(&leg.device, net, true).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What the elector does on an active node. The settings are those of the plan, which leaves TUN devices alone.

@@ -55,6 +55,8 @@ impl<'a> Traffic<'a> {
             set.extend(&leg.public);
         }
         policy.facts.blocklists.values().for_each(|list| edges(list, &mut set));
+        policy.facts.live.iter().for_each(|live| edges(live, &mut set));
+        model.vpn_groups.values().for_each(|group| edges(&group.addresses(), &mut set));
         model.routes.iter().for_each(|route| edges(&AddressSet::network(route.to), &mut set));
         for fixed in
             ["8.8.4.4", "169.254.9.9", "100.64.1.1", "10.99.99.99", "2001:db8:ffff::1", "100::7", "fd99::1"]
@@ -72,6 +74,10 @@ impl<'a> Traffic<'a> {
         }
         services.extend([(TCP, 7), (UDP, 7), (ICMP, 8), (ICMP6, 128), (47, 0)]);
         services.extend((ports::HEARTBEAT - 1..=ports::PAIRING).map(|port| (UDP, port)));
+        if let Some(vpn) = &model.vpn {
+            let tcp = vpn.tcp.iter().map(|tcp| (TCP, tcp.port));
+            services.extend([(UDP, vpn.udp.port), (TCP, vpn.udp.port)].into_iter().chain(tcp));
+        }
         Self {
             policy,
             addresses: [of(Family::V4), of(Family::V6)],
@@ -92,7 +98,12 @@ impl<'a> Traffic<'a> {
     }
 
     fn attempt(&mut self, r: &mut Random) -> Packet {
-        let packet = self.anything(r);
+        let packet = self.outside_of_wireguard(r);
+        if r.chance(4)
+            && let Some(packet) = self.to_remote_access(r, packet)
+        {
+            return packet;
+        }
         // Now and then what the nodes of a pair tell each other, or nearly.
         let paths = self.policy.plan.world.ha.as_ref().map_or(&[][..], |ha| &ha.paths);
         if paths.is_empty() || !r.chance(4) {
@@ -116,6 +127,41 @@ impl<'a> Traffic<'a> {
                 Packet { arrival: Arrival::Leg(leg), source, destination, protocol: UDP, port, ..packet }
             }
             (None, false) => packet,
+        }
+    }
+
+    /// To a place that remote access listens on, or from it.
+    fn to_remote_access(&self, r: &mut Random, packet: Packet) -> Option<Packet> {
+        let listening = &self.policy.plan.world.vpn.as_ref()?.listening;
+        let protocol = if r.chance(60) { UDP } else { TCP };
+        let list = if protocol == UDP { &listening.udp } else { &listening.tcp };
+        let places: Vec<_> = list.iter().filter(|p| p.is_ipv4() == packet.source.is_ipv4()).collect();
+        let place = if places.is_empty() { return None } else { *r.pick(&places) };
+        let inward = Packet { destination: place.ip(), port: place.port(), protocol, ..packet };
+        if packet.arrival != Arrival::Local && r.chance(75) {
+            return Some(Packet { source_port: self.next_port, ..inward });
+        }
+        // Each to another port, so that no two are one connection.
+        let destination = if packet.arrival == Arrival::Local { packet.destination } else { packet.source };
+        Some(Packet {
+            arrival: Arrival::Local,
+            source: place.ip(),
+            destination,
+            protocol,
+            source_port: place.port(),
+            port: self.next_port,
+        })
+    }
+
+    /// Now and then a datagram of WireGuard, or nearly.
+    fn outside_of_wireguard(&mut self, r: &mut Random) -> Packet {
+        let packet = self.anything(r);
+        let port = self.policy.model.wireguard.as_ref().map(|wireguard| wireguard.port);
+        match port.filter(|_| r.chance(6)) {
+            Some(port) if r.chance(50) => Packet { protocol: UDP, port: port + r.below(2) as u16, ..packet },
+            // Several to one host and port would be one connection.
+            Some(port) => Packet { protocol: UDP, source_port: port, port: packet.source_port, ..packet },
+            None => packet,
         }
     }
 
@@ -232,7 +278,7 @@ impl<'a> Traffic<'a> {
 
     fn in_side(&self, r: &mut Random, ends: &[Endpoint], family: Family) -> Option<IpAddr> {
         let end = r.pick(ends);
-        let hosts = if end.hosts.negated { end.hosts.fixed.complement() } else { end.hosts.fixed.clone() };
+        let hosts = self.policy.facts.resolve(&self.policy.model, &end.hosts);
         let whole = hosts == AddressSet::all();
         let near: Vec<IpAddr> = self.addresses[usize::from(family == Family::V6)]
             .iter()

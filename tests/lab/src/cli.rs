@@ -107,6 +107,15 @@ enum Verb {
         /// Which; both unless named.
         stream: Option<StreamName>,
     },
+    /// An agent of the example's group outside: stock openvpn on cli-wan with a profile exported on the active router.
+    Vpn {
+        /// What the lab is called.
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// What to do.
+        #[arg(default_value = "start")]
+        verb: VpnVerb,
+    },
     /// Pulls the cable of a host to a segment.
     Cut(CableArguments),
     /// Puts it back in.
@@ -290,6 +299,15 @@ enum TrafficVerb {
     Show,
 }
 
+/// What to do with the agent outside.
+#[derive(Clone, Copy, ValueEnum)]
+enum VpnVerb {
+    /// Connects them, anew if they are connected.
+    Start,
+    /// Ends it.
+    Stop,
+}
+
 /// One of them.
 #[derive(Clone, Copy, ValueEnum)]
 enum StreamName {
@@ -348,6 +366,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             in_foreground(curl, &Signals::take()?).map(code_of)
         }
         Verb::Traffic { name, verb, stream } => traffic(&Lab::attach(&name)?, verb, stream),
+        Verb::Vpn { name, verb } => vpn(&Lab::attach(&name)?, verb),
         Verb::Cut(cable) => Lab::attach(&cable.name)?.cut(&cable.host, &cable.segment).map(done),
         Verb::Mend(cable) => Lab::attach(&cable.name)?.mend(&cable.host, &cable.segment).map(done),
         Verb::Kill { name, host, program } => {
@@ -430,6 +449,7 @@ fn up(name: &str, document: &Path, detach: bool) -> Result<ExitCode> {
         println!("The lab {name} stands: {}.", hosts.join(", "));
         println!("Commands in it: lab exec HOST COMMAND; the console: lab console; its end: lab down.");
         println!("A download and an SSH session to watch: lab traffic start, lab traffic show.");
+        println!("An agent outside, by openvpn: lab vpn.");
         println!(
             "Faults: lab power-off, lab power-on, lab cut ROUTER lan, lab kill ROUTER rempart-ha-worker; lab help."
         );
@@ -509,6 +529,19 @@ fn traffic(lab: &Lab, verb: TrafficVerb, stream: Option<StreamName>) -> Result<E
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn vpn(lab: &Lab, verb: VpnVerb) -> Result<ExitCode> {
+    match verb {
+        VpnVerb::Stop => lab.stop_vpn(),
+        VpnVerb::Start => {
+            let router = active(lab).context("no router of the lab is active")?;
+            let log = lab.start_vpn(&lab.node(&router))?;
+            println!("cli-wan is connected to {router}; what openvpn says: {}", log.display());
+            println!("Try: lab exec cli-wan curl http://192.168.20.11/; then lab power-off, and look again.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The console of a router: of the one that is asked for, of the active one, or of one that answers at all. It learns

@@ -46,6 +46,7 @@ mod servers;
 mod spec;
 mod topology;
 pub mod traffic;
+pub mod tunnel;
 mod watch;
 
 pub use host::{Host, HttpReply};
@@ -57,6 +58,7 @@ pub use requirements::{missing_programs, obstacle, program};
 pub use spec::{DhcpService, DnsService, HostSpec, LegSpec, Server};
 pub use topology::Topology;
 pub use traffic::Transport;
+pub use tunnel::Tunnel;
 pub use watch::{Watch, Watched};
 
 /// Leaves a test early, with a line that says why, where the lab cannot be had: without root.

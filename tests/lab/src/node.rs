@@ -10,14 +10,15 @@ use std::{fs, thread};
 
 use anyhow::{Context, Result, bail};
 use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
-use rempart_bus::{CONTROL_NAME as CONTROL, HA_NAME, Ha1Proxy};
+use rempart_bus::{CONTROL_NAME as CONTROL, HA_NAME, Ha1Proxy, VPN_NAME};
 
 use crate::process::{POLL, Process, output_within, succeeded, tail, wait_until};
 use crate::{Host, dbus, requirements};
 
-/// The control daemon's program, and the elector's.
+/// The programs: control daemon, elector, remote access.
 const DAEMON: &str = "rempartd";
 const ELECTOR: &str = "rempart-ha";
+const VPN: &str = "rempart-vpn";
 /// Whose commits the harness makes.
 const AUTHOR: &str = "lab";
 /// How long the daemon may take to serve: it applies its last revision first.
@@ -38,6 +39,7 @@ const ROLE_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Node {
     // In the order in which they end.
+    vpn: Option<Process>,
     elector: Option<Process>,
     daemon: Option<Process>,
     bus: Option<Process>,
@@ -48,7 +50,14 @@ pub struct Node {
 
 impl Node {
     pub(crate) fn new(host: Host, program: Option<&Path>) -> Self {
-        Self { elector: None, daemon: None, bus: None, host, program: program.map(Path::to_path_buf) }
+        Self {
+            vpn: None,
+            elector: None,
+            daemon: None,
+            bus: None,
+            host,
+            program: program.map(Path::to_path_buf),
+        }
     }
 
     /// Its name.
@@ -128,7 +137,7 @@ impl Node {
             bail!("the daemon of {} runs already", self.host.name());
         }
         let program = self.program.clone().map_or_else(|| requirements::program(DAEMON), Ok)?;
-        let daemon = self.start_program(DAEMON, &program, CONTROL)?;
+        let daemon = self.start_program(DAEMON, &program, CONTROL, &[])?;
         let address = self.bus_address();
         let daemon = self.daemon.insert(daemon);
         let end = Instant::now() + READY_TIMEOUT;
@@ -148,7 +157,24 @@ impl Node {
         if self.elector.as_mut().is_some_and(Process::is_running) {
             bail!("the elector of {} runs already", self.host.name());
         }
-        self.elector = Some(self.start_program(ELECTOR, &requirements::program(ELECTOR)?, HA_NAME)?);
+        self.elector = Some(self.start_program(ELECTOR, &requirements::program(ELECTOR)?, HA_NAME, &[])?);
+        Ok(())
+    }
+
+    /// Remote access, where this value started it.
+    pub fn vpn(&mut self) -> Option<&mut Process> {
+        self.vpn.as_mut()
+    }
+
+    /// Starts remote access, again after it was killed. It waits by itself for a document that asks for it.
+    pub fn start_vpn(&mut self) -> Result<()> {
+        if self.vpn.as_mut().is_some_and(Process::is_running) {
+            bail!("remote access of {} runs already", self.host.name());
+        }
+        let run = self.memory();
+        fs::create_dir_all(&run)?;
+        let words = [OsStr::new("--run"), run.as_os_str()];
+        self.vpn = Some(self.start_program(VPN, &requirements::program(VPN)?, VPN_NAME, &words)?);
         Ok(())
     }
 
@@ -156,20 +182,27 @@ impl Node {
     /// the first time.
     pub fn boot(&mut self) -> Result<()> {
         // Dropped one after the other, each would wait for an end that has come already.
-        for process in
-            [&mut self.elector, &mut self.daemon, &mut self.bus].into_iter().filter_map(Option::as_mut)
+        for process in [&mut self.vpn, &mut self.elector, &mut self.daemon, &mut self.bus]
+            .into_iter()
+            .filter_map(Option::as_mut)
         {
             process.kill();
         }
-        (self.elector, self.daemon, self.bus) = (None, None, None);
+        (self.vpn, self.elector, self.daemon, self.bus) = (None, None, None, None);
         // A bus that was killed leaves its socket.
         match fs::remove_file(self.socket()) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context("the socket of the bus"),
             _ => {}
         }
+        // What is kept in memory does not outlive the machine.
+        match fs::remove_dir_all(self.memory()) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context("what was kept in memory"),
+            _ => {}
+        }
         self.start_bus()?;
         self.start_daemon()?;
-        self.start_elector()
+        self.start_elector()?;
+        self.start_vpn()
     }
 
     /// What the elector says.
@@ -254,7 +287,7 @@ impl Node {
         answer.with_context(|| format!("the elector of {}", self.name()))
     }
 
-    fn start_program(&self, name: &str, program: &Path, bus_name: &str) -> Result<Process> {
+    fn start_program(&self, name: &str, program: &Path, bus_name: &str, words: &[&OsStr]) -> Result<Process> {
         let address = self.bus_address();
         // The bus may take a moment to see that the one before is gone.
         if !wait_until(NAME_TIMEOUT, || !dbus::has_owner(&address, bus_name)) {
@@ -262,13 +295,13 @@ impl Node {
         }
         fs::create_dir_all(self.state_dir())?;
         let mut command = self.command(program);
-        command.args(["--node", self.host.name(), "--state"]).arg(self.state_dir());
+        command.args(["--node", self.host.name(), "--state"]).arg(self.state_dir()).args(words);
         self.host.spawn(name, command)
     }
 
     /// Lets the daemons and the bus outlive this value.
     pub fn detach(mut self) {
-        let parts = [self.elector.take(), self.daemon.take(), self.bus.take()];
+        let parts = [self.vpn.take(), self.elector.take(), self.daemon.take(), self.bus.take()];
         parts.into_iter().flatten().for_each(Process::detach);
     }
 
@@ -294,5 +327,10 @@ impl Node {
 
     fn socket(&self) -> PathBuf {
         self.host.run_dir().join("bus")
+    }
+
+    /// In place of a tmpfs: it outlives programs, not the machine.
+    fn memory(&self) -> PathBuf {
+        self.host.run_dir().join("run-vpn")
     }
 }

@@ -99,7 +99,7 @@ impl<'a> Shape<'a> {
                     .vpn_groups
                     .iter()
                     .filter_map(|g| self.groups.get(g))
-                    .map(|g| AddressSet::network(g.pool))
+                    .map(VpnGroup::addresses)
                     .collect();
                 Some(AddressSet::union_of(pools.iter().chain([&hosts.fixed])))
             }

@@ -154,6 +154,10 @@ impl World<'_> {
             HostText::Name(name) if remote && self.vpn_groups.contains_key(name.as_str()) => {
                 HostSet { vpn_groups: [Name::new(name)].into(), ..HostSet::default() }
             }
+            HostText::Name(name) if self.peer_hosts(zone.as_ref(), name).is_some() => {
+                let fixed = self.peer_hosts(zone.as_ref(), name).unwrap_or_default();
+                HostSet { fixed, ..HostSet::default() }
+            }
             HostText::Name(name) => match self.hosts.get(name) {
                 Some(known) => {
                     let known = known.as_ref()?;
@@ -162,7 +166,12 @@ impl World<'_> {
                 }
                 None => {
                     let groups = self.vpn_groups.keys().filter(|_| remote).map(Name::as_str);
-                    unknown_host(name, &at.span, self.hosts.names().chain(groups), faults);
+                    unknown_host(
+                        name,
+                        &at.span,
+                        self.hosts.names().chain(groups).chain(self.peer_names(zone.as_ref())),
+                        faults,
+                    );
                     return None;
                 }
             },
@@ -228,7 +237,7 @@ impl World<'_> {
     pub(super) fn any_in(&self, side: &[Endpoint], family: Family) -> bool {
         side.iter().any(|e| {
             let hosts = &e.hosts;
-            let pool = |g: &Name| self.vpn_groups.get(g).is_some_and(|g| Family::of(g.pool.addr()) == family);
+            let pool = |g: &Name| self.vpn_groups.get(g).is_some_and(|g| g.has(family));
             match hosts.negated {
                 true => !hosts.is_fixed() || hosts.fixed.complement().has(family),
                 false => {

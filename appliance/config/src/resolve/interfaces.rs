@@ -12,7 +12,7 @@ use crate::draft::{Document, InterfaceDraft};
 use crate::faults::{Faults, Span};
 use crate::limits::{MAX_INTERFACES, MAX_ROUTERS};
 use crate::model::{
-    Device, FIREWALL, Failback, Interface, InterfaceKind, InterfaceName, PerNode, VPN, ZoneName,
+    Device, FIREWALL, Failback, Interface, InterfaceKind, InterfaceName, PerNode, VPN, WIREGUARD, ZoneName,
 };
 use crate::space::Family;
 use crate::text::address::InterfaceAddress;
@@ -149,6 +149,7 @@ fn zone(draft: &InterfaceDraft, faults: &mut Faults) -> Option<ZoneName> {
     let why = match zone.value.0.as_str() {
         FIREWALL => "it is the box itself",
         VPN => "it is remote access; groups stand in [vpn.group.NAME]",
+        WIREGUARD => "it is remote access by WireGuard; peers stand in [wireguard.peer.NAME]",
         "any" => "it means every zone",
         name => return Some(ZoneName::new(name)),
     };

@@ -4,14 +4,17 @@
 mod boxes;
 mod devices;
 mod flows;
+mod groups;
 mod interfaces;
 mod names;
 mod nat;
 mod networks;
 mod publish;
+mod remote;
 mod rest;
 mod routes;
 mod virtuals;
+mod wireguard;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +24,7 @@ use crate::diagnostic::Lines;
 use crate::draft::Document;
 use crate::faults::Faults;
 use crate::model::{
-    HostSet, Interface, InterfaceName, Model, Name, Route, ServiceAtom, VpnGroup, Zone, ZoneName,
+    HostSet, Interface, InterfaceName, Model, Name, Route, ServiceAtom, VpnGroup, Wireguard, Zone, ZoneName,
 };
 use names::{Book, Budget};
 use networks::Networks;
@@ -35,6 +38,7 @@ struct World<'a> {
     hosts: Book<HostSet>,
     services: Book<Vec<ServiceAtom>>,
     vpn_groups: BTreeMap<Name, VpnGroup>,
+    wireguard: Option<Wireguard>,
     schedules: BTreeSet<Name>,
     routes: Vec<Route>,
     budget: Budget,
@@ -48,15 +52,18 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
     let sync = boxes::sync(document, &interfaces, faults);
     boxes::check_paths(document, &nodes, &interfaces, faults);
     boxes::check_leases(document, &nodes, &interfaces, faults);
-    let vpn_groups = rest::vpn_groups(document);
-    networks::check(&nodes, &interfaces, &spans, &vpn_groups, faults);
+    let groups::Groups { all: mut vpn_groups, order, pools } = groups::groups(document, faults);
+    networks::check(&nodes, &interfaces, &spans, &pools, faults);
     let zones = zones::resolve(document, &interfaces, !vpn_groups.is_empty(), faults);
+    let wireguard = wireguard::resolve(document, &interfaces, &zones, faults);
     let networks = Networks::of(&interfaces);
     let routes = routes::resolve(document, &interfaces, &networks, faults);
+    networks::check_routes(document, &pools, faults);
     let schedules = rest::schedules(document, faults);
     let mut budget = Budget::default();
     let hosts = names::hosts(document, &mut budget, faults);
     let services = names::services(document, &mut budget, faults);
+    groups::options(document, &mut vpn_groups, &hosts, faults);
     let mut world = World {
         lines,
         interfaces,
@@ -64,13 +71,15 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
         networks,
         hosts,
         services,
-        vpn_groups: vpn_groups.into_iter().map(|(name, (group, _))| (name, group)).collect(),
+        vpn_groups,
+        wireguard,
         schedules: schedules.keys().cloned().collect(),
         routes,
         budget,
     };
     let (flows, flow_spans) = world.flows(document, faults);
     let nat = world.nat(document, faults);
+    let vpn = world.vpn(document, &nodes.names, order, (&flows, &flow_spans), faults);
     let blocklists = rest::blocklists(document, &world.zones, faults);
     let noise = world.noise(document, faults);
     let checks = world.checks(document, faults);
@@ -92,7 +101,9 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
         nat,
         schedules,
         blocklists,
+        vpn,
         vpn_groups: world.vpn_groups,
+        wireguard: world.wireguard,
         checks,
         hosts: world.hosts.into_known(),
         noise,

@@ -9,9 +9,7 @@ use super::names::atoms;
 use crate::decode::At;
 use crate::draft::{Document, OneToOneDraft, SourceNatDraft};
 use crate::faults::{Faults, Span};
-use crate::model::{
-    Endpoint, InterfaceName, Nat, OneToOne, Outbound, ServiceAtom, SourceAddress, SourceNat, VPN,
-};
+use crate::model::{Endpoint, InterfaceName, Nat, OneToOne, Outbound, ServiceAtom, SourceAddress, SourceNat};
 use crate::space::Family;
 
 /// Rules of each kind: they are walked one after the other.
@@ -57,7 +55,7 @@ impl World<'_> {
         }
         let (from_text, to_text) = (draft.from.as_ref()?, draft.to.as_ref()?);
         for endpoint in &to {
-            let leaves = endpoint.zone.as_ref().is_some_and(|z| !z.is_firewall() && z.as_str() != VPN);
+            let leaves = endpoint.zone.as_ref().is_some_and(|z| !z.is_firewall() && !z.is_tunnel());
             if !leaves {
                 faults
                     .error(

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::boxes::Nodes;
+use super::groups::Pool;
 use super::interfaces::Spans;
+use crate::draft::Document;
 use crate::faults::{Faults, Span};
-use crate::model::{Interface, InterfaceName, Name, VpnGroup};
+use crate::model::{Interface, InterfaceName};
 use crate::space::{AddressSet, Family};
 
 /// Connected networks, to be searched by address.
@@ -56,7 +58,7 @@ pub(super) fn check(
     nodes: &Nodes,
     interfaces: &BTreeMap<InterfaceName, Interface>,
     spans: &BTreeMap<InterfaceName, Spans>,
-    pools: &BTreeMap<Name, (VpnGroup, Span)>,
+    pools: &[Pool],
     faults: &mut Faults,
 ) {
     let mut told = BTreeSet::new();
@@ -78,7 +80,7 @@ fn overlaps<'a>(
     node: usize,
     interfaces: &'a BTreeMap<InterfaceName, Interface>,
     spans: &'a BTreeMap<InterfaceName, Spans>,
-    pools: &'a BTreeMap<Name, (VpnGroup, Span)>,
+    pools: &'a [Pool],
     told: &mut BTreeSet<(usize, usize)>,
     faults: &mut Faults,
 ) {
@@ -95,8 +97,8 @@ fn overlaps<'a>(
             });
         }
     }
-    for (name, (group, span)) in pools {
-        all.push(Entry { net: group.pool, span, interface: None, what: format!("VPN group `{name}`") });
+    for Pool { group, net, span } in pools {
+        all.push(Entry { net: *net, span, interface: None, what: format!("VPN group `{group}`") });
     }
     all.sort_by_key(|e| (first(e.net), e.net.prefix_len(), e.span.start));
     let mut nested: Vec<&Entry> = Vec::new();
@@ -118,6 +120,21 @@ fn overlaps<'a>(
                 .error("overlapping-networks", late.span, message)
                 .related(early.span, "overlaps with this")
                 .hint("a network is behind one interface; otherwise the box cannot tell where to send");
+        }
+    }
+}
+
+/// A static route into a pool would take addresses from the tunnel; one around it only says where the rest goes.
+pub(super) fn check_routes(document: &Document, pools: &[Pool], faults: &mut Faults) {
+    for draft in document.route.iter().flat_map(|r| &r.items) {
+        let Some(to) = &draft.value.to else { continue };
+        if let Some(pool) = pools.iter().find(|pool| pool.net.contains(&to.value.0)) {
+            let message =
+                format!("the route to {} leads into {} of VPN group `{}`", to.value.0, pool.net, pool.group);
+            faults
+                .error("overlapping-networks", &to.span, message)
+                .related(&pool.span, "the pool")
+                .hint("addresses of remote users are behind the tunnel and nowhere else");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::decode::{At, Toggle};
 use crate::draft::{FlowDraft, PublishDraft};
 use crate::faults::{Faults, Span};
 use crate::limits::MAX_SHIFTED_PORTS;
-use crate::model::{Endpoint, Flow, Publish, RouteVia, ServiceAtom, VPN, ZoneName};
+use crate::model::{Endpoint, Flow, Publish, RouteVia, ServiceAtom, ZoneName};
 use crate::space::{AddressSet, Family, Interval};
 
 /// Most published flows: each pair of them is compared.
@@ -62,7 +62,7 @@ impl World<'_> {
     ) -> Option<BTreeSet<ZoneName>> {
         let mut zones = BTreeSet::new();
         for endpoint in from {
-            let zone = endpoint.zone.as_ref().filter(|z| !z.is_firewall() && z.as_str() != VPN);
+            let zone = endpoint.zone.as_ref().filter(|z| !z.is_firewall() && !z.is_tunnel());
             let Some(zone) = zone else {
                 faults
                     .error("publish-from", span, format!("nothing can be published to `{}`", endpoint.text))
@@ -90,7 +90,7 @@ impl World<'_> {
         };
         let [endpoint] = to else { return fail("a published flow has one target") };
         let zone = match &endpoint.zone {
-            Some(zone) if !is_firewall(endpoint) && zone.as_str() != VPN => zone,
+            Some(zone) if !is_firewall(endpoint) && !zone.is_tunnel() => zone,
             _ => return fail("the target of a published flow is a host behind the box"),
         };
         if endpoint.hosts.negated || !endpoint.hosts.is_fixed() {
@@ -171,7 +171,7 @@ impl World<'_> {
         let is_from = |zone: &ZoneName| from.iter().any(|e| e.zone.as_ref() == Some(zone));
         let inside = || {
             let zones = self.zones.iter().filter(|(name, zone)| {
-                !zone.external && !name.is_firewall() && name.as_str() != VPN && !is_from(name)
+                !zone.external && !name.is_firewall() && !name.is_tunnel() && !is_from(name)
             });
             zones.map(|(name, _)| name.clone()).collect()
         };
@@ -270,7 +270,7 @@ fn sources_overlap(a: &Endpoint, b: &Endpoint) -> bool {
 }
 
 /// The outside ports of a published flow with, for each, the distance to the inside port.
-fn outside(flow: &Flow, publish: &Publish) -> Vec<(u8, Interval<u16>, i32)> {
+pub(super) fn outside(flow: &Flow, publish: &Publish) -> Vec<(u8, Interval<u16>, i32)> {
     let mut out = Vec::new();
     for atom in &flow.services {
         let ServiceAtom::Ports { protocol, ports } = atom else { continue };

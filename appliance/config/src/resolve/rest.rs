@@ -1,4 +1,4 @@
-//! Schedules, block lists, VPN groups, noise and checks.
+//! Schedules, block lists, noise and checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::names::atoms;
 use crate::decode::At;
 use crate::draft::{CheckDraft, Document, ScheduleDraft};
 use crate::faults::{Faults, Span};
-use crate::model::{Blocklist, Check, Expect, Name, Schedule, ServiceAtom, VpnGroup, Window, Zone, ZoneName};
+use crate::model::{Blocklist, Check, Expect, Name, Schedule, ServiceAtom, Window, Zone, ZoneName};
 use crate::text::Syntax;
 use crate::text::service::ServiceText;
 
@@ -100,16 +100,6 @@ pub(super) fn blocklists(
         }
     }
     out
-}
-
-/// The groups with where their pools stand.
-pub(super) fn vpn_groups(document: &Document) -> BTreeMap<Name, (VpnGroup, Span)> {
-    let groups = document.vpn.iter().filter_map(|v| v.group.as_ref()).flat_map(|g| g.iter());
-    let group = |(name, draft): (&At<String>, &crate::draft::VpnGroupDraft)| {
-        let pool = draft.pool.as_ref()?;
-        Some((Name::new(&name.value), (VpnGroup { pool: pool.value.0 }, pool.span.clone())))
-    };
-    groups.filter_map(group).collect()
 }
 
 impl World<'_> {

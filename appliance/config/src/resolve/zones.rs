@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use crate::draft::{Document, ZoneDraft};
 use crate::faults::Faults;
-use crate::model::{FIREWALL, Interface, InterfaceName, Rate, RateUnit, VPN, Zone, ZoneName};
+use crate::model::{FIREWALL, Interface, InterfaceName, Rate, RateUnit, VPN, WIREGUARD, Zone, ZoneName};
 use crate::text::time::SynLimit;
 
 /// New TCP connections per second and source address that an external zone gets by default: an office behind
@@ -29,6 +29,9 @@ pub(super) fn resolve(
     zones.insert(ZoneName::new(FIREWALL), Zone { anti_spoof: false, ..by_default(false) });
     if remote_access {
         zones.insert(ZoneName::new(VPN), by_default(false));
+    }
+    if document.wireguard.is_some() {
+        zones.insert(ZoneName::new(WIREGUARD), by_default(false));
     }
     for (name, draft) in document.zone.iter().flat_map(|z| z.iter()) {
         if name.value == FIREWALL {

@@ -134,7 +134,7 @@ pub(crate) fn shape(text: &str) -> Shape {
 }
 
 /// A DNS name in lower case without its final dot. RFC 1035 §2.3.4 bounds it; underscores are in use.
-fn fqdn(text: &str) -> Result<String, Malformed> {
+pub(crate) fn fqdn(text: &str) -> Result<String, Malformed> {
     const MAX_BYTES: usize = 253;
     const MAX_LABEL_BYTES: usize = 63;
     let name = text.strip_suffix('.').unwrap_or(text);

@@ -3,8 +3,10 @@
 
 pub(crate) mod address;
 pub(crate) mod endpoint;
+pub(crate) mod remote;
 pub(crate) mod service;
 pub(crate) mod time;
+pub(crate) mod wireguard;
 pub(crate) mod word;
 
 use crate::faults::{Faults, Span};

@@ -152,7 +152,9 @@ fn a_length_of_time_has_a_unit() {
     assert_eq!(parse("1s"), Some(1_000));
     assert_eq!(parse("5min"), Some(300_000));
     assert_eq!(parse("1440min"), Some(86_400_000));
-    for wrong in ["", "10", "ms", "-1s", "1.5s", "10 ms", "1h", "1441min", "99999999999ms", "4294968s", "1S"]
+    assert_eq!(parse("8h"), Some(28_800_000));
+    for wrong in
+        ["", "10", "ms", "-1s", "1.5s", "10 ms", "25h", "1d", "1441min", "99999999999ms", "4294968s", "1S"]
     {
         assert_eq!(parse(wrong), None, "{wrong}");
     }

@@ -178,7 +178,7 @@ impl Syntax for SynLimit {
     }
 }
 
-/// A length of time: `100ms`, `1s`, `5min`.
+/// A length of time: `100ms`, `1s`, `5min`, `8h`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lapse {
     pub milliseconds: u32,
@@ -189,7 +189,7 @@ const MAX_LAPSE_MS: u32 = 86_400_000;
 
 impl Syntax for Lapse {
     const WANTED: &'static str = "a length of time such as `100ms`";
-    const EXAMPLES: &'static [&'static str] = &["100ms", "1s", "5min"];
+    const EXAMPLES: &'static [&'static str] = &["100ms", "1s", "5min", "8h"];
     fn parse(text: &str) -> Result<Self, Malformed> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
@@ -197,13 +197,14 @@ impl Syntax for Lapse {
             "ms" => Some(1),
             "s" => Some(1_000),
             "min" => Some(60_000),
+            "h" => Some(3_600_000),
             _ => None,
         };
         let whole = number.parse::<u32>().ok().zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
         match whole.filter(|ms| *ms <= MAX_LAPSE_MS) {
             Some(milliseconds) => Ok(Self { milliseconds }),
             None => Err(Malformed::new(format!("`{}` is not a length of time", shown(text)))
-                .hint("a whole number of `ms`, `s` or `min`, a day at most: `100ms`")),
+                .hint("a whole number of `ms`, `s`, `min` or `h`, a day at most: `100ms`")),
         }
     }
 }

@@ -175,6 +175,7 @@ macro_rules! words {
         }
     )*};
 }
+pub(crate) use words;
 
 /// What a connection limit counts by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

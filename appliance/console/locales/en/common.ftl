@@ -83,6 +83,7 @@ assertion-holds = holds
 assertion-fails = fails
 stage-arrival = arrival
 stage-protection = protection
+stage-session = session
 stage-destination-nat = destination NAT
 stage-route = route
 stage-policy = policy

@@ -16,10 +16,10 @@ banner-denied = ✗ You may not ask rempartd: use sudo, or have your account all
 yes = yes
 no = no
 
-keys-dashboard = 1-6 screens  ↑↓ scroll  e explain  ? help  L français  q quit
-keys-matrix = ←↑↓→ move  Enter flows  t turn  e explain  1-6  ? help  L français  q quit
-keys-connections = / filter  Enter details  k end  f freeze  s sort  e explain  1-6  ? help  q quit
-keys-log = / filter  Enter details  f freeze  e explain  1-6 screens  ? help  q quit
+keys-dashboard = 1-7 screens  ↑↓ scroll  e explain  ? help  L français  q quit
+keys-matrix = ←↑↓→ move  Enter flows  t turn  e explain  1-7  ? help  L français  q quit
+keys-connections = / filter  Enter details  k end  f freeze  s sort  e explain  1-7  ? help  q quit
+keys-log = / filter  Enter details  f freeze  e explain  1-7 screens  ? help  q quit
 keys-configuration = Enter change  d diff  p plan  c commit  b roll back  v view  ? help  q quit
 keys-filter = Enter keep  Esc drop  port:443 zone:lan flow:web addr:10.0.0.0/8 !proto:udp text
 keys-text = ↑↓ PgUp PgDn scroll  Esc back
@@ -171,7 +171,7 @@ explain-near-line = { $label } (line { $line }): { $why }
 
 help-text =
     Everywhere
-      1 to 6, Tab      the screens, by their number or one after the other
+      1 to 7, Tab      the screens, by their number or one after the other
       e                what becomes of a packet, filled in from where the cursor is
       y, r             keep the commit on trial, go back from it
       L, F2            français

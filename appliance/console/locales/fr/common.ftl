@@ -83,6 +83,7 @@ assertion-holds = vérifiée
 assertion-fails = fausse
 stage-arrival = arrivée
 stage-protection = protection
+stage-session = session
 stage-destination-nat = NAT de destination
 stage-route = route
 stage-policy = politique

@@ -16,10 +16,10 @@ banner-denied = ✗ Vous n’avez pas le droit d’interroger rempartd : sudo, 
 yes = oui
 no = non
 
-keys-dashboard = 1-6 écrans  ↑↓ défiler  e expliquer  ? aide  L English  q quitter
+keys-dashboard = 1-7 écrans  ↑↓ défiler  e expliquer  ? aide  L English  q quitter
 keys-matrix = ←↑↓→ bouger  Entrée flux  t pivoter  e expliquer  ? aide  L English  q quitter
-keys-connections = / filtrer  Entrée détails  k couper  f figer  s trier  1-6  ? aide  q quitter
-keys-log = / filtrer  Entrée détails  f figer  e expliquer  1-6 écrans  ? aide  q quitter
+keys-connections = / filtrer  Entrée détails  k couper  f figer  s trier  1-7  ? aide  q quitter
+keys-log = / filtrer  Entrée détails  f figer  e expliquer  1-7 écrans  ? aide  q quitter
 keys-configuration = Entrée écart  d diff  p plan  c valider  b reprendre  v voir  ? aide  q quitter
 keys-filter = Entrée garder  Échap ôter  port:443 zone:lan flow:web addr:10.0.0.0/8 !proto:udp
 keys-text = ↑↓ Pg↑ Pg↓ défiler  Échap retour
@@ -168,7 +168,7 @@ explain-near-line = { $label } (ligne { $line }) : { $why }
 
 help-text =
     Partout
-      1 à 6, Tab       les écrans, par leur numéro ou à la suite
+      1 à 7, Tab       les écrans, par leur numéro ou à la suite
       e                ce que devient un paquet, rempli selon le curseur
       y, r             garder la validation à l’essai, en revenir
       L, F2            English

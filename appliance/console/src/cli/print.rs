@@ -80,6 +80,7 @@ impl Console {
             Reply::HaStatus(status) => self.ha_status(status),
             Reply::PairingOffer(offer) => self.pairing_offer(offer),
             Reply::Pairing(pairing) => self.pairing(pairing),
+            Reply::Vpn(answer) => self.vpn(answer),
             Reply::Done => match request {
                 Request::Switch => tr!(lang, "switch-done"),
                 Request::Maintenance(true) => tr!(lang, "maintenance-on"),

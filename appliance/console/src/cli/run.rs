@@ -12,7 +12,7 @@ use rempart_bus::documents::{CheckReport, CommitRequest, ExplainRequest};
 
 use super::table::Paint;
 use super::{
-    AuditVerb, Cli, CommitArgs, ExplainArgs, KillArgs, Selection, SortArg, Verb, audit, edit, pair, who,
+    AuditVerb, Cli, CommitArgs, ExplainArgs, KillArgs, Selection, SortArg, Verb, audit, edit, pair, vpn, who,
 };
 use crate::bus::{Bus, Failure, Refusal, Reply, Request};
 use crate::filter::{Filter, Order};
@@ -135,6 +135,7 @@ async fn run(console: &Console, verb: Verb) -> Result<(), Stop> {
         Verb::Audit { verb: AuditVerb::Anssi } => return audit::anssi(console).await,
         Verb::Ha { verb } => pair::ha(console, verb).await?,
         Verb::Pair { code, on } => pair::pair(console, code, on).await?,
+        Verb::Vpn { verb } => vpn::vpn(console, verb).await?,
         Verb::Unpair => {
             ask(&connect().await?, &Request::Unpair).await?;
             console.say(&tr!(lang, "unpair-done"));
@@ -418,7 +419,14 @@ pub fn failure_text(lang: Lang, failure: &Failure) -> String {
             Refusal::Busy => tr!(lang, "error-busy", text = text.as_str()),
             Refusal::NotFound => tr!(lang, "error-not-found", text = text.as_str()),
             Refusal::Refused => match RefusalCode::of(text) {
-                Some(code) => tr!(lang, "error-refused", text = tr!(lang, words::refusal(code))),
+                Some(code) => {
+                    let said = tr!(lang, words::refusal(code));
+                    let detail = text.split_once(": ").map(|(_, detail)| detail);
+                    match detail.filter(|_| words::needs_detail(code)) {
+                        Some(detail) => tr!(lang, "error-refused-detail", text = said, detail = detail),
+                        None => tr!(lang, "error-refused", text = said),
+                    }
+                }
                 None => tr!(lang, "error-refused", text = text.as_str()),
             },
             Refusal::Apply => tr!(lang, "error-apply", text = text.as_str()),

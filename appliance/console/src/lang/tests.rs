@@ -145,19 +145,8 @@ fn split(call: &str) -> Vec<String> {
 fn help_ids() -> BTreeSet<String> {
     let root = cli::command(Lang::En);
     let mut ids = BTreeSet::from(["help-rempart".to_owned()]);
-    let options = |verb: &clap::Command, name: &str| -> Vec<String> {
-        verb.get_arguments().map(|a| cli::help_id(name, a.get_id().as_str())).collect()
-    };
-    ids.extend(options(&root, "rempart"));
-    for verb in root.get_subcommands() {
-        ids.insert(format!("help-{}", verb.get_name()));
-        ids.extend(options(verb, verb.get_name()));
-        for inner in verb.get_subcommands() {
-            let name = format!("{}-{}", verb.get_name(), inner.get_name());
-            ids.insert(format!("help-{name}"));
-            ids.extend(options(inner, &name));
-        }
-    }
+    ids.extend(root.get_arguments().map(|a| cli::help_id("rempart", a.get_id().as_str())));
+    root.get_subcommands().for_each(|verb| help_ids_of(verb, verb.get_name(), &mut ids));
     ids
 }
 
@@ -166,6 +155,12 @@ fn audit_ids() -> impl Iterator<Item = String> {
     use rempart_bus::audit::{DEVIATIONS, RECOMMENDATIONS};
     let titles = RECOMMENDATIONS.iter().map(|code| format!("audit-{code}"));
     titles.chain(DEVIATIONS.iter().map(|code| format!("audit-why-{code}")))
+}
+
+fn help_ids_of(verb: &clap::Command, name: &str, ids: &mut BTreeSet<String>) {
+    ids.insert(format!("help-{name}"));
+    ids.extend(verb.get_arguments().map(|a| cli::help_id(name, a.get_id().as_str())));
+    verb.get_subcommands().for_each(|inner| help_ids_of(inner, &format!("{name}-{}", inner.get_name()), ids));
 }
 
 #[test]

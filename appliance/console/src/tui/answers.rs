@@ -11,6 +11,7 @@ use super::model::{
 };
 use crate::bus::{Failure, Reply, Request};
 use crate::tr;
+use crate::vpn::{Answer, Ask};
 use crate::words::Tone;
 
 /// Seconds between two looks at the flows and the history, which change slowly.
@@ -58,6 +59,7 @@ fn screen_polls(m: &mut Model, all: bool, effects: &mut Vec<Effect>) {
         Screen::Configuration if all => ask(m, Poll::History, Request::History, effects),
         Screen::Configuration => {}
         Screen::Pair => ask(m, Poll::Pair, Request::HaStatus, effects),
+        Screen::Vpn => ask(m, Poll::Vpn, Request::Vpn(Box::new(Ask::Sessions)), effects),
     }
 }
 
@@ -86,6 +88,10 @@ pub fn take(m: &mut Model, request: &Request, answer: Result<Reply, Failure>) ->
         }
         // The status will say so if the daemon is gone, and the next poll asks again.
         (Err(_), Some(Poll::Flows | Poll::Connections | Poll::Log | Poll::History)) => Vec::new(),
+        (Err(failure), Some(Poll::Vpn)) => {
+            m.vpn = Some(Err(failure));
+            Vec::new()
+        }
         (Err(failure), Some(Poll::Pair)) => {
             m.pair = Some(Err(failure));
             Vec::new()
@@ -102,6 +108,7 @@ fn poll_of(request: &Request) -> Option<Poll> {
         Request::Log(_) => Some(Poll::Log),
         Request::History => Some(Poll::History),
         Request::HaStatus => Some(Poll::Pair),
+        Request::Vpn(ask) if **ask == Ask::Sessions => Some(Poll::Vpn),
         Request::Kill(_)
         | Request::Check(_)
         | Request::Plan(_)
@@ -122,7 +129,8 @@ fn poll_of(request: &Request) -> Option<Poll> {
         | Request::Pairing
         | Request::PairCancel
         | Request::Unpair
-        | Request::Audit => None,
+        | Request::Audit
+        | Request::Vpn(_) => None,
     }
 }
 
@@ -206,6 +214,12 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
             return polls(m, true);
         }
         // The screens do not pair.
+        Reply::Vpn(answer) => {
+            if let Answer::Sessions(sessions) = *answer {
+                m.vpn_cursor = m.vpn_cursor.min(sessions.len().saturating_sub(1));
+                m.vpn = Some(Ok(sessions));
+            }
+        }
         Reply::PairingOffer(_) | Reply::Pairing(_) | Reply::Audit(_) => {}
     }
     Vec::new()

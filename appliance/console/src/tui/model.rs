@@ -12,6 +12,7 @@ use rempart_bus::documents::{
     Status,
 };
 use rempart_bus::ha::HaStatus;
+use rempart_bus::vpn::SessionView;
 
 use crate::bus::{Choice, Failure, Reply, Request};
 use crate::filter::{Filter, Order, Subject};
@@ -79,12 +80,21 @@ pub enum Screen {
     Configuration,
     /// The pair of nodes.
     Pair,
+    /// Remote access.
+    Vpn,
 }
 
 impl Screen {
     /// All of them.
-    pub const ALL: [Screen; 6] =
-        [Self::Dashboard, Self::Matrix, Self::Connections, Self::Log, Self::Configuration, Self::Pair];
+    pub const ALL: [Screen; 7] = [
+        Self::Dashboard,
+        Self::Matrix,
+        Self::Connections,
+        Self::Log,
+        Self::Configuration,
+        Self::Pair,
+        Self::Vpn,
+    ];
 }
 
 /// Whether the daemon answers.
@@ -118,6 +128,8 @@ pub enum Poll {
     History,
     /// [`Request::HaStatus`].
     Pair,
+    /// Who is on.
+    Vpn,
 }
 
 /// A line of text that a person types.
@@ -408,6 +420,10 @@ pub struct Model {
     pub pair: Option<Result<Box<HaStatus>, Failure>>,
     /// Lines scrolled off the top of the pair's screen.
     pub pair_scroll: usize,
+    /// The sessions of remote access, or why they are not known.
+    pub vpn: Option<Result<Vec<SessionView>, Failure>>,
+    /// The selected one.
+    pub vpn_cursor: usize,
     /// In the lab, its streams.
     pub lab: Option<Traffic>,
 }
@@ -448,6 +464,8 @@ impl Model {
             revision_cursor: 0,
             pair: None,
             pair_scroll: 0,
+            vpn: None,
+            vpn_cursor: 0,
             lab: None,
         }
     }

@@ -14,6 +14,7 @@ use super::update::update;
 use crate::bus::{Choice, Failure, Refusal, Reply, Request};
 use crate::fixtures;
 use crate::lang::Lang;
+use crate::vpn::{Answer, Ask};
 
 /// When the fixtures' status was made.
 fn now() -> Timestamp {
@@ -46,6 +47,11 @@ fn filled(lang: Lang, mono: bool) -> Model {
     m = give(m, Request::Connections(CONNECTIONS_MAX), Reply::Connections(fixtures::connections()));
     m = give(m, Request::Log(0), Reply::Log(fixtures::log()));
     m = give(m, Request::HaStatus, Reply::HaStatus(Box::new(fixtures::ha_status())));
+    m = give(
+        m,
+        Request::Vpn(Box::new(Ask::Sessions)),
+        Reply::Vpn(Box::new(Answer::Sessions(fixtures::sessions()))),
+    );
     m = give(m, Request::History, Reply::History(fixtures::history()));
     m.warnings_of = Some(12);
     m

@@ -79,7 +79,7 @@ fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
             m.lang = m.lang.other();
             Vec::new()
         }
-        KeyCode::Char(digit @ '1'..='6') => {
+        KeyCode::Char(digit @ '1'..='7') => {
             let index = digit as usize - '1' as usize;
             go(m, Screen::ALL[index])
         }
@@ -102,6 +102,7 @@ fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
             Screen::Log => on_log_key(m, key.code),
             Screen::Configuration => on_configuration_key(m, key.code),
             Screen::Pair => on_pair_key(m, key.code),
+            Screen::Vpn => on_vpn_key(m, key.code),
         },
     }
 }
@@ -133,6 +134,21 @@ fn on_dashboard_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
     }
     let most = super::view::dashboard::lines(m).len().saturating_sub(m.body_height());
     m.dashboard_scroll = m.dashboard_scroll.min(most);
+    Vec::new()
+}
+
+fn on_vpn_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
+    let count = m.vpn.as_ref().and_then(|sessions| sessions.as_ref().ok()).map_or(0, Vec::len);
+    m.vpn_cursor = match code {
+        KeyCode::Down => m.vpn_cursor + 1,
+        KeyCode::Up => m.vpn_cursor.saturating_sub(1),
+        KeyCode::PageDown => m.vpn_cursor + m.body_height(),
+        KeyCode::PageUp => m.vpn_cursor.saturating_sub(m.body_height()),
+        KeyCode::Home => 0,
+        KeyCode::End => count,
+        _ => m.vpn_cursor,
+    }
+    .min(count.saturating_sub(1));
     Vec::new()
 }
 
@@ -341,7 +357,7 @@ fn explain_form(m: &Model) -> ExplainForm {
             let zone = matrix.zones.get(m.matrix.row).cloned();
             Some((zone, String::new(), String::new(), String::new()))
         }
-        Screen::Dashboard | Screen::Matrix | Screen::Configuration | Screen::Pair => None,
+        Screen::Dashboard | Screen::Matrix | Screen::Configuration | Screen::Pair | Screen::Vpn => None,
     };
     let (zone, source, destination, service) = known.unwrap_or_default();
     let fields = [zone.unwrap_or_default(), source, destination, service].map(|text| Input { text });
@@ -364,7 +380,8 @@ fn on_filter_key(m: &mut Model, key: KeyEvent) -> Option<Vec<Effect>> {
         | Screen::Connections
         | Screen::Log
         | Screen::Configuration
-        | Screen::Pair => {
+        | Screen::Pair
+        | Screen::Vpn => {
             return None;
         }
     }

@@ -10,6 +10,7 @@ pub mod dialogs;
 pub mod log;
 pub mod matrix;
 pub mod pair;
+pub mod vpn;
 
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
@@ -55,6 +56,7 @@ pub fn view(m: &Model, frame: &mut Frame) {
             Screen::Log => log::lines(m, theme, width, body.height.into()),
             Screen::Configuration => configuration::lines(m, theme, width, body.height.into()),
             Screen::Pair => pair::lines(m).into_iter().skip(m.pair_scroll).collect(),
+            Screen::Vpn => vpn::lines(m, theme, width, body.height.into()),
         },
     };
     draw(frame, body, lines);
@@ -101,6 +103,7 @@ fn tabs(m: &Model, theme: Theme) -> Line<'static> {
             Screen::Log => id!("tab-log"),
             Screen::Configuration => id!("tab-configuration"),
             Screen::Pair => id!("tab-pair"),
+            Screen::Vpn => id!("tab-vpn"),
         };
         let style = if screen == m.screen { theme.focus() } else { theme.fresh().tone(Tone::Accent) };
         spans.push(Span::styled(tr!(m.lang, name), style));
@@ -180,6 +183,7 @@ fn key_line(m: &Model, theme: Theme, width: usize) -> Line<'static> {
             Screen::Log => id!("keys-log"),
             Screen::Configuration => id!("keys-configuration"),
             Screen::Pair => id!("keys-pair"),
+            Screen::Vpn => id!("keys-vpn"),
         },
     };
     Line::styled(left(&tr!(m.lang, keys), width), theme.bar())

@@ -10,6 +10,7 @@ use rempart_plan::ha::HaPlan;
 use super::outcome::reason;
 use crate::control::{Control, json};
 use crate::peer::{self, Told};
+use crate::remote;
 use crate::service::Reply;
 
 /// How long the other node may take to hand over a document for a diff.
@@ -101,11 +102,15 @@ impl Control {
         plan.map_or_else(|| Ok(String::new()), |plan| json(&plan))
     }
 
-    /// Another plan is in force: the elector hears of it at the end of the turn.
+    /// Another plan is in force: the elector hears of it at the end of the turn, and remote access now.
     pub(crate) fn replan(&mut self) {
         if let Some(running) = &self.running {
             self.accord.machine.set_first(running.node.get() == 0);
             self.accord.plan = (self.ha_plan().unwrap_or_default(), running.revision);
+            let plan =
+                running.plan.vpn.as_ref().map_or_else(String::new, |plan| json(plan).unwrap_or_default());
+            let (revision, tables) = (running.revision, self.engine.tables());
+            self.remote.tell(remote::Told { plan, revision, tables });
         }
     }
 

@@ -8,6 +8,7 @@
 //!  ways (up, down) ─────────┼─▶ `run`, a task ─┼─▶ dials (the first node) or accepts (the second)
 //!  new connections ─────────┘                  └─▶ `current`: the connection that requests take
 //!  a task for each connection: its requests, four at a time
+//!  another one: its one-way streams, which go to the relay of `rempart-vpn`
 //! ```
 //!
 //! One side dials, so there is no tie to break. The way is the first one that is up, the sync cable before all others; when a
@@ -27,7 +28,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint, EndpointConfig, TokioRuntime, VarInt};
+use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, TokioRuntime, VarInt};
 use rempart_pair::NodeIndex;
 use rempart_plan::ha::ports;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -128,10 +129,21 @@ pub struct Channel {
     places: Arc<Semaphore>,
 }
 
+/// The connection in use.
 #[derive(Debug)]
-struct Current {
+pub struct Current {
     connection: Connection,
     local: IpAddr,
+}
+
+impl Current {
+    /// Opens a one-way stream; the other node's relay takes it.
+    pub async fn open_stream(&self) -> Result<quinn::SendStream, ChannelError> {
+        let stream = self.connection.open_uni().await.map_err(|e| ChannelError::Broken(e.to_string()))?;
+        // Before the documents of the control daemons, for it is short and somebody waits for it.
+        let _ = stream.set_priority(1);
+        Ok(stream)
+    }
 }
 
 impl Channel {
@@ -141,6 +153,7 @@ impl Channel {
         keys: watch::Receiver<Option<PairKeys>>,
         ways: watch::Receiver<Vec<Way>>,
         inbound: mpsc::Sender<Inbound>,
+        streams: mpsc::Sender<RecvStream>,
     ) -> Self {
         let (current, seen) = watch::channel(None);
         let (link_out, link) = watch::channel(Link::default());
@@ -150,6 +163,7 @@ impl Channel {
             keys,
             ways,
             inbound,
+            streams,
             current,
             link: link_out,
             fresh_out,
@@ -167,6 +181,11 @@ impl Channel {
     /// How the channel stands, now and whenever it changes.
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
+    }
+
+    /// The connection in use, now and whenever it changes.
+    pub fn current(&self) -> watch::Receiver<Option<Arc<Current>>> {
+        self.current.clone()
     }
 
     /// Asks the other node and waits `limit` for the answer.
@@ -203,6 +222,7 @@ struct Runner {
     keys: watch::Receiver<Option<PairKeys>>,
     ways: watch::Receiver<Vec<Way>>,
     inbound: mpsc::Sender<Inbound>,
+    streams: mpsc::Sender<RecvStream>,
     current: watch::Sender<Option<Arc<Current>>>,
     link: watch::Sender<Link>,
     fresh_out: mpsc::Sender<Current>,
@@ -367,6 +387,7 @@ impl Runner {
         let by = self.link.borrow().by.clone();
         info!(by, remote = %fresh.connection.remote_address(), "the other node is connected");
         tokio::spawn(serve(fresh.connection.clone(), self.inbound.clone()));
+        tokio::spawn(take_streams(fresh.connection.clone(), self.streams.clone()));
         if let Some(old) = old {
             let up = self.ways.borrow().iter().any(|w| w.local == old.local && w.up);
             tokio::spawn(async move {
@@ -469,6 +490,15 @@ async fn serve(connection: Connection, inbound: mpsc::Sender<Inbound>) {
                 debug!(%error, "a request of the other node came to nothing");
             }
         });
+    }
+}
+
+/// Hands over the one-way streams of one connection until it ends.
+async fn take_streams(connection: Connection, streams: mpsc::Sender<RecvStream>) {
+    while let Ok(stream) = connection.accept_uni().await {
+        if streams.send(stream).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //!  adverts ────▶ segments ──┤                              ├─▶ segments: adverts, announcements
 //!  rtnetlink ──▶ link watch ┼─▶ Node, one machine a router ┼─▶ virtual links up and down, in one request
 //!  commands ───▶ queue ─────┤                              ├─▶ recorder (disk), journal: never waited for
-//!  deadlines ───────────────┘                              └─▶ news, for the main thread to log and show
+//!  deadlines ───────────────┘                              ├─▶ news, for the main thread to log and show
+//!                                                          └─▶ the role, for `rempart-vpn`
 //! ```
 //!
 //! It waits in one place, for all of these at once. Whatever may take its time (disk, bus, log) is another thread's, reached
@@ -21,6 +22,8 @@ mod router;
 mod segment;
 
 use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -129,6 +132,60 @@ pub struct Surroundings {
     pub news: tokio::sync::mpsc::Sender<News>,
     /// Writes the record.
     pub recorder: Recorder,
+    /// Where `rempart-vpn` sees the role.
+    pub role: RoleCell,
+}
+
+/// The role as `rempart-vpn` is to see it. To set it is a store and a byte that is sent to ourselves: it waits for nobody, and
+/// the last word is never lost.
+#[derive(Clone)]
+pub struct RoleCell {
+    word: RoleWord,
+    bell: Arc<UnixDatagram>,
+}
+
+/// The other end of a [`RoleCell`], for whoever passes the role on.
+pub struct RoleWatch {
+    /// What was set last.
+    pub word: RoleWord,
+    /// Can be read whenever the role was set.
+    pub bell: UnixDatagram,
+}
+
+/// The role in one number.
+#[derive(Clone)]
+pub struct RoleWord(Arc<AtomicU64>);
+
+/// Nothing is known yet. No epoch is as high.
+const UNKNOWN: u64 = u64::MAX;
+
+/// The two ends; nothing is known yet.
+pub fn role() -> io::Result<(RoleCell, RoleWatch)> {
+    let (bell, heard) = UnixDatagram::pair()?;
+    bell.set_nonblocking(true)?;
+    heard.set_nonblocking(true)?;
+    let word = RoleWord(Arc::new(AtomicU64::new(UNKNOWN)));
+    Ok((RoleCell { word: word.clone(), bell: Arc::new(bell) }, RoleWatch { word, bell: heard }))
+}
+
+impl RoleCell {
+    /// Active under this epoch of the role, or not.
+    fn set(&self, active: Option<u64>) {
+        let word = active.map_or(0, |epoch| epoch.min(UNKNOWN >> 2) << 1 | 1);
+        self.word.0.store(word, Ordering::Release);
+        // Where there is no room, it rings already.
+        let _ = self.bell.send(&[1]);
+    }
+}
+
+impl RoleWord {
+    /// What was set last; `None`: nothing yet.
+    pub fn get(&self) -> Option<Option<u64>> {
+        match self.0.load(Ordering::Acquire) {
+            UNKNOWN => None,
+            word => Some((word & 1 == 1).then_some(word >> 1)),
+        }
+    }
 }
 
 /// Commands as the elector takes them.

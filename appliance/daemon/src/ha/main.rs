@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! rempart-ha (supervisor) ── starts, and starts again ──▶ rempart-ha --worker
-//!                                                           ├─ main: the bus, the peer channel, pairing
+//!                                                           ├─ main: the bus, the peer channel, pairing, the VPN's relay
 //!                                                           ├─ elector: heartbeats, adverts, links, the role
 //!                                                           ├─ recorder: the epoch on disk
 //!                                                           └─ journal: connections
@@ -17,6 +17,7 @@ mod files;
 mod keystore;
 mod pairing;
 mod peer;
+mod relay;
 mod secrets;
 mod service;
 mod status;
@@ -39,6 +40,9 @@ struct Arguments {
     /// Where revisions and state are kept; the elector's own files are in its folder `ha`.
     #[arg(long, default_value = "/var/lib/rempart")]
     state: PathBuf,
+    /// The socket that `rempart-vpn` connects to; `ha/relay.sock` in the state, where nothing is said.
+    #[arg(long)]
+    relay: Option<PathBuf>,
     /// Does the work for the supervisor with this process id.
     #[arg(long, hide = true)]
     worker: Option<u32>,
@@ -47,11 +51,12 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     logging::start();
+    let relay = arguments.relay.unwrap_or_else(|| arguments.state.join("ha/relay.sock"));
     match arguments.worker {
-        None => supervisor::run(&arguments.node, &arguments.state),
+        None => supervisor::run(&arguments.node, &arguments.state, &relay),
         Some(parent) => {
             supervisor::name_worker();
-            worker::run(&arguments.node, &arguments.state, parent)
+            worker::run(&arguments.node, &arguments.state, &relay, parent)
         }
     }
 }

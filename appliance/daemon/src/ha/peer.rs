@@ -5,6 +5,7 @@
 //!   our rempartd ──Ha1.Request──▶ Peer ──┬─ channel (QUIC) ────┬─▶ Peer there ──Control1.PeerRequest──▶ rempartd there
 //!                                        └─ pairing connection ┘
 //!                ◀─Ha1.LinkChanged── whether either of them is there
+//!   our rempart-vpn ──socket── relay ── channel: a stream each way ── relay ──socket── rempart-vpn there
 //! ```
 //!
 //! A box that has just joined has no document, so no addresses and no channel: until it has, its requests take the
@@ -23,6 +24,7 @@ use tracing::{debug, warn};
 use crate::channel::{Channel, ChannelError, Inbound, Link, Way};
 use crate::keystore::Keystore;
 use crate::pairing::{Pairing, Transfer};
+use crate::relay;
 
 /// How long the other node may take to answer: it may have a large policy to bring into force.
 const ANSWER: Duration = Duration::from_secs(100);
@@ -32,6 +34,8 @@ const CONTROL: Duration = Duration::from_secs(95);
 const REFRESH: Duration = Duration::from_millis(250);
 /// What the two control daemons may ask each other.
 const AGREEMENT: &str = "agreement";
+/// One-way streams of the other node that wait for the relay.
+const STREAMS: usize = 4;
 /// Requests of the other node that wait for our control daemon.
 const INBOUND: usize = 4;
 
@@ -53,13 +57,20 @@ pub struct Peer {
 
 impl Peer {
     /// Starts the tasks; to be called within the runtime. `plan` is what the document asks for, now and later.
-    pub fn start(node: &str, keystore: &Keystore, plan: watch::Receiver<Option<HaPlan>>) -> Self {
+    pub fn start(
+        node: &str,
+        keystore: &Keystore,
+        plan: watch::Receiver<Option<HaPlan>>,
+        relay: relay::Config,
+    ) -> Self {
         let (inbound, requests) = mpsc::channel(INBOUND);
         let ways = watch::Sender::new(ways(plan.borrow().as_ref(), &[]));
-        let channel =
-            Channel::start(keystore.identity().clone(), keystore.subscribe(), ways.subscribe(), inbound);
+        let (streams, incoming) = mpsc::channel(STREAMS);
+        let identity = keystore.identity().clone();
+        let channel = Channel::start(identity, keystore.subscribe(), ways.subscribe(), inbound, streams);
+        tokio::spawn(relay::run(relay, channel.current(), incoming));
         let bus = watch::Sender::new(None);
-        tokio::spawn(relay(requests, bus.subscribe()));
+        tokio::spawn(answer_requests(requests, bus.subscribe()));
         Self {
             channel,
             ways,
@@ -197,7 +208,10 @@ fn ways(plan: Option<&HaPlan>, down: &[String]) -> Vec<Way> {
 }
 
 /// Hands the other node's requests to our control daemon.
-async fn relay(mut requests: mpsc::Receiver<Inbound>, bus: watch::Receiver<Option<zbus::Connection>>) {
+async fn answer_requests(
+    mut requests: mpsc::Receiver<Inbound>,
+    bus: watch::Receiver<Option<zbus::Connection>>,
+) {
     while let Some(Inbound { topic, body, reply }) = requests.recv().await {
         let bus = bus.borrow().clone();
         tokio::spawn(async move {

@@ -41,7 +41,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const LEAVING: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT, then has the worker hand over.
-pub fn run(node: &str, state: &Path) -> anyhow::Result<()> {
+pub fn run(node: &str, state: &Path, relay: &Path) -> anyhow::Result<()> {
     let files = Files::open(state).with_context(|| format!("cannot use {}", state.display()))?;
     // A worker inherits this, so that it is back in a moment however busy the machine is.
     if let Err(error) = realtime::run_first(elector::PRIORITY - 1) {
@@ -54,7 +54,7 @@ pub fn run(node: &str, state: &Path) -> anyhow::Result<()> {
     signals.thread_block()?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let mut deaths = Deaths::default();
-    let mut worker = start(node, state).context("cannot start the worker")?;
+    let mut worker = start(node, state, relay).context("cannot start the worker")?;
     loop {
         match watch(&signals, &mut worker)? {
             Ended::Asked => {
@@ -65,7 +65,7 @@ pub fn run(node: &str, state: &Path) -> anyhow::Result<()> {
             Ended::Died => match deaths.count(Instant::now()) {
                 // First of all: each millisecond brings the other node nearer to thinking us dead.
                 None => {
-                    let next = start(node, state).context("cannot start the worker")?;
+                    let next = start(node, state, relay).context("cannot start the worker")?;
                     let status = reap(std::mem::replace(&mut worker, next))?;
                     error!(%status, "the elector has died; it has been started again");
                 }
@@ -77,7 +77,7 @@ pub fn run(node: &str, state: &Path) -> anyhow::Result<()> {
                     if wait_until(&signals, None, pause)? {
                         return Ok(());
                     }
-                    worker = start(node, state).context("cannot start the worker")?;
+                    worker = start(node, state, relay).context("cannot start the worker")?;
                 }
             },
         }
@@ -89,12 +89,14 @@ enum Ended {
     Died,
 }
 
-fn start(node: &str, state: &Path) -> io::Result<Child> {
+fn start(node: &str, state: &Path, relay: &Path) -> io::Result<Child> {
     // The program that is running, even if another has been installed in its place.
     Command::new("/proc/self/exe")
         .arg0("rempart-ha")
         .args(["--node", node, "--worker", &std::process::id().to_string(), "--state"])
         .arg(state)
+        .arg("--relay")
+        .arg(relay)
         .stdin(Stdio::piped())
         .spawn()
 }

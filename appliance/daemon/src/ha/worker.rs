@@ -23,6 +23,7 @@ use crate::files::Files;
 use crate::journal::{self, Journal};
 use crate::keystore::{Keystore, PairKeys};
 use crate::peer::Peer;
+use crate::relay;
 use crate::secrets::Secrets;
 use crate::service::Service;
 use crate::status::History;
@@ -63,7 +64,7 @@ pub struct Shared {
 }
 
 /// Runs until SIGTERM, or the end of the supervisor `parent`, then hands over.
-pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
+pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Result<()> {
     // The supervisor reads its signals from a descriptor and keeps them blocked; a child inherits that.
     SigSet::empty().thread_set_mask()?;
     realtime::end_with(parent).context("the supervisor is gone")?;
@@ -81,6 +82,7 @@ pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
     let plan = stored_plan(&files);
     let wanted = plan.as_ref().map(|(plan, _)| plan.clone());
     let recorder = Recorder::start(elector.clone(), move |record| writer.keep_record(record))?;
+    let (role, watched) = elector::role()?;
     let surroundings = Surroundings {
         record: files.record().unwrap_or_else(|error| {
             error!(%error, "the epoch of the role cannot be read; the other node's will be taken over");
@@ -90,6 +92,7 @@ pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
         plan,
         news,
         recorder,
+        role,
     };
     elector::start(inbox, surroundings, ended)?;
     // From the supervisor this thread has a priority that is for the elector alone.
@@ -103,7 +106,12 @@ pub fn run(node: &str, state: &Path, parent: u32) -> anyhow::Result<()> {
     let wanted = watch::Sender::new(wanted);
     let peer = {
         let _inside = runtime.enter();
-        Peer::start(node, &keystore, wanted.subscribe())
+        Peer::start(
+            node,
+            &keystore,
+            wanted.subscribe(),
+            relay::Config { socket: relay.to_owned(), role: watched },
+        )
     };
     let shared = Arc::new(Shared {
         node: node.to_owned(),

@@ -10,15 +10,21 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use rempart_identity::demand::Admission;
-use rempart_identity::names::UserName;
+use rempart_identity::names::{DeviceId, UserName};
 use rempart_identity::store::Fingerprint;
-use rempart_openvpn::data::epoch::Reign;
+use rempart_openvpn::data::epoch::{Persisted, TakeOverEpoch};
 use rempart_openvpn::message::Refusal;
 use rempart_openvpn::session::Login;
 use rempart_openvpn::token::Claims;
+use rempart_openvpn::wrap::Metadata;
+use rempart_plan::vpn::VpnPlan;
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
+
+use super::server::status::Status;
 
 /// Names a login that is being judged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -26,11 +32,18 @@ pub struct LoginTicket(pub u64);
 
 /// Who may come in. None of the calls waits for anything.
 pub trait People: Send {
+    /// Whether TLS may begin with what stands in a client's wrapped key: not for a device that is revoked or unknown. What is
+    /// allowed here is judged again by its certificate.
+    fn may_begin(&self, metadata: Option<&Metadata>) -> bool {
+        let _ = metadata;
+        true
+    }
     /// Judges a login; the verdict comes to the server as [`FromPeople::Verdict`].
     fn begin(&self, ticket: LoginTicket, from: SocketAddr, login: Box<Login>);
     /// What the person typed after [`Verdict::Question`].
     fn answer(&self, ticket: LoginTicket, text: Zeroizing<String>);
-    /// Nobody waits for this login any more.
+    /// Nobody waits for this login any more. A question that became a refusal is not forgotten: its answer comes with
+    /// another login, under another ticket.
     fn forget(&self, ticket: LoginTicket);
 }
 
@@ -86,7 +99,7 @@ pub struct Material {
     /// Its key.
     pub key: rustls::pki_types::PrivateKeyDer<'static>,
     /// Judges clients' certificates: authorities, revoked ones, purposes.
-    pub clients: std::sync::Arc<dyn rustls::server::danger::ClientCertVerifier>,
+    pub clients: Arc<dyn rustls::server::danger::ClientCertVerifier>,
     /// The key that opens the wrapped client keys of tls-crypt-v2, 128 bytes.
     pub wrapping: Zeroizing<Vec<u8>>,
     /// A key shared by all clients (tls-crypt v1), where an imported set-up has one: 256 bytes.
@@ -106,6 +119,11 @@ pub enum Kind {
     UsedCode,
     /// Keys of the server: wrapping, tokens.
     Secret,
+    /// Groups that a directory or RADIUS gave at a login, for its renewals by token: key = 32 bytes that name person and
+    /// certificate.
+    Admission,
+    /// A WireGuard peer: key = its public key; value = where it is, its last handshake, the stamp of our last initiation.
+    Wireguard,
 }
 
 /// What both nodes hold. None of the calls waits for anything.
@@ -128,8 +146,9 @@ pub enum FromReplica {
     Committed(ReplicaTicket),
     /// This node is active from now on; the epoch is on disk. What is held comes with it: sessions are to be carried on.
     Active {
-        /// The right to make keys and to take packet ids.
-        reign: Box<Reign>,
+        /// The epoch, before it has ranges of packet ids: the server turns it into the right to make keys together with the
+        /// keys of `sessions`, which get their ranges then or never.
+        reign: Box<Persisted<TakeOverEpoch>>,
         /// The store that the other node last introduced itself with.
         peer: Option<rempart_openvpn::data::epoch::StoreId>,
         /// Every session that is held.
@@ -144,3 +163,30 @@ pub enum FromReplica {
     /// The other node has taken a value away.
     Removed(Kind, Vec<u8>),
 }
+
+/// What the server does for the bus. None of the calls waits; answers come when the server's thread is there.
+pub trait Server: Send + Sync {
+    /// Who is on, and the counters.
+    fn status(&self) -> oneshot::Receiver<Status>;
+    /// Ends sessions; how many there were. The clients are told, and come back only by themselves.
+    fn disconnect(&self, whom: Whom) -> oneshot::Receiver<usize>;
+    /// What the document asks for from now on; `None`: no remote access. Only what changes is touched, but whoever is
+    /// connected is put into the live sets again, each time.
+    fn configure(&self, plan: Option<Box<VpnPlan>>);
+}
+
+/// Whose sessions an administrator ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Whom {
+    /// One, by [`super::server::status::SessionStatus::id`].
+    Session(u32),
+    /// All of a person.
+    User(UserName),
+    /// Those of a device.
+    Device(DeviceId),
+    /// All.
+    Everybody,
+}
+
+/// How the other parts speak to the server: from any thread, without waiting.
+pub type Tell<T> = Arc<dyn Fn(T) + Send + Sync>;

@@ -35,7 +35,8 @@ fn client(authority: &mut Authority) -> Credential {
 
 /// What the verifier of the server says.
 pub(super) fn verified(authority: &Authority, certificate: &[u8], at: Moment) -> Result<(), rustls::Error> {
-    let verifier = client_verifier([authority].into_iter(), ExpiredLists::Refuse).unwrap();
+    let verifier =
+        client_verifier([authority].into_iter(), ExpiredLists::Refuse, Presence::Demanded).unwrap();
     let at = UnixTime::since_unix_epoch(Duration::from_secs(at.seconds() as u64));
     verifier.verify_client_cert(&CertificateDer::from(certificate), &[], at).map(|_| ())
 }
@@ -171,7 +172,8 @@ fn renewal_keeps_the_key_and_rekeying_does_not() {
     let next = authority.successor("Rempart VPN 2", now(), &SystemRandom::new()).unwrap();
     assert_ne!(next.facts().unwrap().public_key, authority.facts().unwrap().public_key);
     // During the change both are accepted.
-    let both = client_verifier([&authority, &next].into_iter(), ExpiredLists::Refuse).unwrap();
+    let both =
+        client_verifier([&authority, &next].into_iter(), ExpiredLists::Refuse, Presence::Demanded).unwrap();
     assert_eq!(both.root_hint_subjects().len(), 2);
 }
 

@@ -24,6 +24,15 @@ pub enum ExpiredLists {
     Accept,
 }
 
+/// Whether a client must show a certificate at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// Else TLS fails.
+    Demanded,
+    /// What the login demands is seen later; one that is shown must be right.
+    Optional,
+}
+
 /// Why there is no verifier.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum NoVerifier {
@@ -43,6 +52,7 @@ pub enum NoVerifier {
 pub fn client_verifier<'a>(
     authorities: impl Iterator<Item = &'a Authority>,
     expired: ExpiredLists,
+    presence: Presence,
 ) -> Result<Arc<dyn ClientCertVerifier>, NoVerifier> {
     let mut roots = RootCertStore::empty();
     let mut lists = Vec::new();
@@ -62,6 +72,9 @@ pub fn client_verifier<'a>(
     }
     if expired == ExpiredLists::Refuse {
         builder = builder.enforce_revocation_expiration();
+    }
+    if presence == Presence::Optional {
+        builder = builder.allow_unauthenticated();
     }
     builder.build().map_err(|error| NoVerifier::Refused(error.to_string()))
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Admission, Demand, Policy, Reason, Told};
 use crate::authority::ClientIdentity;
 use crate::moment::Moment;
@@ -103,6 +105,16 @@ pub enum RadiusAnswer {
     Unavailable(String),
 }
 
+/// Whom somebody else has vouched for at a login, and the groups that they gave.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vouched {
+    /// The account's name there.
+    pub account: UserName,
+    /// Groups of the VPN.
+    pub groups: BTreeSet<GroupName>,
+}
+
 /// What to do next.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Next {
@@ -177,6 +189,7 @@ pub struct Login {
     /// Known from the start, told at the end.
     doom: Option<Reason>,
     granted: Option<(UserName, BTreeSet<GroupName>)>,
+    vouched: Option<Vouched>,
     trace: Vec<Line>,
 }
 
@@ -194,12 +207,89 @@ impl Login {
             can_be_asked,
             doom: None,
             granted: None,
+            vouched: None,
             trace: Vec::new(),
         };
         login.find_device(store);
         login.find_user(store, name, now);
         let next = login.first(answer, now);
         (login, next)
+    }
+
+    /// Carries on a login that was proved before (its token is shown): whether this person and this device may still come in.
+    /// Nobody is asked, and nothing but the store and the policy is looked at.
+    pub fn carry_on(
+        now: Moment,
+        store: &Store,
+        policy: &Policy,
+        name: &str,
+        certificate: Option<ClientIdentity>,
+        vouched: Option<&Vouched>,
+    ) -> (Self, Next) {
+        let mut login = Self {
+            policy: policy.clone(),
+            state: State::Done,
+            name: String::new(),
+            user: None,
+            certificate,
+            device: None,
+            can_be_asked: false,
+            doom: None,
+            granted: None,
+            vouched: None,
+            trace: Vec::new(),
+        };
+        login.find_device(store);
+        login.find_user(store, name, now);
+        let next = login.still(vouched);
+        (login, next)
+    }
+
+    /// The rest of [`Login::carry_on`].
+    fn still(&mut self, vouched: Option<&Vouched>) -> Next {
+        let stored = self.user.clone();
+        let (account, mut groups) = match (self.source(), vouched) {
+            (Source::Local, _) => match &stored {
+                Some((name, _)) => (name.clone(), BTreeSet::new()),
+                None => return self.refuse(self.doom.clone().unwrap_or(Reason::Unknown)),
+            },
+            (Source::Directory | Source::Radius, Some(vouched)) => {
+                (vouched.account.clone(), vouched.groups.clone())
+            }
+            (Source::Directory | Source::Radius, None) => {
+                return self.refuse(Reason::Unavailable(
+                    "the groups of this login are not known any more".to_owned(),
+                ));
+            }
+        };
+        match &stored {
+            Some((name, _)) if *name != account => return self.refuse(Reason::BadName),
+            Some((_, user)) => groups.extend(user.groups.iter().cloned()),
+            None => {}
+        }
+        if let Some(reason) = self.doom.clone() {
+            return self.refuse(reason);
+        }
+        let Some((demand, groups)) = self.policy.demand(&groups) else { return self.refuse(Reason::NoGroup) };
+        self.granted = Some((account, groups));
+        self.check_owner();
+        if let Some(reason) = self.doom.clone() {
+            return self.refuse(reason);
+        }
+        if demand.certificate && self.device.is_none() {
+            return self.refuse(Reason::NoCertificate);
+        }
+        self.accept(None)
+    }
+
+    /// The groups that a directory or a RADIUS server gave at this login, if one was asked: what [`Login::carry_on`] needs.
+    pub fn vouched(&self) -> Option<&Vouched> {
+        self.vouched.as_ref()
+    }
+
+    /// The certificate that TLS let through.
+    pub fn certificate(&self) -> Option<&ClientIdentity> {
+        self.certificate.as_ref()
     }
 
     /// The steps so far, for `test login`.
@@ -433,7 +523,7 @@ impl Login {
             return self.refuse(Reason::OutOfOrder);
         };
         match answer {
-            DirectoryAnswer::Right { account, groups } => self.vouched(account, groups, code, now),
+            DirectoryAnswer::Right { account, groups } => self.vouched_for(account, groups, code, now),
             DirectoryAnswer::Wrong(why) => self.refuse(Reason::WrongPassword(why)),
             DirectoryAnswer::Account(why) => self.refuse(Reason::Account(why)),
             DirectoryAnswer::MustChange(why) => self.refuse(Reason::MustChange(why)),
@@ -450,7 +540,7 @@ impl Login {
             RadiusAnswer::Accept(groups) => {
                 let short = self.name.rsplit_once('\\').map_or(self.name.as_str(), |(_, account)| account);
                 match self.user.as_ref().map(|(name, _)| name.clone()).or_else(|| short.parse().ok()) {
-                    Some(account) => self.vouched(account, groups, code, now),
+                    Some(account) => self.vouched_for(account, groups, code, now),
                     None => self.refuse(Reason::BadName),
                 }
             }
@@ -469,7 +559,7 @@ impl Login {
     }
 
     /// Somebody else says that the password is right, and which groups the account has there.
-    fn vouched(
+    fn vouched_for(
         &mut self,
         account: UserName,
         mut groups: BTreeSet<GroupName>,
@@ -477,6 +567,7 @@ impl Login {
         now: Moment,
     ) -> Next {
         self.note(format!("password: right, account {account}"));
+        self.vouched = Some(Vouched { account: account.clone(), groups: groups.clone() });
         match &self.user {
             // Another spelling of a name must not be a way around what stands in the store under the account's own.
             Some((name, _)) if *name != account => {

@@ -88,7 +88,7 @@ pub struct Conversation {
     protection: Protection,
     domain: String,
     base: String,
-    groups: BTreeMap<String, GroupName>,
+    groups: BTreeMap<String, BTreeSet<GroupName>>,
     name: String,
     password: Secret,
     phase: Phase,
@@ -270,12 +270,11 @@ impl Conversation {
             return Ok(self.right(BTreeSet::new()));
         }
         self.phase = Phase::Groups;
-        let names =
-            self.groups.keys().map(|name| Filter::Equal("distinguishedName", name.as_bytes())).collect();
+        let names = self.groups.keys().map(|name| Filter::Equal(attribute(name), name.as_bytes())).collect();
         let filter = Filter::And(vec![Filter::Equal("objectClass", b"group"), Filter::Or(names)]);
         let limit = self.groups.len() as u64;
-        let question =
-            message::search(self.id + 1, &self.base, Scope::Subtree, limit, &filter, &["objectSid"]);
+        let wanted = ["objectSid", "sAMAccountName"];
+        let question = message::search(self.id + 1, &self.base, Scope::Subtree, limit, &filter, &wanted);
         self.id += 1;
         Ok(Progress::Send(question))
     }
@@ -285,11 +284,13 @@ impl Conversation {
         let found = std::mem::take(&mut self.found);
         let mine =
             found.iter().filter(|entry| entry.values("objectsid").iter().any(|sid| self.token.contains(sid)));
-        let named = |entry: &Entry| {
-            let same = |(name, _): &(&String, &GroupName)| name.to_lowercase() == entry.name.to_lowercase();
-            self.groups.iter().find(same).map(|(_, group)| group.clone())
+        let named = |entry: &Entry| -> BTreeSet<GroupName> {
+            let account = entry.values("samaccountname").first().map(|name| String::from_utf8_lossy(name));
+            let known_as = [Some(entry.name.to_lowercase()), account.map(|name| name.to_lowercase())];
+            let same = |(name, _): &(&String, _)| known_as.contains(&Some(name.to_lowercase()));
+            self.groups.iter().filter(same).flat_map(|(_, groups)| groups.iter().cloned()).collect()
         };
-        let groups = mine.filter_map(named).collect();
+        let groups = mine.flat_map(named).collect();
         Ok(self.right(groups))
     }
 
@@ -305,6 +306,11 @@ impl Conversation {
         self.id += 1;
         self.id
     }
+}
+
+/// By which attribute a group is looked for: a distinguished name has an `=`, an account name cannot have one.
+fn attribute(name: &str) -> &'static str {
+    if name.contains('=') { "distinguishedName" } else { "sAMAccountName" }
 }
 
 fn accepted(what: &'static str, outcome: Outcome) -> Result<(), Fault> {

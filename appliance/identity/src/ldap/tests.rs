@@ -11,7 +11,7 @@ const SID: &[u8] = b"\x01\x05user";
 const GROUP_SID: &[u8] = b"\x01\x05group";
 
 fn config() -> Config {
-    let groups = [("CN=VPN Agents,DC=corp,DC=example".to_owned(), "agents".parse().unwrap())].into();
+    let groups = [("CN=VPN Agents,DC=corp,DC=example".to_owned(), ["agents".parse().unwrap()].into())].into();
     Config {
         controllers: vec![],
         authorities: vec![],

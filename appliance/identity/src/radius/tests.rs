@@ -134,6 +134,7 @@ fn what_does_not_fit_is_not_asked() {
         servers: vec![server],
         identifier: "rempart".to_owned(),
         groups: BTreeMap::new(),
+        source: None,
         patience: Duration::from_secs(1),
     };
     assert_eq!(Radius::new(config.clone()).err(), Some(BadRadius::ShortSecret));

@@ -355,6 +355,12 @@ impl Store {
         Ok(("totp-used", name.to_string()))
     }
 
+    /// Marks a code as used without counting a revision: used codes are kept and replicated one by one, so that a login does
+    /// not make another document of the whole store. Refused if it was used before.
+    pub fn use_code(&mut self, name: &UserName, step: Step) -> Result<(), Refusal> {
+        self.use_totp(name.clone(), step).map(|_| ())
+    }
+
     fn add_device(&mut self, now: Moment, id: DeviceId, device: Device) -> Done {
         self.user(&device.user)?;
         if self.devices.contains_key(&id) {

@@ -133,6 +133,11 @@ impl Fingerprint {
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
+
+    /// Its bytes.
+    pub const fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
 }
 
 /// A text is no fingerprint.

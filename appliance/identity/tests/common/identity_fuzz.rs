@@ -24,7 +24,7 @@ pub fn ldap(data: &[u8]) {
         authorities: Vec::new(),
         domain: "corp.example".to_owned(),
         base: "DC=corp,DC=example".to_owned(),
-        groups: [("CN=vpn".to_owned(), "agents".parse().expect("a name"))].into(),
+        groups: [("CN=vpn".to_owned(), ["agents".parse().expect("a name")].into())].into(),
         patience: Duration::from_secs(1),
     };
     let mut conversation = Conversation::new(&config, protection, "alice", Secret::from("geheim"));

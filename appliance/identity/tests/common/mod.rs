@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod domain;
+pub mod freeradius;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;

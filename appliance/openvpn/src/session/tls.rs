@@ -6,7 +6,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ServerConfig};
-use rustls::{CipherSuite, version};
+use rustls::{CipherSuite, SupportedProtocolVersion, version};
 
 /// What the server shows and whom it believes.
 pub struct TlsPolicy {
@@ -20,6 +20,18 @@ pub struct TlsPolicy {
 
 /// A configuration for [`super::Settings`].
 pub fn tls_config(policy: TlsPolicy) -> Result<Arc<ServerConfig>, rustls::Error> {
+    tls_config_from(policy, &[&version::TLS13, &version::TLS12])
+}
+
+/// The same for TLS 1.3 only.
+pub fn tls13_config(policy: TlsPolicy) -> Result<Arc<ServerConfig>, rustls::Error> {
+    tls_config_from(policy, &[&version::TLS13])
+}
+
+fn tls_config_from(
+    policy: TlsPolicy,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut provider: CryptoProvider = ring::default_provider();
     // "AES-256 for everything that comes from outside" (design §6).
     provider.cipher_suites.retain(|suite| {
@@ -31,7 +43,7 @@ pub fn tls_config(policy: TlsPolicy) -> Result<Arc<ServerConfig>, rustls::Error>
         )
     });
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+        .with_protocol_versions(versions)?
         .with_client_cert_verifier(policy.clients)
         .with_single_cert(policy.chain, policy.key)?;
     // Each key has a handshake of its own, so that a revoked certificate cannot come back by a ticket.

@@ -9,6 +9,7 @@ use rempart_config::space::Family;
 use super::tables::{self, Line, Use};
 use super::{
     CompileError, LOG_GROUP, MARK_ALLOW, MARK_DENY, MARK_DOOMED, MAX_CELLS, device_set, peer, quoted_devices,
+    remote,
 };
 use crate::expand::slices;
 use crate::nft::{Chain, Content, Map, Origin, Ruleset};
@@ -143,6 +144,9 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
         let chain = rs.chains.entry(hook.into()).or_default();
         chain.base = Some(format!("type filter hook {hook} priority 0; policy drop;"));
         chain.rule(format!("ct mark & {MARK_DOOMED:#010x} != 0 counter name \"p.doomed\" drop"));
+        if let Some(jump) = remote::way_out(world, hook) {
+            chain.rule(jump);
+        }
         if hook == "output" {
             // IPv6 has no setting that forbids redirects, as IPv4 does; tracking would call them invalid.
             chain.rule("icmpv6 type nd-redirect drop");
@@ -174,6 +178,14 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
         input.rule(format!("{text} drop"));
     }
     input.rules.extend(shields.clone());
+    if let Some(jump) = remote::listened_to(world) {
+        input.rule(jump);
+    }
+    // Whoever knows the key comes from anywhere, but for what the shields keep out; after a take-over the node begins.
+    let outside = wireguard_outside(model, world);
+    if let Some((devices, port)) = &outside {
+        input.rule(format!("iifname {devices} udp dport {port} accept"));
+    }
     input.rule("iifname vmap @pairs.input");
     input.rule("goto final.input");
     let output = rs.chains.entry("output".into()).or_default();
@@ -184,6 +196,12 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
         output.rule(format!("oifname {devices} udp sport 68 udp dport 67 accept"));
     }
     output.rules.extend(shields_out.clone());
+    if let Some(jump) = remote::spoken_by(world) {
+        output.rule(jump);
+    }
+    if let Some((devices, port)) = &outside {
+        output.rule(format!("oifname {devices} udp sport {port} accept"));
+    }
     output.rule("oifname vmap @pairs.output");
     output.rule("goto final.output");
     let forward = rs.chains.entry("forward".into()).or_default();
@@ -204,6 +222,14 @@ fn write_frame(rs: &mut Ruleset, model: &Model, world: &World) {
     invalid.rule("counter name \"p.invalid\"");
     invalid.rule(format!("{LOG_LIMIT} log group {LOG_GROUP} prefix \"invalid drop\""));
     invalid.rule("drop");
+}
+
+/// The devices by which WireGuard is spoken to, where it is switched on, and its port.
+fn wireguard_outside(model: &Model, world: &World) -> Option<(String, u16)> {
+    let wireguard = crate::wireguard::switched_on(model)?;
+    let legs = wireguard.zones.iter().flat_map(|zone| world.legs_in(zone));
+    let devices = device_set(legs.flat_map(|(_, leg)| leg.devices().map(Device::as_str)))?;
+    Some((devices, wireguard.port))
 }
 
 /// What comes after the flows: 3. protection of the firewall, 5. noise, 6. the final, logged refusal.

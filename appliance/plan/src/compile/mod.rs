@@ -3,6 +3,7 @@
 //! ```text
 //! arrival  (prerouting, before tracking)   a source must be routed back the way it came
 //! peer.*   (input, output: untracked)      what the nodes of a pair tell each other, see `peer`
+//! vpn.*    (arrival; forward, output)      remote users only while they are connected, see `remote`
 //! nat.in   (prerouting)                    published services, one-to-one
 //! input    1. to the firewall   3. protection of the firewall: all else
 //! output   2. from the firewall
@@ -20,6 +21,7 @@ mod key;
 mod nat;
 mod peer;
 mod protect;
+mod remote;
 mod tables;
 
 pub use filter::mark;
@@ -69,6 +71,7 @@ pub enum CompileError {
 /// The ruleset for a model.
 pub fn compile(model: &Model, world: &World, facts: &Facts, ids: &Ids) -> Result<Ruleset, CompileError> {
     let mut ruleset = Ruleset::default();
+    remote::write(&mut ruleset, world);
     peer::write(&mut ruleset, world);
     protect::write(&mut ruleset, model, world, facts);
     filter::write(&mut ruleset, model, world, facts, ids)?;

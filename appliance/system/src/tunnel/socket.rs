@@ -63,6 +63,32 @@ impl Socket {
         Ok(Self(fd))
     }
 
+    /// Of the sockets that share this one's address, in the order in which they were bound: datagrams whose first byte is
+    /// `first` go to the second one from now on, and all others to the first. A flood of the one kind fills the queue of
+    /// the one socket.
+    pub fn steer(&self, first: u8) -> io::Result<()> {
+        // linux/bpf_common.h: load the byte at 0, which is the first behind the UDP header; compare; return.
+        let code = |bits: u32| bits as u16;
+        let load = code(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS);
+        let compare = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+        let end = code(libc::BPF_RET | libc::BPF_K);
+        let mut program = [
+            libc::sock_filter { code: load, jt: 0, jf: 0, k: 0 },
+            libc::sock_filter { code: compare, jt: 0, jf: 1, k: first.into() },
+            libc::sock_filter { code: end, jt: 0, jf: 0, k: 1 },
+            libc::sock_filter { code: end, jt: 0, jf: 0, k: 0 },
+        ];
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: the kernel reads one `sock_fprog` and as many instructions as it says, all of which live across the call.
+        #[allow(unsafe_code)]
+        let done = unsafe {
+            let size = size_of_val(&filter) as libc::socklen_t;
+            let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF);
+            libc::setsockopt(self.0.as_raw_fd(), level, name, (&raw const filter).cast(), size)
+        };
+        Ok(Errno::result(done).map(drop)?)
+    }
+
     /// Sends `datagrams` to `to`: they lie side by side, each `segment` bytes long but the last, which may be shorter. At
     /// most 64 of them and 65,000 bytes. An error of the kind `WouldBlock` means that the queue is full.
     pub fn send(&self, to: SocketAddr, datagrams: &[u8], segment: usize) -> io::Result<()> {
@@ -306,6 +332,24 @@ mod tests {
         let _one = Socket::bind(shared, true).unwrap();
         let _two = Socket::bind(shared, true).unwrap();
         assert!(Socket::bind(shared, false).is_err());
+    }
+
+    /// Two sockets share an address: what begins with a 1 comes to the second one, also from the same sender.
+    #[test]
+    fn datagrams_are_steered_by_their_first_byte() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let free = UdpSocket::bind(address).unwrap().local_addr().unwrap();
+            let [one, two] = [(); 2].map(|()| Socket::bind(free, true).unwrap());
+            one.steer(1).unwrap();
+            let (sender, _) = bound(address);
+            for first in [4, 1, 0, 1, 2] {
+                sender.send(free, &[first; 148], 148).unwrap();
+            }
+            let firsts = |socket| -> Vec<u8> {
+                received(socket, &mut Incoming::new()).iter().map(|bytes| bytes[0]).collect()
+            };
+            assert_eq!((firsts(&one), firsts(&two)), (vec![4, 0, 2], vec![1, 1]));
+        }
     }
 
     #[test]

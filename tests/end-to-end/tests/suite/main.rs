@@ -18,3 +18,4 @@ mod protect;
 mod refusals;
 mod reload;
 mod tftp;
+mod vpn;

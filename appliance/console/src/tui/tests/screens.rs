@@ -11,6 +11,7 @@ use crate::golden::assert_golden;
 use crate::lab::{Stream, Traffic};
 use crate::lang::tests::is_in_font;
 use crate::tui::view::view;
+use crate::vpn::Ask;
 
 /// What a model looks like.
 pub fn drawn(m: &Model) -> Buffer {
@@ -134,6 +135,11 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
             update(on("6"), Message::Answer(Request::HaStatus, Err(gone))).0
         }),
         ("pair-diverged", diverged("6")),
+        ("vpn", on("7_")),
+        ("vpn-absent", {
+            let gone = Failure::Unreachable(Daemon::Vpn, "gone".into());
+            update(on("7"), Message::Answer(Request::Vpn(Box::new(Ask::Sessions)), Err(gone))).0
+        }),
         ("choose", diverged("6c")),
         ("choose-mine", give(diverged("6cm"), Choice::Mine.diff(), Reply::Text(fixtures::DIFF.into()))),
         ("lab", lab("6")),

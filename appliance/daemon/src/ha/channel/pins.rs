@@ -34,6 +34,10 @@ pub(super) const NAME: &str = "peer.rempart.invalid";
 /// The protocol in the handshake: another version of the frames is another name.
 const PROTOCOL: &[u8] = b"rempart/1";
 
+/// One-way streams that the other node may have open: that of its `rempart-vpn`, and of those before it that are not closed
+/// yet.
+const STREAMS: u32 = 4;
+
 /// The two halves of the channel's configuration.
 pub(super) fn configurations(
     identity: &Identity,
@@ -99,7 +103,7 @@ fn transport(idle: Duration, keep_alive: Duration) -> TransportConfig {
         // A cable, not the Internet: what is lost is sent again at once, so that a node that comes up is found at once.
         .initial_rtt(Duration::from_millis(20))
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_REQUESTS as u32))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(STREAMS))
         .datagram_receive_buffer_size(None);
     transport
 }

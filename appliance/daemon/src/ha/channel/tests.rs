@@ -46,7 +46,8 @@ fn node(name: &str, ways: Vec<Way>) -> Node {
             }
         }
     });
-    let channel = Channel::start(store.identity().clone(), store.subscribe(), seen, inbound);
+    let channel =
+        Channel::start(store.identity().clone(), store.subscribe(), seen, inbound, mpsc::channel(1).0);
     Node { channel, store, ways, folder }
 }
 

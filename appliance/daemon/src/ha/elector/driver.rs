@@ -27,7 +27,7 @@ use super::news::{Happening, News};
 use super::paths::Way;
 use super::router::Router;
 use super::segment::{MAX_FRAME, Segment};
-use super::{Inbox, Recorder, Refusal, Surroundings};
+use super::{Inbox, Recorder, Refusal, RoleCell, Surroundings};
 use crate::journal;
 use crate::keystore::PairKeys;
 use crate::secrets::Secrets;
@@ -57,6 +57,7 @@ pub struct Driver {
     news: tokio::sync::mpsc::Sender<News>,
     journal: Option<journal::Handle>,
     recorder: Recorder,
+    role: RoleCell,
     watch: LinkWatch,
     hands: Hands,
     /// The role is taken over, and the links are on their way up.
@@ -110,7 +111,7 @@ struct Taking {
 impl Driver {
     /// Opens everything in the network namespace of this thread. `unfit` is why it has no real-time priority, if so.
     pub fn new(inbox: Inbox, surroundings: Surroundings, unfit: Option<io::Error>) -> io::Result<Self> {
-        let Surroundings { record, keys, plan, news, recorder } = surroundings;
+        let Surroundings { record, keys, plan, news, recorder, role } = surroundings;
         let now = Instant::now();
         let watch = LinkWatch::open()?;
         let (plan, secrets) =
@@ -128,6 +129,7 @@ impl Driver {
             news,
             journal: None,
             recorder,
+            role,
             watch,
             endpoint: endpoint(keys.as_ref())?,
             keys,

@@ -61,6 +61,8 @@ impl Driver {
         let now = Instant::now();
         self.held = held;
         if !held {
+            // Without a peer there is nobody else whose clients they could be.
+            self.role.set(Some(0));
             self.active = false;
             self.granting = false;
             self.taking = None;
@@ -75,6 +77,8 @@ impl Driver {
         let decided = Instant::now();
         let ticket = self.hands.order(self.all_up.clone());
         self.taking = Some(Taking { ticket, why, epoch, decided });
+        // What the VPN has to do for it, it may do while the links come up.
+        self.role.set(Some(epoch));
         (self.active, self.granting) = (true, false);
         self.took_over = Some(decided);
     }
@@ -120,6 +124,7 @@ impl Driver {
     /// would lead the switches back here.
     pub(super) fn stand_down(&mut self, why: Why) {
         let now = Instant::now();
+        self.role.set(None);
         (self.active, self.granting) = (false, false);
         self.held_back.clear();
         if self.taking.take().is_some() || self.routers.iter().any(Router::is_up) {

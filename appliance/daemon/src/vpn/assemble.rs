@@ -1,0 +1,203 @@
+//! Where the parts of the program are joined, and nothing else.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use rempart_bus::vpn::{DisconnectRequest, SessionView};
+use rempart_daemon::vpn::gate::{Gate, Handle, NftTable};
+use rempart_daemon::vpn::people::{Registry, ServerView, Settings};
+use rempart_daemon::vpn::replica;
+use rempart_daemon::vpn::seam::{FromReplica, LoginTicket, People, Server, Tell, Whom};
+use rempart_daemon::vpn::server::Surroundings;
+use rempart_daemon::vpn::server::status::SessionStatus;
+use rempart_openvpn::data::epoch::Parity;
+use rempart_openvpn::session::Login;
+use rempart_openvpn::wrap::Metadata;
+use rempart_plan::vpn::VpnPlan;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tracing::error;
+use zeroize::Zeroizing;
+
+use crate::{Arguments, PlanFile};
+
+/// What `main` needs of what was assembled.
+pub struct Parts {
+    pub people: Arc<Registry>,
+    pub server: Handle,
+}
+
+/// Server, people and replica, each with its way to the others.
+pub fn assemble(arguments: &Arguments, plan: &VpnPlan, file: PlanFile) -> anyhow::Result<(Gate, Parts)> {
+    let folder = arguments.state.join("vpn");
+    let relay = arguments.relay.clone().unwrap_or_else(|| arguments.state.join("ha/relay.sock"));
+    let parity = if plan.index == 0 { Parity::Even } else { Parity::Odd };
+    let (index, has_peer) = (plan.index, plan.peer.is_some());
+    let mut made = None;
+    let (gate, server) = Gate::new(
+        NftTable::default(),
+        Box::new(|server| {
+            let news = News::new(server.replica());
+            let tell = news.clone();
+            let replica = replica::start(replica::Config {
+                folder,
+                run: arguments.run.clone(),
+                relay: has_peer.then(|| relay.clone()),
+                parity,
+                tell: Arc::new(move |told| tell.tell(told)),
+            })
+            .context("what both nodes hold cannot be kept")?;
+            let settings = Settings {
+                state: arguments.state.clone(),
+                node: arguments.node.clone(),
+                language: Settings::language_of(|name| std::env::var(name).ok()),
+            };
+            let to_server = server.people();
+            let people = Registry::open(settings, replica.clone(), Box::new(move |told| to_server(told)))
+                .context("people cannot be read")?;
+            let people = Arc::new(people);
+            let moved = replica.clone();
+            people.attach(Arc::new(View {
+                server: server.clone(),
+                file,
+                index,
+                set_pair: Box::new(move |pair| moved.set_relay(pair.then(|| relay.clone()))),
+            }));
+            news.begin(people.clone());
+            made = Some(people.clone());
+            let random = SystemRandom::new();
+            Ok(Surroundings {
+                people: Box::new(Shared(people)),
+                replica,
+                random: Box::new(move || {
+                    let mut bytes = [0; 32];
+                    // Linux gives random bytes once it has booted; going on without them is out of the question.
+                    random.fill(&mut bytes).expect("the system has random bytes");
+                    bytes
+                }),
+            })
+        }),
+    )?;
+    let people = made.context("people are assembled with the server")?;
+    Ok((gate, Parts { people, server }))
+}
+
+/// People, shared between the server, the bus and what the replica says.
+struct Shared(Arc<Registry>);
+
+impl People for Shared {
+    fn may_begin(&self, metadata: Option<&Metadata>) -> bool {
+        self.0.may_begin(metadata)
+    }
+
+    fn begin(&self, ticket: LoginTicket, from: SocketAddr, login: Box<Login>) {
+        self.0.begin(ticket, from, login);
+    }
+
+    fn answer(&self, ticket: LoginTicket, text: Zeroizing<String>) {
+        self.0.answer(ticket, text);
+    }
+
+    fn forget(&self, ticket: LoginTicket) {
+        self.0.forget(ticket);
+    }
+}
+
+/// What the replica says goes to people and to the server, in this order; what it says before people are there is kept.
+#[derive(Clone)]
+struct News {
+    people: Arc<Mutex<Listener>>,
+    server: Tell<FromReplica>,
+}
+
+enum Listener {
+    Awaited(Vec<FromReplica>),
+    There(Arc<Registry>),
+}
+
+impl News {
+    fn new(server: Tell<FromReplica>) -> Self {
+        Self { people: Arc::new(Mutex::new(Listener::Awaited(Vec::new()))), server }
+    }
+
+    fn tell(&self, told: FromReplica) {
+        match &mut *self.people.lock().unwrap_or_else(PoisonError::into_inner) {
+            Listener::Awaited(kept) => kept.push(told),
+            Listener::There(people) => {
+                people.handle(&told);
+                (self.server)(told);
+            }
+        }
+    }
+
+    fn begin(&self, people: Arc<Registry>) {
+        let mut listener = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Listener::Awaited(kept) = std::mem::replace(&mut *listener, Listener::There(people.clone())) {
+            for told in kept {
+                people.handle(&told);
+                (self.server)(told);
+            }
+        }
+    }
+}
+
+/// The server, as those who manage people see it.
+struct View {
+    server: Handle,
+    file: PlanFile,
+    index: u8,
+    /// There is another node, or none any more.
+    set_pair: Box<dyn Fn(bool) + Send + Sync>,
+}
+
+impl ServerView for View {
+    fn sessions(&self) -> Vec<SessionView> {
+        let status = self.server.status().blocking_recv().unwrap_or_default();
+        status.sessions.into_iter().map(view).collect()
+    }
+
+    fn disconnect(&self, whom: &DisconnectRequest) -> u32 {
+        let user = || whom.user.as_ref().and_then(|user| user.parse().ok()).map(Whom::User);
+        let session = || whom.session.map(Whom::Session);
+        let Some(whom) = whom.all.then_some(Whom::Everybody).or_else(session).or_else(user) else { return 0 };
+        let ended = self.server.disconnect(whom).blocking_recv().unwrap_or_default();
+        u32::try_from(ended).unwrap_or(u32::MAX)
+    }
+
+    fn configure(&self, plan: Option<VpnPlan>) {
+        self.file.write(plan.as_ref());
+        if let Some(plan) = &plan {
+            if plan.index != self.index {
+                error!("the nodes have changed places in the document: the program has to be started again");
+                return self.server.stop();
+            }
+            (self.set_pair)(plan.peer.is_some());
+        }
+        self.server.configure(plan.map(Box::new));
+    }
+}
+
+fn view(session: SessionStatus) -> SessionView {
+    let time = |unix_s: u64| {
+        let time = i64::try_from(unix_s).ok().and_then(|unix_s| jiff::Timestamp::from_second(unix_s).ok());
+        time.map(|time| time.to_string()).unwrap_or_default()
+    };
+    SessionView {
+        id: session.id,
+        user: session.user,
+        device: session.device,
+        label: None,
+        group: session.group,
+        from: session.from.to_string(),
+        transport: if session.tcp { "tcp" } else { "udp" }.to_owned(),
+        addresses: session.addresses.iter().map(ToString::to_string).collect(),
+        networks: session.networks.iter().map(ToString::to_string).collect(),
+        since: time(session.since_unix_s),
+        renewed: session.renewed_unix_s.map(time),
+        bytes_in: session.bytes_in,
+        bytes_out: session.bytes_out,
+        cipher: session.cipher.to_owned(),
+        client: session.client,
+        carried_on: session.carried_on,
+    }
+}

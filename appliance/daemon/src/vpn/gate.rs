@@ -1,0 +1,294 @@
+//! The hands of the server: everything of it that touches the kernel, and the thread that it runs on.
+//!
+//! ```text
+//!   people, replica, bus ──▶ ┌─────────────┐ ──▶ shard    two threads: TUN ◀▶ UDP sockets
+//!   shard: control, events ─▶│ Gate        │ ──▶ streams  one thread: TCP connections ◀▶ shard
+//!   streams: control, ends ─▶│ one thread  │ ──▶ kernel   one thread: nft sets, routes, connections
+//!                            └─────────────┘
+//! ```
+//!
+//! | file | owns |
+//! | --- | --- |
+//! | here | the thread of the server, what it waits for, what it does for the machine |
+//! | `handle` | how other threads speak to it |
+//! | `streams` | TCP: listening, connections, their bounds |
+//! | `kernel` | what is reachable: sets of the ruleset, routes, connections that end; the device's addresses |
+//!
+//! One shard: a client belongs to one, and until packets are steered to shards by their peer id, only one may receive.
+
+mod handle;
+mod kernel;
+mod streams;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rempart_config::model::Device;
+use rempart_openvpn::Now;
+use rempart_plan::vpn::VpnPlan;
+use rempart_system::realtime::{Waker, wait};
+use rempart_system::tun::TunError;
+use rempart_system::tunnel::{Queue, Socket};
+use rempart_tunnel::{
+    Event, Feeder, Framed, Gone, Incoming, MAX_SOCKETS, Outlets, STREAM_ROWS, Setup, Shard,
+};
+
+use super::server::{Action, Data, Machine, Surroundings};
+pub use handle::{Handle, Input};
+use kernel::Kernel;
+pub use kernel::NftTable;
+use streams::Streams;
+
+/// Sessions that a shard has room for: several times what a document can ask for, so that a session that begins in place of
+/// another always fits.
+const CAPACITY: usize = 1 << 14;
+/// Control packets between two looks at what is urgent.
+const BURST: usize = 16;
+/// The longest wait: a session's timer may be set by nothing else than time.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Why the server's thread has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The threads of the data path have.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// The device cannot be made.
+    #[error(transparent)]
+    Tun(#[from] TunError),
+    /// A thread, a descriptor.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The device has another name from now on.
+    #[error("the tunnel's device has another name; the program has to be started again")]
+    Device,
+}
+
+fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Broken {
+    move |source| Broken::Io { what, source }
+}
+
+/// The data path, once there is a plan.
+struct Line {
+    shard: Shard,
+    device: Device,
+    udp: Vec<SocketAddr>,
+    feeder: Feeder,
+}
+
+/// The thread of the server.
+pub struct Gate {
+    machine: Machine,
+    inbox: Receiver<Input>,
+    waker: Waker,
+    outlets: Outlets,
+    events: Receiver<Event>,
+    control: Receiver<Incoming>,
+    line: Option<Line>,
+    streams: Streams,
+    kernel: Kernel,
+}
+
+/// What makes the machine's surroundings, once there is a way to speak to the server.
+pub type Assemble<'a> = Box<dyn FnOnce(&Handle) -> anyhow::Result<Surroundings> + 'a>;
+
+impl Gate {
+    /// In the network namespace of the calling thread, which the server's threads inherit. Nothing is listened to before
+    /// there is a plan ([`Handle`] gives it).
+    pub fn new(table: NftTable, assemble: Assemble<'_>) -> anyhow::Result<(Self, Handle)> {
+        let waker = Waker::new()?;
+        let (handle, inbox) = Handle::new(waker.clone());
+        let (outlets, events, control) = Outlets::new();
+        let (rows, framed) = sync_channel::<Framed>(STREAM_ROWS);
+        let stream_waker = Waker::new()?;
+        let outlets = outlets.waking(waker.clone()).with_streams(rows, stream_waker.clone());
+        let streams = Streams::start(framed, stream_waker, outlets.clone(), handle.clone())?;
+        let kernel = Kernel::start(table)?;
+        let machine = Machine::new(assemble(&handle)?);
+        let gate = Self { machine, inbox, waker, outlets, events, control, line: None, streams, kernel };
+        Ok((gate, handle))
+    }
+
+    /// Runs the server on a thread of its own until it is stopped.
+    pub fn spawn(self) -> Result<JoinHandle<Result<(), Broken>>, Broken> {
+        let thread = std::thread::Builder::new().name("vpn-server".to_owned());
+        thread.spawn(move || self.run()).map_err(io("starting the server's thread"))
+    }
+
+    /// Runs the server until it is stopped. What clients see of that end is nothing.
+    pub fn run(mut self) -> Result<(), Broken> {
+        let mut ready = Vec::new();
+        loop {
+            if self.handle_inbox()? {
+                return Ok(());
+            }
+            let mut more = false;
+            for _ in 0..BURST {
+                let Ok(Incoming { path, packet }) = self.control.try_recv() else { break };
+                more = true;
+                self.machine.handle_control(now(), path, &packet);
+                self.act()?;
+                if self.handle_inbox()? {
+                    return Ok(());
+                }
+            }
+            while let Ok(event) = self.events.try_recv() {
+                self.machine.handle_event(now(), event);
+                self.act()?;
+            }
+            let due = self.machine.poll_timeout();
+            if due.is_some_and(|due| due <= Instant::now()) {
+                self.machine.handle_timeout(now());
+                self.act()?;
+            }
+            if self.line.as_ref().is_some_and(|line| !line.shard.is_alive()) {
+                return Err(Gone.into());
+            }
+            let left = self.machine.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
+            let longest = if more { Duration::ZERO } else { LONGEST };
+            let time = left.unwrap_or(LONGEST).min(longest);
+            wait([self.waker.as_fd()], Some(time), &mut ready).map_err(io("waiting"))?;
+            if ready.first() == Some(&true) {
+                self.waker.rest();
+            }
+        }
+    }
+
+    /// Everything that others have said; whether one of them said stop.
+    fn handle_inbox(&mut self) -> Result<bool, Broken> {
+        while let Ok(input) = self.inbox.try_recv() {
+            match input {
+                Input::People(news) => self.machine.handle_people(now(), news),
+                Input::Replica(news) => self.machine.handle_replica(now(), news),
+                Input::HungUp(remote) => self.machine.handle_hang_up(now(), remote),
+                // Who asked may have gone.
+                Input::Status(answer) => drop(answer.send(self.machine.status())),
+                Input::Disconnect(whom, answer) => {
+                    let _ = answer.send(self.machine.disconnect(now(), &whom));
+                }
+                Input::Configure(Some(plan)) => self.configure(*plan)?,
+                Input::Configure(None) => self.dismiss()?,
+                Input::Stop => return Ok(true),
+            }
+            self.act()?;
+        }
+        Ok(false)
+    }
+
+    /// Sockets and the device first, so that what the machine says about them is true.
+    fn configure(&mut self, mut plan: VpnPlan) -> Result<(), Broken> {
+        let device = Device::new(plan.device.clone());
+        let known: BTreeMap<SocketAddr, Arc<Socket>> = match &self.line {
+            None => BTreeMap::new(),
+            Some(line) if line.device != device => return Err(Broken::Device),
+            Some(line) => line.udp.iter().copied().zip(line.shard.sockets().iter().cloned()).collect(),
+        };
+        let bound: Vec<(SocketAddr, Arc<Socket>)> = plan
+            .udp
+            .iter()
+            .filter_map(|local| Some((*local, bind(*local, &known)?)))
+            .take(MAX_SOCKETS)
+            .collect();
+        // Where nothing could be bound, nothing is listened to; the next plan is the next try.
+        plan.udp = bound.iter().map(|(local, _)| *local).collect();
+        let sockets = bound.into_iter().map(|(_, socket)| socket).collect();
+        match &mut self.line {
+            None => self.line = Some(self.open(device.clone(), plan.udp.clone(), sockets)?),
+            Some(line) if line.udp != plan.udp => {
+                line.shard.set_sockets(sockets)?;
+                line.udp = plan.udp.clone();
+            }
+            Some(_) => {}
+        }
+        self.kernel.configure(device, &plan);
+        if let Some(line) = &self.line {
+            self.streams.listen(plan.tcp.clone(), line.feeder.clone());
+        }
+        self.machine.configure(now(), plan);
+        Ok(())
+    }
+
+    /// The document asks for no remote access: the device goes, and nothing is listened to.
+    fn dismiss(&mut self) -> Result<(), Broken> {
+        self.machine.dismiss(now());
+        self.act()?;
+        if let Some(Line { feeder, .. }) = self.line.take() {
+            self.streams.listen(Vec::new(), feeder);
+            self.kernel.dismiss();
+        }
+        Ok(())
+    }
+
+    fn open(&self, device: Device, udp: Vec<SocketAddr>, sockets: Vec<Arc<Socket>>) -> Result<Line, Broken> {
+        let queue = Queue::open(&device)?;
+        let setup = Setup { number: 0, queue, sockets: Vec::new(), capacity: CAPACITY };
+        let mut shard = Shard::start(setup, self.outlets.clone()).map_err(io("starting the data path"))?;
+        shard.set_sockets(sockets)?;
+        let feeder = shard.feeder();
+        Ok(Line { shard, device, udp, feeder })
+    }
+
+    /// Does what the machine wants.
+    fn act(&mut self) -> Result<(), Broken> {
+        while let Some(action) = self.machine.poll_action() {
+            let Some(line) = &self.line else { continue };
+            match action {
+                Action::Send(path, packet) => {
+                    // It is sent again when it is not acknowledged.
+                    if let Err(error) = line.shard.send_control(path, &packet) {
+                        tracing::trace!(to = %path.remote, %error, "a control packet was not sent");
+                    }
+                }
+                Action::Data(data) => tell(&line.shard, data)?,
+                Action::Reachable(networks) => self.kernel.reachable(networks),
+                Action::Unreachable { networks, forget } => self.kernel.unreachable(networks, forget),
+                Action::Trust(remote) => self.streams.trust(remote),
+                Action::HangUp(remote) => self.streams.hang_up(remote),
+                Action::HangUpAll => self.streams.hang_up_all(),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bind(local: SocketAddr, known: &BTreeMap<SocketAddr, Arc<Socket>>) -> Option<Arc<Socket>> {
+    if let Some(socket) = known.get(&local) {
+        return Some(socket.clone());
+    }
+    let bound = Socket::bind(local, false);
+    let bound = bound.inspect_err(|error| {
+        tracing::error!(%local, %error, "cannot listen there by UDP: does another program?");
+    });
+    bound.ok().map(Arc::new)
+}
+
+fn tell(shard: &Shard, data: Data) -> Result<(), Gone> {
+    match data {
+        Data::Add { peer, path, own, echo } => shard.add(peer, path, own, echo),
+        Data::Remove(peer) => shard.remove(peer),
+        Data::Key { peer, serial, opener, sealer } => {
+            shard.open_with(peer, serial, *opener)?;
+            sealer.map_or(Ok(()), |sealer| shard.seal_with(peer, serial, *sealer))
+        }
+        Data::RemoveKey(peer, serial) => shard.remove_key(peer, serial),
+        Data::Move(peer, path) => shard.move_to(peer, path),
+        Data::Ping(peer) => shard.ping(peer),
+        Data::Report => shard.report(),
+    }
+}
+
+/// Both clocks.
+pub fn now() -> Now {
+    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Now { instant: Instant::now(), unix_s }
+}

@@ -1,0 +1,110 @@
+//! `rempart-vpn`: remote access, for clients that people already have.
+//!
+//! ```text
+//! main ── bus: org.rempart.Vpn1
+//!  ├─ vpn-server   sessions          ◀─▶ vpn-out, vpn-in (packets), vpn-streams (TCP), vpn-kernel (nft, routes)
+//!  ├─ people       logins, devices, the authority
+//!  └─ replica      sessions and secrets on both nodes ◀─▶ rempart-ha
+//! ```
+//!
+//! It needs neither the bus nor `rempartd` to do its work: what the document asked for last is on disk. Killed at any instant it
+//! leaves clients that are answered by the other node, or by itself once it is started again.
+
+mod assemble;
+mod bus;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use rempart_daemon::{disk, logging};
+use rempart_plan::vpn::VpnPlan;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use assemble::assemble;
+
+/// How often it is looked whether the server's thread has ended.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Remote access of a Rempart node.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The name of this node in the document.
+    #[arg(long)]
+    node: String,
+    /// Where revisions and state are kept; this program's own files are in its folder `vpn`.
+    #[arg(long, default_value = "/var/lib/rempart")]
+    state: PathBuf,
+    /// On tmpfs, for this program alone: sessions, for when it is started again.
+    #[arg(long, default_value = "/run/rempart-vpn")]
+    run: PathBuf,
+    /// Where `rempart-ha` listens; `ha/relay.sock` in the state, where nothing is said.
+    #[arg(long)]
+    relay: Option<PathBuf>,
+}
+
+/// What the document asked for last.
+#[derive(Clone, Debug)]
+struct PlanFile(PathBuf);
+
+impl PlanFile {
+    fn read(&self) -> Option<VpnPlan> {
+        disk::read_json(&self.0).unwrap_or_else(|error| {
+            warn!(path = %self.0.display(), %error, "what the document asked for last cannot be read; rempartd says it again");
+            None
+        })
+    }
+
+    fn write(&self, plan: Option<&VpnPlan>) {
+        let done = match plan {
+            Some(plan) => disk::write_json(&self.0, plan),
+            None => disk::remove(&self.0),
+        };
+        if let Err(error) = done {
+            error!(path = %self.0.display(), %error, "what the document asks for is not kept for the next start");
+        }
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    logging::start();
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&arguments))
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let file = PlanFile(arguments.state.join("vpn/plan.json"));
+    let plan = match file.read() {
+        Some(plan) => plan,
+        // Which epochs this node draws stands in the plan: nothing can begin before there was one.
+        None => tokio::select! {
+            plan = bus::first_plan(&arguments.node) => plan,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        },
+    };
+    let (gate, parts) = assemble(arguments, &plan, file)?;
+    let server = gate.spawn().context("the server cannot start")?;
+    // Kept for the next start by the way.
+    parts.people.office().configure(Some(plan), 0);
+    let bus = tokio::spawn(bus::serve(parts.people.office()));
+    info!(node = arguments.node, "rempart-vpn is ready");
+    while !server.is_finished() {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    // Clients are told nothing: the other node carries them on, or this one when it is started again.
+    bus.abort();
+    parts.server.stop();
+    let ended = tokio::task::spawn_blocking(move || server.join()).await?;
+    ended.map_err(|_| anyhow::anyhow!("the server's thread has panicked"))??;
+    Ok(())
+}

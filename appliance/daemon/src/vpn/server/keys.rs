@@ -1,0 +1,105 @@
+//! The keys of the data channel: from what the control channel derives to what opens and seals.
+
+use rempart_openvpn::data::epoch::{Imported, NoRange, Origin, PacketIdRange, Reign, StoreId};
+use rempart_openvpn::data::keys::{BLOCK, DataKeys, End, IMPLICIT_IV, KEY, MATERIAL};
+use rempart_openvpn::data::opener::Opener;
+use rempart_openvpn::data::sealer::Sealer;
+use rempart_openvpn::data::{KeySerial, PeerId, keys};
+use rempart_openvpn::key_exchange;
+use rempart_openvpn::packet::KeyId;
+use zeroize::Zeroizing;
+
+/// What the server remembers of a key that is in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// As the control channel counts.
+    pub id: KeyId,
+    /// As the data path counts.
+    pub serial: KeySerial,
+    /// Its maker.
+    pub origin: Origin,
+    /// The highest packet id that came under it, as of the last report.
+    pub highest: u32,
+}
+
+/// A key on its way to the data path.
+#[derive(Debug)]
+pub struct Ready {
+    /// What is remembered of it.
+    pub held: Held,
+    /// For what comes.
+    pub opener: Opener,
+    /// For what goes; none where no packet ids are left for this node.
+    pub sealer: Option<Sealer>,
+}
+
+/// Counts keys, so that no two of the program have one number, and later ones have larger ones.
+#[derive(Debug, Default)]
+pub struct Serials(u32);
+
+impl Serials {
+    /// The next.
+    pub fn draw(&mut self) -> KeySerial {
+        // 2³² keys are a hundred years of a thousand clients.
+        self.0 = self.0.saturating_add(1);
+        KeySerial(self.0)
+    }
+}
+
+/// A key that was derived in this process and in this reign, to be called once for each: its first packet ids are taken
+/// here. `None` for a key of another reign.
+pub fn fresh(
+    reign: &Reign,
+    other: Option<StoreId>,
+    derived: &key_exchange::DataKeys,
+    serial: KeySerial,
+    peer: PeerId,
+) -> Option<Ready> {
+    if derived.made_in != reign.epoch().get() {
+        return None;
+    }
+    let mut block = Zeroizing::new([0; BLOCK]);
+    // The draft's "OpenVPN Key", as the server sees it: what it opens with first.
+    for (half, direction) in block.chunks_mut(BLOCK / 2).zip([&derived.open, &derived.seal]) {
+        half.iter_mut().zip(direction.key).for_each(|(to, from)| *to = from);
+        half.iter_mut().skip(64).zip(direction.implicit_iv).for_each(|(to, from)| *to = from);
+    }
+    let mut keys = DataKeys::derived(data_id(derived.key_id), &block, End::Server);
+    let (origin, range) = reign.make(&mut keys, other)?;
+    let held = Held { id: derived.key_id, serial, origin, highest: 0 };
+    Some(Ready { held, opener: Opener::new(&keys, 0), sealer: Sealer::new(&keys, range, peer).ok() })
+}
+
+/// A key that another process made, as the data path knows it.
+pub fn foreign(derived: &key_exchange::DataKeys) -> DataKeys {
+    let mut material = Zeroizing::new([0; MATERIAL]);
+    for (part, direction) in material.chunks_mut(KEY + IMPLICIT_IV).zip([&derived.seal, &derived.open]) {
+        let bytes = direction.key.iter().chain(&direction.implicit_iv);
+        part.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    }
+    DataKeys::replicated(data_id(derived.key_id), &material)
+}
+
+/// For the list that a take-over gives ranges to.
+pub fn imported(origin: Origin, keys: &DataKeys) -> Imported {
+    Imported::new(origin, keys)
+}
+
+/// A key that was carried on, with the range that it got, if any.
+pub fn carried(
+    held: Held,
+    keys: &DataKeys,
+    range: Result<PacketIdRange, NoRange>,
+    peer: PeerId,
+) -> (Ready, Option<NoRange>) {
+    let opener = Opener::new(keys, held.highest);
+    match range {
+        Ok(range) => (Ready { held, opener, sealer: Sealer::new(keys, range, peer).ok() }, None),
+        Err(why) => (Ready { held, opener, sealer: None }, Some(why)),
+    }
+}
+
+/// Both count to seven.
+fn data_id(id: KeyId) -> keys::KeyId {
+    keys::KeyId::of(id.get())
+}

@@ -1,0 +1,222 @@
+//! `org.rempart.Vpn1`: turns calls into what people and the server do.
+//!
+//! Whoever may call at all is said by the bus's policy; a configuration comes from root alone. Calls that hash, ask or write
+//! run on threads that may block.
+
+use std::sync::Arc;
+
+use rempart_bus::Error;
+use rempart_bus::codes::RefusalCode;
+use rempart_bus::vpn::DisconnectRequest;
+use rempart_identity::secret::Secret;
+use rempart_plan::vpn::VpnPlan;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::info;
+use zbus::Connection;
+use zbus::message::Header;
+
+use super::people::Office;
+
+/// Bytes of a file that is taken over: a list of revoked certificates is the largest.
+const MAX_FILE: usize = 5 << 20;
+/// Bytes of any other text: a plan with all its groups is the largest.
+const MAX_TEXT: usize = 1 << 20;
+
+/// The object on the bus.
+pub struct Service {
+    office: Arc<Office>,
+}
+
+impl Service {
+    /// An object that speaks for these people, and for the server that was attached to them.
+    pub fn new(office: Arc<Office>) -> Self {
+        Self { office }
+    }
+
+    /// Does something that may take its time.
+    async fn run<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Office) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let office = self.office.clone();
+        let done = tokio::task::spawn_blocking(move || what(&office)).await;
+        done.map_err(|error| Error::Failed(error.to_string()))?
+    }
+
+    /// The same, with an answer in JSON.
+    async fn answer<T: Serialize + Send + 'static>(
+        &self,
+        what: impl FnOnce(&Office) -> Result<T, Error> + Send + 'static,
+    ) -> Result<String, Error> {
+        let made = self.run(what).await?;
+        serde_json::to_string(&made).map_err(|error| Error::Failed(error.to_string()))
+    }
+}
+
+#[zbus::interface(name = "org.rempart.Vpn1")]
+impl Service {
+    async fn status(&self) -> Result<String, Error> {
+        self.answer(|office| Ok(office.status())).await
+    }
+
+    async fn configure(
+        &self,
+        plan: &str,
+        revision: u32,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), Error> {
+        only_root(&header, connection).await?;
+        let plan: Option<VpnPlan> = if plan.is_empty() { None } else { Some(read(plan)?) };
+        info!(revision, asked_for = plan.is_some(), "the document was taken notice of");
+        self.run(move |office| {
+            office.configure(plan, revision);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn sessions(&self) -> Result<String, Error> {
+        self.answer(|office| Ok(office.sessions())).await
+    }
+
+    async fn disconnect(&self, request: &str, by: &str) -> Result<u32, Error> {
+        let request: DisconnectRequest = read(request)?;
+        let given = [request.user.is_some(), request.session.is_some(), request.all];
+        if given.iter().filter(|given| **given).count() != 1 {
+            return Err(RefusalCode::BadField.error("say whom: a person, a session, or all"));
+        }
+        let by = by.to_owned();
+        self.run(move |office| {
+            let count = office.server().map_or(0, |server| server.disconnect(&request));
+            info!(by, ?request, count, "sessions ended by an administrator");
+            match count {
+                0 => Err(Error::NotFound("there is no such session".to_owned())),
+                count => Ok(count),
+            }
+        })
+        .await
+    }
+
+    async fn users(&self) -> Result<String, Error> {
+        self.answer(|office| Ok(office.users())).await
+    }
+
+    async fn add_user(&self, user: &str, by: &str) -> Result<(), Error> {
+        let (user, by) = (read(user)?, by.to_owned());
+        self.run(move |office| office.add_user(&user, &by)).await
+    }
+
+    async fn set_user(&self, change: &str, by: &str) -> Result<(), Error> {
+        let (change, by) = (read(change)?, by.to_owned());
+        self.run(move |office| office.set_user(&change, &by)).await
+    }
+
+    async fn remove_user(&self, name: &str, by: &str) -> Result<(), Error> {
+        let (name, by) = (name.to_owned(), by.to_owned());
+        self.run(move |office| office.remove_user(&name, &by)).await
+    }
+
+    async fn set_password(&self, name: &str, password: &str, by: &str) -> Result<(), Error> {
+        let (name, password, by) = (name.to_owned(), Secret::from(password), by.to_owned());
+        self.run(move |office| office.set_password(&name, &password, &by)).await
+    }
+
+    async fn enrol_code(&self, name: &str, by: &str) -> Result<String, Error> {
+        let (name, by) = (name.to_owned(), by.to_owned());
+        self.answer(move |office| office.enrol_code(&name, &by)).await
+    }
+
+    async fn confirm_code(&self, name: &str, code: &str, by: &str) -> Result<(), Error> {
+        let (name, code, by) = (name.to_owned(), code.to_owned(), by.to_owned());
+        self.run(move |office| office.confirm_code(&name, &code, &by)).await
+    }
+
+    async fn remove_code(&self, name: &str, by: &str) -> Result<(), Error> {
+        let (name, by) = (name.to_owned(), by.to_owned());
+        self.run(move |office| office.remove_code(&name, &by)).await
+    }
+
+    async fn devices(&self) -> Result<String, Error> {
+        self.answer(|office| Ok(office.devices())).await
+    }
+
+    async fn export(&self, request: &str, by: &str) -> Result<String, Error> {
+        let (request, by) = (read(request)?, by.to_owned());
+        self.answer(move |office| office.export(&request, &by)).await
+    }
+
+    async fn revoke(&self, device: &str, reason: &str, by: &str) -> Result<(), Error> {
+        let (device, reason, by) = (device.to_owned(), reason.to_owned(), by.to_owned());
+        self.run(move |office| office.revoke(&device, &reason, &by)).await
+    }
+
+    async fn rename(&self, device: &str, label: &str, by: &str) -> Result<(), Error> {
+        let (device, label, by) = (device.to_owned(), label.to_owned(), by.to_owned());
+        self.run(move |office| office.rename(&device, &label, &by)).await
+    }
+
+    async fn import_client(&self, request: &str, file: &[u8], by: &str) -> Result<String, Error> {
+        let (request, file, by) = (read(request)?, taken(file)?, by.to_owned());
+        self.answer(move |office| office.import_client(&request, file.expose(), &by)).await
+    }
+
+    async fn authorities(&self) -> Result<String, Error> {
+        self.answer(|office| Ok(office.authorities())).await
+    }
+
+    async fn make_authority(&self, name: &str, by: &str) -> Result<String, Error> {
+        let (name, by) = (name.to_owned(), by.to_owned());
+        self.answer(move |office| office.make_authority(&name, &by)).await
+    }
+
+    async fn import_authority(&self, file: &[u8], password: &str, by: &str) -> Result<String, Error> {
+        let (file, password, by) = (taken(file)?, Secret::from(password), by.to_owned());
+        self.answer(move |office| {
+            office.import_authority(file.expose(), password.expose_str().unwrap_or_default(), &by)
+        })
+        .await
+    }
+
+    async fn import_list(&self, authority: &str, file: &[u8], by: &str) -> Result<(), Error> {
+        let (authority, file, by) = (authority.to_owned(), taken(file)?, by.to_owned());
+        self.run(move |office| office.import_list(&authority, file.expose(), &by)).await
+    }
+
+    async fn remove_authority(&self, fingerprint: &str, by: &str) -> Result<(), Error> {
+        let (fingerprint, by) = (fingerprint.to_owned(), by.to_owned());
+        self.run(move |office| office.remove_authority(&fingerprint, &by)).await
+    }
+
+    async fn test_login(&self, request: &str) -> Result<String, Error> {
+        let request = read(request)?;
+        self.answer(move |office| office.test_login(&request)).await
+    }
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    if text.len() > MAX_TEXT {
+        return Err(RefusalCode::BadField.error("the request is too large"));
+    }
+    serde_json::from_str(text).map_err(|error| RefusalCode::BadField.error(error))
+}
+
+/// It may hold a key: wiped when it was read.
+fn taken(file: &[u8]) -> Result<Secret, Error> {
+    if file.len() > MAX_FILE {
+        return Err(RefusalCode::NotImported.error("the file is larger than 5 MB"));
+    }
+    Ok(Secret::new(file.to_vec()))
+}
+
+/// What the document asks for comes from `rempartd` alone.
+async fn only_root(header: &Header<'_>, connection: &Connection) -> Result<(), Error> {
+    let refused = || RefusalCode::RootOnly.error("only root may call this");
+    let sender = header.sender().ok_or_else(refused)?.to_owned();
+    let bus = zbus::fdo::DBusProxy::new(connection).await?;
+    match bus.get_connection_unix_user(sender.into()).await {
+        Ok(0) => Ok(()),
+        Ok(_) | Err(_) => Err(refused()),
+    }
+}

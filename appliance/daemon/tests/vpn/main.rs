@@ -1,0 +1,10 @@
+//! The server of remote access in a network namespace, with the stock client in another. Needs root, openvpn and nft.
+
+#[path = "../../../system/tests/common/mod.rs"]
+mod common;
+
+mod cases;
+mod parts;
+mod stage;
+mod streams;
+mod takeover;

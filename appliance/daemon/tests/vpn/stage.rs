@@ -1,0 +1,320 @@
+//! The stage: a client's namespace, one or two gateways, a host behind them; and the stock client.
+//!
+//! ```text
+//!   client ── wan 192.0.2.0/24, 2001:db8::/64 ──┬── gateway 0 ──┬── lan 10.20.0.0/24 ── host .9
+//!     .2, .3                    address .1 moves └── gateway 1 ──┘ address .1 moves
+//! ```
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rempart_daemon::vpn::gate::{Broken, Gate, Handle, NftTable};
+use rempart_daemon::vpn::seam::{FromPeople, Server};
+use rempart_daemon::vpn::server::Surroundings;
+use rempart_daemon::vpn::server::status::{SessionStatus, Status};
+use rempart_plan::vpn::{CertificatePlan, GroupPlan, VpnPlan};
+
+use crate::common::Neighbour;
+use crate::parts::{Authority, Crowd, Fixed, PASSWORD, Pair, random};
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether the tests can run; says so if not.
+pub fn can() -> bool {
+    static LOG: std::sync::Once = std::sync::Once::new();
+    LOG.call_once(rempart_daemon::logging::start);
+    let root = nix::unistd::geteuid().is_root();
+    let there =
+        |program: &str| ["/usr/sbin", "/usr/bin"].iter().any(|dir| PathBuf::from(dir).join(program).exists());
+    let can = root && there("openvpn") && there("nft") && PathBuf::from("/dev/net/tun").exists();
+    if !can {
+        eprintln!("SKIPPED: this needs root, openvpn, nft and /dev/net/tun");
+    }
+    can
+}
+
+pub fn plan() -> VpnPlan {
+    VpnPlan {
+        node: "rte01".to_owned(),
+        index: 0,
+        peer: None,
+        device: "vpn0".to_owned(),
+        udp: vec!["192.0.2.1:1194".parse().unwrap(), "[2001:db8::1]:1194".parse().unwrap()],
+        tcp: vec!["192.0.2.1:443".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap()],
+        remotes: Vec::new(),
+        mtu: 1500,
+        max_sessions: 2000,
+        rekey_s: 3600,
+        idle_s: 120,
+        tls12: true,
+        groups: vec![GroupPlan {
+            name: "agents".to_owned(),
+            pool4: Some("10.8.0.0/20".parse().unwrap()),
+            pool6: Some("fd00:8::/64".parse().unwrap()),
+            certificate: true,
+            password: true,
+            code: false,
+            full_tunnel: false,
+            routes: vec!["10.20.0.0/24".parse().unwrap()],
+            dns: vec!["10.20.0.9".parse().unwrap()],
+            domain: Some("datatel.example".to_owned()),
+            search: Vec::new(),
+            max_sessions: None,
+            sessions_each: 2,
+            session_limit_s: None,
+            directory_groups: Vec::new(),
+        }],
+        strangers: None,
+        directory: None,
+        radius: None,
+        certificates: CertificatePlan { organisation: "Datatel".to_owned(), device_days: 365, warn_days: 30 },
+    }
+}
+
+/// A gateway with its server.
+pub struct Node {
+    pub place: Neighbour,
+    pub handle: Handle,
+    thread: Option<JoinHandle<Result<(), Broken>>>,
+}
+
+impl Node {
+    pub fn status(&self) -> Status {
+        self.handle.status().blocking_recv().unwrap()
+    }
+
+    pub fn session(&self) -> SessionStatus {
+        let sessions = self.status().sessions;
+        assert_eq!(sessions.len(), 1, "{sessions:?}");
+        sessions.into_iter().next().unwrap()
+    }
+
+    /// The elements of a set of the ruleset.
+    pub fn live(&self, set: &str) -> String {
+        self.place.sh(&format!("nft list set inet rempart {set}"))
+    }
+
+    pub fn stop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap().unwrap();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.handle.stop();
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+pub struct Stage {
+    pub client: Neighbour,
+    pub host: Neighbour,
+    pub nodes: Vec<Node>,
+    pub authority: Authority,
+    pub crowd: Arc<Mutex<Crowd>>,
+    pub pair: Arc<Pair>,
+}
+
+const SETS: &str = "table inet rempart {
+  set vpn_live4 { type ipv4_addr; flags interval; }
+  set vpn_live6 { type ipv6_addr; flags interval; }
+}";
+
+impl Stage {
+    /// With so many gateways, the first of which is active.
+    pub fn new(gateways: usize, plan: &VpnPlan) -> Self {
+        let (client, host) = (Neighbour::new(), Neighbour::new());
+        client.sh("ip link add wan type bridge; ip link set wan up; ip addr add 192.0.2.2/24 dev wan; \
+                   ip addr add 192.0.2.3/24 dev wan; ip addr add 2001:db8::2/64 dev wan nodad");
+        host.sh("ip link add lan type bridge; ip link set lan up; ip addr add 10.20.0.9/24 dev lan; \
+                 ip route add default via 10.20.0.1");
+        let (authority, crowd, pair) = (Authority::new(), Arc::default(), Pair::new());
+        let mut stage = Self { client, host, nodes: Vec::new(), authority, crowd, pair };
+        for number in 0..gateways {
+            let node = stage.gateway(number, plan);
+            stage.nodes.push(node);
+        }
+        stage.move_addresses(0);
+        stage.pair.activate(0);
+        stage.wait("the server serves", |stage| stage.nodes[0].status().serving);
+        stage
+    }
+
+    fn gateway(&self, number: usize, plan: &VpnPlan) -> Node {
+        let place = Neighbour::new();
+        for (outside, device) in [(&self.client, "wan"), (&self.host, "lan")] {
+            place.sh(&format!("ip link add {device} type veth peer name p{number} netns {}", outside.pid()));
+            outside.sh(&format!("ip link set p{number} master {device} up"));
+            place.sh(&format!("ip link set {device} up"));
+        }
+        place.sh("sysctl -qw net.ipv4.ip_forward=1");
+        place.sh(&format!("echo \"{SETS}\" | nft -f -"));
+        let (crowd, pair) = (self.crowd.clone(), self.pair.clone());
+        let (thread, handle) = place.enter(move || {
+            let assemble = |handle: &Handle| {
+                Ok(Surroundings {
+                    people: Box::new(Fixed { crowd, tell: handle.people() }),
+                    replica: pair.half(number, handle.replica()),
+                    random: Box::new(random),
+                })
+            };
+            let (gate, handle) = Gate::new(NftTable::default(), Box::new(assemble)).unwrap();
+            (gate.spawn().unwrap(), handle)
+        });
+        handle.people()(FromPeople::Material(self.authority.material()));
+        handle.configure(Some(Box::new(plan.clone())));
+        Node { place, handle, thread: Some(thread) }
+    }
+
+    /// The addresses that move are at this gateway from now on, and the neighbours know.
+    pub fn move_addresses(&self, to: usize) {
+        for (number, node) in self.nodes.iter().enumerate() {
+            for (device, net) in [("wan", "192.0.2.1/24"), ("wan", "2001:db8::1/64"), ("lan", "10.20.0.1/24")]
+            {
+                let nodad = if net.contains(':') { "nodad" } else { "" };
+                node.place.sh(&match number == to {
+                    true => format!("ip addr add {net} dev {device} {nodad}"),
+                    false => format!("ip addr del {net} dev {device} 2>/dev/null || true"),
+                });
+            }
+        }
+        self.client.sh("ip neigh flush dev wan");
+        self.host.sh("ip neigh flush dev lan");
+    }
+
+    pub fn client(&self, user: &str, extra: &str) -> Client {
+        self.client_with(user, &self.authority.device(user), extra)
+    }
+
+    /// With a device's certificate and key that there are already.
+    pub fn client_with(&self, user: &str, device: &str, extra: &str) -> Client {
+        Client::start(&self.client, user, device, extra)
+    }
+
+    pub fn wait(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(Instant::now() < end, "not yet: {what}; {:?}", self.nodes[0].status());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Pings an address from the client, which must answer.
+    pub fn ping(&self, to: &str, more: &str) -> String {
+        self.client.sh(&format!("ping -n -q -i 0.1 -c 3 -W 2 {more} {to}"))
+    }
+
+    /// `bytes` bytes by TCP from the host behind the gateways to the client, all of them as they were sent.
+    pub fn download(&self, bytes: usize) {
+        use std::io::{Read, Write};
+        let listener = self.host.enter(|| std::net::TcpListener::bind("10.20.0.9:5001").unwrap());
+        let sent: Vec<u8> = (0..bytes).map(|i| (i ^ i >> 8 ^ i >> 16) as u8).collect();
+        let expected = sent.clone();
+        let sender = std::thread::spawn(move || listener.accept().unwrap().0.write_all(&sent).unwrap());
+        let mut stream = self.client.enter(|| std::net::TcpStream::connect("10.20.0.9:5001").unwrap());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).unwrap();
+        sender.join().unwrap();
+        assert!(got == expected, "what arrives is what was sent");
+    }
+}
+
+/// The stock client.
+pub struct Client {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl Client {
+    fn start(place: &Neighbour, user: &str, device: &str, extra: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!(
+            "rempart-vpn-{}-{:x}",
+            std::process::id(),
+            u64::from_be_bytes(random())
+        ));
+        fs::create_dir_all(&folder).unwrap();
+        let login = folder.join("login");
+        fs::write(&login, format!("{user}\n{PASSWORD}\n")).unwrap();
+        let remote = if extra.contains("remote ") { "" } else { "remote 192.0.2.1 1194 udp4\n" };
+        let bind = if extra.contains("lport ") { "" } else { "nobind\n" };
+        let profile = format!(
+            "client\ndev tun\n{remote}{bind}remote-cert-tls server\nauth-user-pass {}\nconnect-retry 1 2\n\
+             hand-window 20\nverb 4\nauth-nocache\n{extra}\n{device}",
+            login.display()
+        );
+        fs::write(folder.join("client.ovpn"), profile).unwrap();
+        let log = fs::File::create(folder.join("log")).unwrap();
+        let process = Command::new("nsenter")
+            .args(["-t", &place.pid().to_string(), "-n", "--", "openvpn", "--config"])
+            .arg(folder.join("client.ovpn"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { process, folder }
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
+    pub fn said(&self, what: &str) -> usize {
+        self.log().matches(what).count()
+    }
+
+    pub fn wait(&self, what: &str) {
+        self.wait_times(what, 1);
+    }
+
+    pub fn wait_times(&self, what: &str, times: usize) {
+        let end = Instant::now() + PATIENCE;
+        while self.said(what) < times {
+            assert!(Instant::now() < end, "the client has not said {what:?} {times} times");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn up(&self) {
+        self.wait("Initialization Sequence Completed");
+    }
+
+    /// It came up once, and nothing happened that a person would have noticed.
+    pub fn assert_undisturbed(&self) {
+        let log = self.log();
+        assert_eq!(self.said("Initialization Sequence Completed"), 1, "{log}");
+        for trouble in
+            ["SIGUSR1", "AUTH_FAILED", "Restart pause", "decrypt packet error", "Enter Auth", "Inactivity"]
+        {
+            assert!(!log.contains(trouble), "{trouble} in the client's log");
+        }
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the client's log:\n{}", self.log());
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
