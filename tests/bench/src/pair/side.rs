@@ -34,8 +34,8 @@ pub enum Product {
 }
 
 enum Programs {
-    Ours([Node; 2]),
-    Peers([Peer; 2]),
+    Ours(Box<[Node; 2]>),
+    Peers(Box<[Peer; 2]>),
 }
 
 /// A pair at work.
@@ -60,10 +60,11 @@ impl Pair {
                 nodes[0].commit(&file, "bench")?;
                 nodes[0].wait_for_role()?;
                 lab.pair(&nodes[0], &nodes[1])?;
-                Programs::Ours(nodes)
+                Programs::Ours(Box::new(nodes))
             }
             Product::Peer(setting) => {
-                Programs::Peers([Peer::start(&lab, 0, setting)?, Peer::start(&lab, 1, setting)?])
+                let peers = [Peer::start(&lab, 0, setting)?, Peer::start(&lab, 1, setting)?];
+                Programs::Peers(Box::new(peers))
             }
         };
         let pair = Self { programs, lab, written: 0 };
