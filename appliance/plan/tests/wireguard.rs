@@ -23,7 +23,11 @@ fn the_plan_has_what_the_document_says() {
     assert_eq!((made.device.as_str(), made.mtu, made.private_key.as_str()), ("wg0", 1420, "wireguard"));
     assert_eq!(made.listen, ["203.0.113.2:51820".parse().unwrap()]);
     assert_eq!(made.addresses, ["10.99.0.1/24".parse().unwrap(), "fd99::1/64".parse().unwrap()]);
-    assert_eq!(made.routes, ["192.168.44.0/24".parse().unwrap()], "the others are in the tunnel's own networks");
+    assert_eq!(
+        made.routes,
+        ["192.168.44.0/24".parse().unwrap()],
+        "the others are in the tunnel's own networks"
+    );
     let branch = made.peers.iter().find(|peer| peer.name == "branch").unwrap();
     assert_eq!((branch.keepalive_s, branch.preshared_key.as_deref()), (Some(25), Some("branch-psk")));
     let wire = serde_json::to_string(&made).unwrap();
