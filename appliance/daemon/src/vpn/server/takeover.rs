@@ -32,6 +32,11 @@ impl Renewals {
     pub fn next(&self) -> Option<Instant> {
         self.at
     }
+
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
 }
 
 /// A session of the other node that can be carried on.

@@ -240,6 +240,26 @@ fn nobody_is_served_before_everything_is_there() {
     assert!(bed.machine.serves());
 }
 
+/// In: the other node heard of after the role, before this one can serve; later the same one again, then another in its place. Out:
+/// it is known from the first key on; with another one every session gets a new key, which names it.
+#[test]
+fn the_other_node_is_known_from_the_first_key_on() {
+    let mut bed = Bed::new();
+    bed.activate(&sessions(2));
+    let [first, second] = [1, 3].map(|byte| Some(StoreId::new([byte; 16])));
+    bed.machine.handle_replica(bed.now, FromReplica::Peer(first));
+    bed.machine.handle_people(bed.now, FromPeople::Material(material()));
+    bed.machine.configure(bed.now, plan());
+    assert!(bed.machine.reign.is_some() && bed.machine.other == first);
+    // The renewals after a take-over, one at a time.
+    (0..3).for_each(|_| bed.pass(Duration::from_secs(2)));
+    assert!(bed.machine.renewals.next().is_none());
+    bed.machine.handle_replica(bed.now, FromReplica::Peer(first));
+    assert!(bed.machine.renewals.next().is_none());
+    bed.machine.handle_replica(bed.now, FromReplica::Peer(second));
+    assert_eq!(bed.machine.renewals.waiting(), 2);
+}
+
 /// What cannot be carried on is taken away on both nodes, and does not keep the others.
 #[test]
 fn what_cannot_be_carried_on_is_dropped() {
