@@ -243,6 +243,7 @@ impl<'a> Traffic<'a> {
                     && !a.is_unicast_link_local()
                     && a.to_ipv4_mapped().is_none()
                     && a.segments()[..6] != [0; 6]
+                    && !self.is_base(packet.source)
             }
         };
         // What is sent to groups that nobody joined never gets as far as the policy.
@@ -274,6 +275,16 @@ impl<'a> Traffic<'a> {
             && packet.port == 128
             && (joined || networks.filter(|n| n.addr().is_ipv6()).any(|n| n.network() == packet.destination));
         source && destination && !anycast && !redirect && !loopback && !group && !broken
+    }
+
+    /// The first address of a network behind a tunnel: the kernel takes it for the anycast address of routers there
+    /// (`ipv6_anycast_destination` in include/net/ip6_route.h) and does not answer it, so a refusal cannot be told from a drop.
+    fn is_base(&self, address: IpAddr) -> bool {
+        let world = &self.policy.plan.world;
+        let zones = world.legs.iter().filter_map(|leg| leg.zone.as_ref());
+        let mut behind = zones.flat_map(|zone| world.networks_behind(zone));
+        matches!(world.route(address), Some(Hop::Leg(_, None)))
+            && behind.any(|net| net.prefix_len() < 127 && net.network() == address)
     }
 
     fn in_side(&self, r: &mut Random, ends: &[Endpoint], family: Family) -> Option<IpAddr> {
