@@ -13,12 +13,13 @@ use rempart_config::Model;
 use rempart_config::model::NodeIndex;
 use rempart_config::space::AddressSet;
 use rempart_daemon::notify;
+use rempart_daemon::tasks::until;
 use rempart_pair::agreement::Position;
 use rempart_plan::net::Missing;
 use rempart_plan::{Facts, Ids, Plan, Role, facts};
 use rempart_system::links::{Monitor, monitor};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::commit::Accord;
@@ -424,13 +425,6 @@ impl Control {
     pub(crate) fn candidate(&self) -> Result<String, StoreError> {
         let running = || self.running.as_ref().map(|r| r.document.clone()).unwrap_or_default();
         Ok(self.store.candidate()?.unwrap_or_else(running))
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
 

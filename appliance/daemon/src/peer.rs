@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rempart_bus::{HA_NAME, Ha1Proxy};
+use rempart_daemon::tasks::until;
 use rempart_pair::agreement::{APPLY, Bundle, Request, Response, RevisionId, Token};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 /// What requests between control daemons are about.
@@ -175,12 +176,6 @@ async fn follow(
                 Err(_) => again = Some(Instant::now() + AGAIN),
             }
         }
-        let waiting = async move {
-            match again {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Some(change) = owners.next() => {
                 here = change.args()?.new_owner().is_some();
@@ -197,7 +192,7 @@ async fn follow(
                 let _ = news.send(PeerNews::Link { paired, connected }).await;
             }
             Ok(()) = wanted.changed() => {}
-            () = waiting => again = None,
+            () = until(again) => again = None,
             else => return Ok(()),
         }
     }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rempart_bus::{VPN_NAME, Vpn1Proxy};
+use rempart_daemon::tasks::until;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 /// How long `rempart-vpn` may take to take what it is told.
@@ -80,19 +81,13 @@ async fn follow(connection: zbus::Connection, mut wanted: watch::Receiver<Option
                 Err(_) => again = Some(Instant::now() + AGAIN),
             }
         }
-        let waiting = async move {
-            match again {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Some(change) = owners.next() => {
                 here = change.args()?.new_owner().is_some();
                 (told, again) = (None, None);
             }
             Ok(()) = wanted.changed() => {}
-            () = waiting => again = None,
+            () = until(again) => again = None,
             else => return Ok(()),
         }
     }

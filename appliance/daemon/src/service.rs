@@ -1,8 +1,8 @@
 //! The bus side of the control daemon: turns calls into commands for the control loop and waits for answers.
 
 use rempart_bus::Error;
-use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
+use rempart_daemon::caller::only_root;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use zbus::Connection;
@@ -143,19 +143,9 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<u8>, Error> {
+        // Administrators may use the console; the other node speaks with root's voice, and only `rempart-ha` knows that it is
+        // the other node.
         only_root(&header, connection).await?;
         self.ask(|r| Command::PeerRequest(topic.into(), body.into(), r)).await
-    }
-}
-
-/// Administrators may use the console; the other node speaks with root's voice, and only `rempart-ha` knows that it is the
-/// other node.
-async fn only_root(header: &Header<'_>, connection: &Connection) -> Result<(), Error> {
-    let refused = || RefusalCode::RootOnly.error("only root may call this");
-    let sender = header.sender().ok_or_else(refused)?.to_owned();
-    let bus = zbus::fdo::DBusProxy::new(connection).await?;
-    match bus.get_connection_unix_user(sender.into()).await {
-        Ok(0) => Ok(()),
-        Ok(_) | Err(_) => Err(refused()),
     }
 }

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, TokioRuntime, VarInt};
+use rempart_daemon::tasks::until;
 use rempart_pair::NodeIndex;
 use rempart_plan::ha::ports;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -244,13 +245,7 @@ impl Runner {
             self.adapt();
             let gone = closed(self.current.borrow().clone());
             let dialled = dialled(&mut self.dialling);
-            let next = self.next;
-            let again = async move {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let again = until(self.next);
             tokio::select! {
                 changed = self.keys.changed() => match changed {
                     Ok(()) => self.take_keys(),

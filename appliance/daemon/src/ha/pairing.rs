@@ -194,13 +194,5 @@ fn discovery() -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// How long until a moment; nothing to wait for is for ever.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// How long closing may take: what was sent is to arrive.
 const CLOSE: Duration = Duration::from_secs(1);

@@ -24,12 +24,12 @@ use std::time::Duration;
 
 use quinn::{RecvStream, SendStream};
 use rempart_daemon::relay::{Frame, MAX_FRAME, MAX_MESSAGE, TOPIC};
+use rempart_daemon::tasks::{Task, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
@@ -58,21 +58,6 @@ pub struct Config {
 
 type Message = Zeroizing<Vec<u8>>;
 
-/// Ends its task when it goes.
-struct Task(JoinHandle<()>);
-
-impl Task {
-    fn is_running(&self) -> bool {
-        !self.0.is_finished()
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// The program that is connected.
 struct Client {
     /// What it wants to be sent.
@@ -83,13 +68,7 @@ struct Client {
     link: watch::Sender<Option<bool>>,
     /// When it is to be known at the latest.
     decided: Instant,
-    serving: JoinHandle<()>,
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
+    serving: Task,
 }
 
 /// Runs until the channel ends.
@@ -99,7 +78,7 @@ pub async fn run(
     mut streams: mpsc::Receiver<RecvStream>,
 ) {
     let (fresh_out, mut fresh) = mpsc::channel(1);
-    let _listening = Task(tokio::spawn(listen(config.socket, fresh_out)));
+    let _listening = Task::spawn(listen(config.socket, fresh_out));
     let role = follow(config.role);
     let mut client: Option<Client> = None;
     // The stream of the other node's program, until ours is there to have it.
@@ -113,11 +92,11 @@ pub async fn run(
             let connection = current.borrow_and_update().clone();
             if let (None, Some(connection)) = (&push, connection) {
                 let from = Arc::clone(&client.from);
-                push = Some(Task(tokio::spawn(told(send(connection, from), ended_out.clone()))));
+                push = Some(Task::spawn(told(send(connection, from), ended_out.clone())));
             }
             if let Some(stream) = waiting.take() {
                 // The newest one is that of the connection in use.
-                pull = Some(Task(tokio::spawn(told(receive(stream, client.to.clone()), ended_out.clone()))));
+                pull = Some(Task::spawn(told(receive(stream, client.to.clone()), ended_out.clone())));
             }
             let linked = push.is_some() && pull.is_some();
             // Who has just come is not told that nobody is there while the streams are on their way.
@@ -129,15 +108,9 @@ pub async fn run(
         }
         let decided =
             client.as_ref().filter(|client| client.link.borrow().is_none()).map(|client| client.decided);
-        let decided = async move {
-            match decided {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         let gone = async {
             match &mut client {
-                Some(client) => drop((&mut client.serving).await),
+                Some(client) => client.serving.ended().await,
                 None => std::future::pending().await,
             }
         };
@@ -157,7 +130,7 @@ pub async fn run(
                 (client, push, pull) = (None, None, None);
             }
             Some(()) = ended.recv() => {}
-            () = decided => {}
+            () = until(decided) => {}
         }
     }
 }
@@ -240,7 +213,7 @@ fn serve(stream: UnixStream, role: watch::Receiver<Option<Option<u64>>>) -> Clie
     let (from_in, from) = mpsc::channel(QUEUE);
     let (to, to_out) = mpsc::channel(QUEUE);
     let (link, seen) = watch::channel(None);
-    let serving = tokio::spawn(async move {
+    let serving = Task::spawn(async move {
         // Whichever of the two ends first ends the other.
         tokio::select! {
             done = read(read_half, from_in) => if let Err(error) = done {

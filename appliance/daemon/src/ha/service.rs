@@ -6,6 +6,7 @@ use std::time::Duration;
 use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::ConfigurationStatus;
 use rempart_bus::{Error, HA_PATH};
+use rempart_daemon::caller::only_root;
 use rempart_pair::role::CommandRefused;
 use rempart_plan::ha::HaPlan;
 use tokio::sync::oneshot;
@@ -125,6 +126,7 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<Vec<u8>, Error> {
+        // What goes to the other node in this node's name comes from `rempartd` alone.
         only_root(&header, connection).await?;
         self.shared.peer.request(topic, body).await
     }
@@ -177,15 +179,4 @@ pub async fn signal_link(shared: Arc<Shared>, connection: Connection) {
 
 fn json(value: &impl serde::Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|e| Error::Failed(e.to_string()))
-}
-
-/// What goes to the other node in this node's name comes from `rempartd` alone.
-async fn only_root(header: &Header<'_>, connection: &Connection) -> Result<(), Error> {
-    let refused = || RefusalCode::RootOnly.error("only root may call this");
-    let sender = header.sender().ok_or_else(refused)?.to_owned();
-    let bus = zbus::fdo::DBusProxy::new(connection).await?;
-    match bus.get_connection_unix_user(sender.into()).await {
-        Ok(0) => Ok(()),
-        Ok(_) | Err(_) => Err(refused()),
-    }
 }

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::SigSet;
 use rempart_bus::{CONTROL_NAME, HA_NAME, HA_PATH};
+use rempart_daemon::tasks::Task;
 use rempart_pair::role::{Daemon, Notice, PathState};
 use rempart_plan::ha::HaPlan;
 use rempart_system::realtime;
@@ -329,15 +330,6 @@ async fn serve(shared: Arc<Shared>) {
     }
 }
 
-/// Ends its task when it goes.
-struct AbortOnDropHandle(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDropHandle {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 async fn serve_once(shared: &Arc<Shared>) -> zbus::Result<()> {
     let connection = zbus::connection::Builder::system()
         .serve_at(HA_PATH, Service::new(Arc::clone(shared)))
@@ -349,8 +341,7 @@ async fn serve_once(shared: &Arc<Shared>) -> zbus::Result<()> {
     let mut present = bus.name_has_owner(CONTROL_NAME.try_into()?).await?;
     info!("on the bus");
     shared.peer.set_bus(Some(connection.clone()));
-    let _signals =
-        AbortOnDropHandle(tokio::spawn(crate::service::signal_link(Arc::clone(shared), connection.clone())));
+    let _signals = Task::spawn(crate::service::signal_link(Arc::clone(shared), connection.clone()));
     loop {
         let change = if present {
             owners.next().await

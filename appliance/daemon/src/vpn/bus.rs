@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rempart_bus::vpn::VpnStatus;
 use rempart_bus::{VPN_NAME, VPN_PATH};
+use rempart_daemon::caller::only_root;
 use rempart_daemon::vpn::people::Office;
 use rempart_daemon::vpn::service::Service;
 use rempart_plan::vpn::VpnPlan;
@@ -82,11 +83,8 @@ impl First {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &zbus::Connection,
     ) -> Result<(), rempart_bus::Error> {
-        let bus = zbus::fdo::DBusProxy::new(connection).await?;
-        let sender = header.sender().ok_or_else(|| refused("nobody"))?;
-        if bus.get_connection_unix_user(sender.clone().into()).await.map_err(refused)? != 0 {
-            return Err(refused("a configuration comes from root alone"));
-        }
+        let root = only_root(&header, connection).await;
+        root.map_err(|_| refused("a configuration comes from root alone"))?;
         if plan.is_empty() {
             return Ok(());
         }

@@ -17,6 +17,7 @@ use zbus::Connection;
 use zbus::message::Header;
 
 use super::people::Office;
+use crate::caller::only_root;
 
 /// Bytes of a file that is taken over: a list of revoked certificates is the largest.
 const MAX_FILE: usize = 5 << 20;
@@ -67,6 +68,7 @@ impl Service {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<(), Error> {
+        // What the document asks for comes from `rempartd` alone.
         only_root(&header, connection).await?;
         let plan: Option<VpnPlan> = if plan.is_empty() { None } else { Some(read(plan)?) };
         info!(revision, asked_for = plan.is_some(), "the document was taken notice of");
@@ -208,15 +210,4 @@ fn taken(file: &[u8]) -> Result<Secret, Error> {
         return Err(RefusalCode::NotImported.error("the file is larger than 5 MB"));
     }
     Ok(Secret::new(file.to_vec()))
-}
-
-/// What the document asks for comes from `rempartd` alone.
-async fn only_root(header: &Header<'_>, connection: &Connection) -> Result<(), Error> {
-    let refused = || RefusalCode::RootOnly.error("only root may call this");
-    let sender = header.sender().ok_or_else(refused)?.to_owned();
-    let bus = zbus::fdo::DBusProxy::new(connection).await?;
-    match bus.get_connection_unix_user(sender.into()).await {
-        Ok(0) => Ok(()),
-        Ok(_) | Err(_) => Err(refused()),
-    }
 }

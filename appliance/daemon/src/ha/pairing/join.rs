@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
+use rempart_daemon::tasks::until;
 use rempart_pair::pairing::{Code, Join, Output, Seed};
 use rempart_plan::ha::ports;
 use rempart_system::linkwatch::LinkWatch;
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 
 use super::stream::Stream;
 use super::transfer::Transfer;
-use super::{ALL_NODES, ANSWER, DATAGRAM, QUESTION, discovery, person, random, store, until};
+use super::{ALL_NODES, ANSWER, DATAGRAM, QUESTION, discovery, person, random, store};
 use crate::worker::Shared;
 
 /// How long the other node is looked for. A link that has just been set up takes a second or two to find out that its

@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Instant;
 
+use rempart_daemon::tasks::until;
 use rempart_pair::pairing::{Failure, Offer, Output, Sealed, Seed};
 use rempart_plan::ha::ports;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::stream::Stream;
-use super::{ANSWER, DATAGRAM, QUESTION, State, discovery, random, store, transfer, until};
+use super::{ANSWER, DATAGRAM, QUESTION, State, discovery, random, store, transfer};
 use crate::worker::Shared;
 
 /// Connections that wait for the one before to end.
