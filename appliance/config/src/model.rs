@@ -17,8 +17,8 @@ use crate::space::{AddressSet, Family, Interval, Set};
 mod vpn;
 
 pub use vpn::{
-    Vpn, VpnCertificates, VpnDemand, VpnDirectory, VpnGroup, VpnListen, VpnPlace, VpnPort, VpnRadius,
-    VpnStrangers, VpnTunnel,
+    VPN_DEVICE, Vpn, VpnCertificates, VpnDemand, VpnDirectory, VpnGroup, VpnListen, VpnPlace, VpnPort,
+    VpnRadius, VpnStrangers, VpnTunnel, gateway4, gateway6, gateways,
 };
 
 macro_rules! name {
@@ -794,6 +794,11 @@ pub enum Expect {
     Never,
     /// Every such packet is let through.
     Always,
+}
+
+/// An IPv6 address that counts on one link only (RFC 4291 §2.5.6).
+pub fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
 }
 
 impl Model {

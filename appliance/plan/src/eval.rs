@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use rempart_config::Model;
 use rempart_config::model::{
     Action, Endpoint, Flow, ICMP, ICMP6, Name, Outbound, PORT_PROTOCOLS, ServiceAtom, SourceAddress, TCP,
-    UDP, ZoneName,
+    UDP, ZoneName, is_link_local,
 };
 use rempart_config::space::{AddressSet, Family};
 
 use crate::compile::{automatic, counterpart, impossible_sources};
-use crate::ha::{ADVERT, ADVERT_GROUP_V4, ADVERT_GROUP_V6, PathPlan, RouterPlan, is_link_local, ports};
+use crate::ha::{ADVERT, ADVERT_GROUP_V4, ADVERT_GROUP_V6, PathPlan, RouterPlan, ports};
 use crate::wireguard::{OUTSIDE, switched_on};
 use crate::world::{Hop, World};
 use crate::{Facts, nft::Origin};

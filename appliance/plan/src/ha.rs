@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 use rempart_config::Model;
-use rempart_config::model::{Interface, InterfaceName, NodeIndex, RouterId};
+use rempart_config::model::{Interface, InterfaceName, NodeIndex, RouterId, is_link_local};
 use rempart_config::space::Family;
 use serde::{Deserialize, Serialize};
 
@@ -285,10 +285,6 @@ fn monitors(model: &Model, node: NodeIndex) -> Vec<MonitorPlan> {
         gateway: i.gateways.get(node).iter().copied().min_by_key(IpAddr::is_ipv6),
     };
     counted.map(plan).collect()
-}
-
-pub(crate) fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
 }
 
 #[cfg(test)]

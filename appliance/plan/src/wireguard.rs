@@ -7,11 +7,12 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use rempart_config::Model;
-use rempart_config::model::{Device, InterfaceName, WIREGUARD, WIREGUARD_DEVICE, Wireguard, ZoneName};
+use rempart_config::model::{
+    Device, InterfaceName, WIREGUARD, WIREGUARD_DEVICE, Wireguard, ZoneName, is_link_local,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::World;
-use crate::ha::is_link_local;
 use crate::world::Leg;
 
 /// What lets its datagrams in and out ([`crate::eval::Decider::System`]).

@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use rempart_config::model::{Device, InterfaceName, Model, NodeIndex, VPN, VpnGroup, ZoneName};
+use rempart_config::model::{
+    Device, InterfaceName, Model, NodeIndex, VPN, VpnGroup, ZoneName, is_link_local,
+};
 use rempart_config::space::Family;
 
-use crate::ha::{HaPlan, is_link_local};
+use crate::ha::HaPlan;
 use crate::net::{Network, NextHop};
 use crate::vpn::Listening;
 use crate::{Facts, Role};
 
-/// The TUN device that remote-access sessions arrive in.
-pub const VPN_DEVICE: &str = "vpn0";
+pub use rempart_config::model::VPN_DEVICE;
 
 /// One attachment of the node to a network.
 #[derive(Clone, Debug)]

@@ -7,8 +7,9 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rempart_openvpn::data::outbound::{Filled, Outbound, Row};
+use rempart_openvpn::data::outbound::{Filled, Outbound};
 use rempart_openvpn::data::segment::cut::Cutter;
+use rempart_openvpn::data::segment::row::Row;
 use rempart_openvpn::data::segment::virtio;
 use rempart_openvpn::data::{OVERHEAD, PING, Path};
 use rempart_system::realtime::{Waker, wait};
@@ -30,7 +31,7 @@ pub(crate) struct Worker {
     sessions: Outbound,
     buffer: Box<[u8]>,
     arena: Box<[u8]>,
-    row: Row,
+    row: Row<Path>,
 }
 
 impl Worker {
@@ -159,7 +160,7 @@ impl Worker {
 }
 
 /// Sends a row and empties it.
-fn flush(shared: &Shared, row: &mut Row, arena: &[u8]) {
+fn flush(shared: &Shared, row: &mut Row<Path>, arena: &[u8]) {
     if let Some((to, bytes, segment)) = std::mem::take(row).content() {
         send(shared, to, arena.get(..bytes).unwrap_or_default(), segment);
     }

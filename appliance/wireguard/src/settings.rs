@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
@@ -22,25 +23,9 @@ impl Secret {
 
     /// A key in base64 as `wg genkey` prints it; `None` if it is none.
     pub fn from_base64(text: &[u8]) -> Option<Self> {
-        let digits: &[u8; 43] = text.strip_suffix(b"=")?.try_into().ok()?;
-        let (mut key, mut at, mut bits, mut count) = (Zeroizing::new([0; 32]), 0, 0u32, 0);
-        for digit in digits {
-            let value = match digit {
-                b'A'..=b'Z' => digit - b'A',
-                b'a'..=b'z' => digit - b'a' + 26,
-                b'0'..=b'9' => digit - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            (bits, count) = (bits << 6 | u32::from(value), count + 6);
-            if count >= 8 {
-                count -= 8;
-                *key.get_mut(at)? = (bits >> count) as u8;
-                (at, bits) = (at + 1, bits & ((1 << count) - 1));
-            }
-        }
-        (bits == 0).then_some(Self(key))
+        let mut key = Zeroizing::new([0; 32]);
+        let length = Base64::decode(text, key.as_mut_slice()).ok()?.len();
+        (length == key.len()).then_some(Self(key))
     }
 
     pub(crate) fn bytes(&self) -> &[u8; 32] {

@@ -1,12 +1,15 @@
 //! Remote access: what `[vpn]` means. People, their devices and the authority stand in no document.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Fqdn, HostSet, Interface, InterfaceName, Name};
+use super::{Fqdn, HostSet, Interface, InterfaceName, Name, is_link_local};
 use crate::space::{AddressSet, Family};
+
+/// The TUN device that sessions of remote access arrive in.
+pub const VPN_DEVICE: &str = "vpn0";
 
 /// `[vpn]`, where there is a group.
 #[derive(Clone, PartialEq, Debug)]
@@ -214,18 +217,23 @@ impl VpnGroup {
 
     /// The addresses of the box itself in the tunnel, with their networks: the first host of each pool.
     pub fn gateways(&self) -> impl Iterator<Item = IpNet> {
-        let first4 = |net: Ipv4Net| {
-            let address = std::net::Ipv4Addr::from(u32::from(net.network()) + 1);
-            Ipv4Net::new(address, net.prefix_len()).ok().map(IpNet::V4)
-        };
-        let first6 = |net: Ipv6Net| {
-            let address = std::net::Ipv6Addr::from(u128::from(net.network()) + 1);
-            Ipv6Net::new(address, net.prefix_len()).ok().map(IpNet::V6)
-        };
-        self.pool4.and_then(first4).into_iter().chain(self.network6().and_then(first6))
+        gateways(self.pool4, self.network6())
     }
 }
 
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
+/// The gateway of a pool: its first host address.
+pub fn gateway4(pool: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(pool.network()).saturating_add(1))
+}
+
+/// The gateway of a pool: its first host address.
+pub fn gateway6(pool: Ipv6Net) -> Ipv6Addr {
+    Ipv6Addr::from(u128::from(pool.network()).saturating_add(1))
+}
+
+/// The gateways of a group's pools, with their networks.
+pub fn gateways(pool4: Option<Ipv4Net>, pool6: Option<Ipv6Net>) -> impl Iterator<Item = IpNet> {
+    let four = pool4.and_then(|pool| IpNet::new(gateway4(pool).into(), pool.prefix_len()).ok());
+    let six = pool6.and_then(|pool| IpNet::new(gateway6(pool).into(), pool.prefix_len()).ok());
+    four.into_iter().chain(six)
 }

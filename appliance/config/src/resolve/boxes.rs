@@ -5,12 +5,11 @@ use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 
-use super::networks::is_link_local;
 use super::virtuals::whole_seconds;
 use crate::decode::{At, ByNode, Named};
 use crate::draft::Document;
 use crate::faults::{Faults, Span};
-use crate::model::{Failback, Interface, InterfaceName, NodeName, PerNode, System};
+use crate::model::{Failback, Interface, InterfaceName, NodeName, PerNode, System, is_link_local};
 use crate::text::word::FailbackWord;
 
 /// The boxes.

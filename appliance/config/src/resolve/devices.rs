@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::boxes::Nodes;
 use crate::decode::{At, ByNode, Many, Named};
-use crate::draft::{InterfaceDraft, VlanDraft};
+use crate::draft::{Document, InterfaceDraft, VlanDraft};
 use crate::faults::{Faults, Span};
-use crate::model::{BondMode, Device, InterfaceKind, InterfaceName, MAX_DEVICE_BYTES, PerNode};
+use crate::model::{BondMode, Device, Interface, InterfaceKind, InterfaceName, MAX_DEVICE_BYTES, PerNode};
 use crate::text::word::DeviceText;
 
 /// VLANs on VLANs: two are in use (IEEE 802.1ad), the kernel stops at eight (`MAX_NEST_DEV`).
@@ -32,6 +32,29 @@ pub(super) fn resolve(
     let devices = devices.into_iter().map(|d| d.unwrap_or_else(unnamed));
     let devices = devices.map(|d| PerNode::new(d.into_iter().map(Device::new).collect()));
     kinds.into_iter().zip(devices).collect()
+}
+
+/// A tunnel's device is its own: nothing else may have its name.
+pub(super) fn reserve(
+    (device, whose): (&str, &str),
+    document: &Document,
+    interfaces: &BTreeMap<InterfaceName, Interface>,
+    faults: &mut Faults,
+) {
+    for (name, draft) in document.interface.iter().flat_map(|i| i.iter()) {
+        let Some(interface) = interfaces.get(name.value.as_str()) else { continue };
+        let member = match &interface.kind {
+            InterfaceKind::Physical | InterfaceKind::Vlan { .. } => false,
+            InterfaceKind::Bond { members, .. } | InterfaceKind::Bridge { members, .. } => {
+                members.iter().flatten().any(|d| d.as_str() == device)
+            }
+        };
+        if member || interface.device.iter().any(|d| d.as_str() == device) {
+            faults
+                .error("duplicate-device", &draft.span, format!("`{device}` is the device of {whose}"))
+                .hint("give the device another name");
+        }
+    }
 }
 
 fn kind<'d>(

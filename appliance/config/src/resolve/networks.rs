@@ -10,7 +10,7 @@ use super::groups::Pool;
 use super::interfaces::Spans;
 use crate::draft::Document;
 use crate::faults::{Faults, Span};
-use crate::model::{Interface, InterfaceName};
+use crate::model::{Interface, InterfaceName, is_link_local};
 use crate::space::{AddressSet, Family};
 
 /// Connected networks, to be searched by address.
@@ -47,10 +47,6 @@ pub(super) fn reachable(interface: &Interface, own: &[IpNet], address: IpAddr) -
 /// Whether `address` lies in one of these networks.
 pub(super) fn on_networks(own: &[IpNet], address: IpAddr) -> bool {
     own.iter().any(|n| n.contains(&address))
-}
-
-pub(super) fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
 }
 
 /// Reports networks that overlap and addresses that are there twice.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::World;
+use super::devices::reserve;
 use super::groups::{host, seconds, too_many};
 use super::publish::outside;
 use crate::decode::{At, Many, Toggle};
@@ -11,14 +12,12 @@ use crate::draft::{CertificatesDraft, DirectoryDraft, Document, RadiusDraft, Vpn
 use crate::faults::{Faults, Span};
 use crate::limits::MAX_VPN_LISTEN;
 use crate::model::{
-    Flow, Fqdn, Interface, InterfaceKind, InterfaceName, Name, NodeName, TCP, UDP, VPN, Vpn, VpnCertificates,
+    Flow, Fqdn, Interface, InterfaceName, Name, NodeName, TCP, UDP, VPN, VPN_DEVICE, Vpn, VpnCertificates,
     VpnDirectory, VpnListen, VpnPlace, VpnPort, VpnRadius, VpnStrangers, ZoneName,
 };
 use crate::text::address::HostElement;
 use crate::text::remote::{ListenText, TlsWord};
 
-/// The device of the tunnel, which nothing else may have the name of.
-const DEVICE: &str = "vpn0";
 /// Names and addresses in a profile: a client goes through all of them before it gives up.
 const MAX_REMOTES: usize = 8;
 /// Domain controllers, and RADIUS servers: whoever logs in waits for each that is silent.
@@ -60,7 +59,7 @@ impl World<'_> {
             self.without_groups(draft, faults);
             return None;
         };
-        self.check_device(document, faults);
+        reserve((VPN_DEVICE, "remote access"), document, &self.interfaces, faults);
         let listen = self.listen(draft, faults);
         let places = self.places(&listen, None);
         let each = (0..nodes.len()).map(|node| self.places(&listen, Some(node)).len());
@@ -116,28 +115,6 @@ impl World<'_> {
             faults
                 .warning("no-effect", &draft.span, "there is no group of remote users, so nobody is let in")
                 .hint("define one: [vpn.group.NAME] with `pool = \"10.77.10.0/24\"`");
-        }
-    }
-
-    /// The tunnel is a device of its own.
-    fn check_device(&self, document: &Document, faults: &mut Faults) {
-        for (name, draft) in document.interface.iter().flat_map(|i| i.iter()) {
-            let Some(interface) = self.interfaces.get(name.value.as_str()) else { continue };
-            let member = match &interface.kind {
-                InterfaceKind::Physical | InterfaceKind::Vlan { .. } => false,
-                InterfaceKind::Bond { members, .. } | InterfaceKind::Bridge { members, .. } => {
-                    members.iter().flatten().any(|d| d.as_str() == DEVICE)
-                }
-            };
-            if member || interface.device.iter().any(|d| d.as_str() == DEVICE) {
-                faults
-                    .error(
-                        "duplicate-device",
-                        &draft.span,
-                        format!("`{DEVICE}` is the device of remote access"),
-                    )
-                    .hint("give the device another name");
-            }
         }
     }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::flows::take;
-use super::networks::{Networks, is_link_local};
+use super::networks::Networks;
 use crate::decode::At;
 use crate::draft::Document;
 use crate::faults::{Faults, Span};
-use crate::model::{Interface, InterfaceName, Route, RouteVia};
+use crate::model::{Interface, InterfaceName, Route, RouteVia, is_link_local};
 use crate::text::word::Via;
 
 /// Static routes; more is a routing protocol's work.

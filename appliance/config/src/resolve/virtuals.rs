@@ -9,14 +9,14 @@ use ipnet::IpNet;
 use super::World;
 use super::boxes::Nodes;
 use super::interfaces::{Addresses, Spans, check_host_part};
-use super::networks::{is_link_local, on_networks};
+use super::networks::on_networks;
 use crate::decode::{At, ByNode, Either, Int};
 use crate::draft::{InterfaceDraft, VirtualDraft};
 use crate::faults::{Faults, Span};
 use crate::limits::{MAX_ROUTER_ADDRESSES, MAX_UNICAST_PEERS};
 use crate::model::{
     Carp, ChecksumForm, Failback, Interface, InterfaceName, Name, PerNode, RouterId, VirtualAddress,
-    VirtualProtocol, VirtualRouter,
+    VirtualProtocol, VirtualRouter, is_link_local,
 };
 use crate::space::Family;
 use crate::text::time::Lapse;

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::World;
+use super::devices::reserve;
 use super::interfaces::check_host_part;
-use super::networks::is_link_local;
 use super::virtuals::whole_seconds;
 use crate::decode::At;
 use crate::draft::{Document, WireguardDraft, WireguardPeerDraft};
 use crate::faults::{Faults, Span};
 use crate::limits::MAX_WIREGUARD_PEERS;
 use crate::model::{
-    Interface, InterfaceKind, InterfaceName, Name, WIREGUARD_DEVICE, Wireguard, WireguardPeer, Zone, ZoneName,
+    Interface, InterfaceName, Name, WIREGUARD_DEVICE, Wireguard, WireguardPeer, Zone, ZoneName, is_link_local,
 };
 use crate::space::AddressSet;
 use crate::text::word::NameText;
@@ -43,7 +43,7 @@ pub(super) fn resolve(
         networks.extend(items.map(|n| (n.value.0, &n.span, format!("peer `{}`", name.value))));
     }
     check_overlaps(&networks, interfaces, faults);
-    check_device(document, interfaces, faults);
+    reserve((WIREGUARD_DEVICE, "WireGuard"), document, interfaces, faults);
     let mtu = mtu(draft, &networks, faults);
     let wireguard = Wireguard {
         enabled,
@@ -240,28 +240,6 @@ fn check_overlaps(
                     format!("{net} of {whose} overlaps {other} of interface `{name}`"),
                 )
                 .hint("a network is behind one interface; otherwise the box cannot tell where to send");
-        }
-    }
-}
-
-/// The tunnel is a device of its own.
-fn check_device(document: &Document, interfaces: &BTreeMap<InterfaceName, Interface>, faults: &mut Faults) {
-    for (name, draft) in document.interface.iter().flat_map(|i| i.iter()) {
-        let Some(interface) = interfaces.get(name.value.as_str()) else { continue };
-        let member = match &interface.kind {
-            InterfaceKind::Physical | InterfaceKind::Vlan { .. } => false,
-            InterfaceKind::Bond { members, .. } | InterfaceKind::Bridge { members, .. } => {
-                members.iter().flatten().any(|d| d.as_str() == WIREGUARD_DEVICE)
-            }
-        };
-        if member || interface.device.iter().any(|d| d.as_str() == WIREGUARD_DEVICE) {
-            faults
-                .error(
-                    "duplicate-device",
-                    &draft.span,
-                    format!("`{WIREGUARD_DEVICE}` is the device of WireGuard"),
-                )
-                .hint("give the device another name");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use base64ct::{Base64, Encoding};
+
 use super::{Malformed, Syntax, from_string};
 use crate::faults::shown;
 
@@ -27,28 +29,9 @@ impl Syntax for PublicKeyText {
 
 /// 32 bytes in base64 (RFC 4648 §4): 43 characters and a padding.
 fn decode(text: &str) -> Option<[u8; 32]> {
-    let digits = text.strip_suffix('=').filter(|digits| digits.len() == 43)?;
-    let (mut out, mut at, mut bits, mut count) = ([0; 32], 0, 0u32, 0);
-    for byte in digits.bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            *out.get_mut(at)? = (bits >> count) as u8;
-            at += 1;
-            bits &= (1 << count) - 1;
-        }
-    }
-    // What is left over must be zeros: a key has one spelling.
-    (bits == 0).then_some(out)
+    let mut key = [0; 32];
+    let length = Base64::decode(text, &mut key).ok()?.len();
+    (length == key.len()).then_some(key)
 }
 
 /// An address with a port.

@@ -1,6 +1,5 @@
 //! Where the parts of the program are joined, and nothing else.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -8,16 +7,13 @@ use rempart_bus::vpn::{DisconnectRequest, SessionView};
 use rempart_daemon::vpn::gate::{Gate, Handle, NftTable};
 use rempart_daemon::vpn::people::{Registry, ServerView, Settings};
 use rempart_daemon::vpn::replica;
-use rempart_daemon::vpn::seam::{FromReplica, LoginTicket, People, Server, Tell, Whom};
+use rempart_daemon::vpn::seam::{FromReplica, Server, Tell, Whom};
 use rempart_daemon::vpn::server::Surroundings;
 use rempart_daemon::vpn::server::status::SessionStatus;
 use rempart_openvpn::data::epoch::Parity;
-use rempart_openvpn::session::Login;
-use rempart_openvpn::wrap::Metadata;
 use rempart_plan::vpn::VpnPlan;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tracing::error;
-use zeroize::Zeroizing;
 
 use crate::{Arguments, PlanFile};
 
@@ -52,8 +48,7 @@ pub fn assemble(arguments: &Arguments, plan: &VpnPlan, file: PlanFile) -> anyhow
                 node: arguments.node.clone(),
                 language: Settings::language_of(|name| std::env::var(name).ok()),
             };
-            let to_server = server.people();
-            let people = Registry::open(settings, replica.clone(), Box::new(move |told| to_server(told)))
+            let people = Registry::open(settings, replica.clone(), server.people())
                 .context("people cannot be read")?;
             let people = Arc::new(people);
             let moved = replica.clone();
@@ -67,7 +62,7 @@ pub fn assemble(arguments: &Arguments, plan: &VpnPlan, file: PlanFile) -> anyhow
             made = Some(people.clone());
             let random = SystemRandom::new();
             Ok(Surroundings {
-                people: Box::new(Shared(people)),
+                people,
                 replica,
                 random: Box::new(move || {
                     let mut bytes = [0; 32];
@@ -80,27 +75,6 @@ pub fn assemble(arguments: &Arguments, plan: &VpnPlan, file: PlanFile) -> anyhow
     )?;
     let people = made.context("people are assembled with the server")?;
     Ok((gate, Parts { people, server }))
-}
-
-/// People, shared between the server, the bus and what the replica says.
-struct Shared(Arc<Registry>);
-
-impl People for Shared {
-    fn may_begin(&self, metadata: Option<&Metadata>) -> bool {
-        self.0.may_begin(metadata)
-    }
-
-    fn begin(&self, ticket: LoginTicket, from: SocketAddr, login: Box<Login>) {
-        self.0.begin(ticket, from, login);
-    }
-
-    fn answer(&self, ticket: LoginTicket, text: Zeroizing<String>) {
-        self.0.answer(ticket, text);
-    }
-
-    fn forget(&self, ticket: LoginTicket) {
-        self.0.forget(ticket);
-    }
 }
 
 /// What the replica says goes to people and to the server, in this order; what it says before people are there is kept.

@@ -49,13 +49,10 @@ use rempart_openvpn::wrap::Metadata;
 use rempart_plan::vpn::VpnPlan;
 use zeroize::Zeroizing;
 
-use super::seam::{FromPeople, FromReplica, LoginTicket, People, Replica};
+use super::seam::{FromPeople, FromReplica, LoginTicket, People, Replica, Tell};
 pub use files::NotOpened;
 use judging::Job;
 pub use office::Office;
-
-/// What the server is told; called from any thread, and must neither wait nor call back: a channel's end.
-pub type Tell = Box<dyn Fn(FromPeople) + Send + Sync>;
 
 /// The server's sessions, as people who manage them see them. Calls come from the bus and may take their time.
 pub trait ServerView: Send + Sync {
@@ -95,8 +92,13 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Reads what is kept and starts the threads. This node is on standby until the replica says otherwise.
-    pub fn open(settings: Settings, replica: Arc<dyn Replica>, tell: Tell) -> Result<Self, NotOpened> {
+    /// Reads what is kept and starts the threads. This node is on standby until the replica says otherwise. `tell` must not
+    /// call back: a channel's end.
+    pub fn open(
+        settings: Settings,
+        replica: Arc<dyn Replica>,
+        tell: Tell<FromPeople>,
+    ) -> Result<Self, NotOpened> {
         let state = settings.state.clone();
         let office = Arc::new(Office::open(settings, replica, tell)?);
         judging::start(&office)
@@ -115,13 +117,6 @@ impl Registry {
         self.office.attach(server);
     }
 
-    /// Whether a client whose wrapped key says this may begin TLS. A profile that was made elsewhere names no device of ours,
-    /// and is judged by its login.
-    pub fn may_begin(&self, metadata: Option<&Metadata>) -> bool {
-        let device = metadata.and_then(profile::device_of);
-        device.is_none_or(|device| self.office.knows(device))
-    }
-
     /// For the bus.
     pub fn office(&self) -> Arc<Office> {
         self.office.clone()
@@ -135,6 +130,12 @@ impl Drop for Registry {
 }
 
 impl People for Registry {
+    /// A profile that was made elsewhere names no device of ours, and is judged by its login.
+    fn may_begin(&self, metadata: Option<&Metadata>) -> bool {
+        let device = metadata.and_then(profile::device_of);
+        device.is_none_or(|device| self.office.knows(device))
+    }
+
     fn begin(&self, ticket: LoginTicket, from: SocketAddr, login: Box<Login>) {
         self.office.submit(Job::Begin(ticket, from, login));
     }

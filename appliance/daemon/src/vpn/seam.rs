@@ -31,7 +31,7 @@ use super::server::status::Status;
 pub struct LoginTicket(pub u64);
 
 /// Who may come in. None of the calls waits for anything.
-pub trait People: Send {
+pub trait People: Send + Sync {
     /// Whether TLS may begin with what stands in a client's wrapped key: not for a device that is revoked or unknown. What is
     /// allowed here is judged again by its certificate.
     fn may_begin(&self, metadata: Option<&Metadata>) -> bool {

@@ -48,6 +48,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use rempart_config::model::gateways as gateways_of;
 use rempart_openvpn::Now;
 use rempart_openvpn::cookie::Start;
 use rempart_openvpn::data::epoch::{Persisted, Reign, StoreId, TakeOverEpoch};
@@ -81,7 +82,7 @@ const STALE: Duration = Duration::from_secs(25);
 /// What the server is made with.
 pub struct Surroundings {
     /// Who may come in.
-    pub people: Box<dyn People>,
+    pub people: Arc<dyn People>,
     /// What both nodes hold.
     pub replica: Arc<dyn Replica>,
     /// Random bytes from the system's source.
@@ -157,7 +158,7 @@ struct Claimed {
 
 /// The server.
 pub struct Machine {
-    people: Box<dyn People>,
+    people: Arc<dyn People>,
     replica: Arc<dyn Replica>,
     random: Box<dyn FnMut() -> [u8; 32] + Send>,
 
@@ -337,9 +338,5 @@ impl std::fmt::Debug for Machine {
 
 /// Our addresses in the tunnel: the first host of each pool.
 pub fn gateways(plan: &VpnPlan) -> Vec<IpNet> {
-    let four = plan.groups.iter().filter_map(|group| group.pool4);
-    let four = four.filter_map(|pool| IpNet::new(addresses::gateway4(pool).into(), pool.prefix_len()).ok());
-    let six = plan.groups.iter().filter_map(|group| group.pool6);
-    let six = six.filter_map(|pool| IpNet::new(addresses::gateway6(pool).into(), pool.prefix_len()).ok());
-    four.chain(six).collect()
+    plan.groups.iter().flat_map(|group| gateways_of(group.pool4, group.pool6)).collect()
 }

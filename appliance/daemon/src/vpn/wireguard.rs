@@ -13,14 +13,12 @@
 //! | `keys` | the files with keys |
 //! | `userspace` | the backend that works everywhere: its thread as seen from outside |
 //! | `worker` | what that thread does |
-//! | `row` | datagrams that leave with one system call |
 //!
 //! No session is replicated. A node that takes over asks every peer whose whereabouts are known for a handshake, one round
 //! trip; a node on standby has no keys at all and sends nothing.
 
 mod keys;
 mod owner;
-mod row;
 mod userspace;
 mod worker;
 

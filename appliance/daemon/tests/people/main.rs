@@ -16,9 +16,9 @@ use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use rempart_bus::vpn::{ExportRequest, Profile, UserFields, UserRequest};
-use rempart_daemon::vpn::people::{Registry, Settings, Tell};
+use rempart_daemon::vpn::people::{Registry, Settings};
 use rempart_daemon::vpn::seam::{
-    CutOff, FromPeople, FromReplica, Kind, LoginTicket, Material, Replica, ReplicaTicket, Verdict,
+    CutOff, FromPeople, FromReplica, Kind, LoginTicket, Material, Replica, ReplicaTicket, Tell, Verdict,
 };
 use rempart_identity::demand::Language;
 use rempart_identity::secret::Secret;
@@ -56,7 +56,7 @@ struct Node {
 impl Node {
     fn open(state: &Path) -> Self {
         let (replica, (tell, news)) = (Arc::new(Alone::default()), mpsc::channel());
-        let tell: Tell = Box::new(move |what| drop(tell.send(what)));
+        let tell: Tell<FromPeople> = Arc::new(move |what| drop(tell.send(what)));
         let (state, node) = (PathBuf::from(state), "rte01".to_owned());
         let settings = Settings { state, node, language: Language::English };
         let registry = Arc::new(Registry::open(settings, replica.clone(), tell).unwrap());

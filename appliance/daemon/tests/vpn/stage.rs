@@ -160,7 +160,7 @@ impl Stage {
         let (thread, handle) = place.enter(move || {
             let assemble = |handle: &Handle| {
                 Ok(Surroundings {
-                    people: Box::new(Fixed { crowd, tell: handle.people() }),
+                    people: Arc::new(Fixed { crowd, tell: handle.people() }),
                     replica: pair.half(number, handle.replica()),
                     random: Box::new(random),
                 })

@@ -194,10 +194,8 @@ pub struct Login {
 }
 
 impl Login {
-    /// Begins: the machine and its first step.
-    pub fn start(now: Moment, store: &Store, policy: &Policy, attempt: Attempt<'_>) -> (Self, Next) {
-        let Attempt { name, certificate, answer, can_be_asked } = attempt;
-        let mut login = Self {
+    fn new(policy: &Policy, certificate: Option<ClientIdentity>, can_be_asked: bool) -> Self {
+        Self {
             policy: policy.clone(),
             state: State::Done,
             name: String::new(),
@@ -209,7 +207,13 @@ impl Login {
             granted: None,
             vouched: None,
             trace: Vec::new(),
-        };
+        }
+    }
+
+    /// Begins: the machine and its first step.
+    pub fn start(now: Moment, store: &Store, policy: &Policy, attempt: Attempt<'_>) -> (Self, Next) {
+        let Attempt { name, certificate, answer, can_be_asked } = attempt;
+        let mut login = Self::new(policy, certificate, can_be_asked);
         login.find_device(store);
         login.find_user(store, name, now);
         let next = login.first(answer, now);
@@ -226,19 +230,7 @@ impl Login {
         certificate: Option<ClientIdentity>,
         vouched: Option<&Vouched>,
     ) -> (Self, Next) {
-        let mut login = Self {
-            policy: policy.clone(),
-            state: State::Done,
-            name: String::new(),
-            user: None,
-            certificate,
-            device: None,
-            can_be_asked: false,
-            doom: None,
-            granted: None,
-            vouched: None,
-            trace: Vec::new(),
-        };
+        let mut login = Self::new(policy, certificate, false);
         login.find_device(store);
         login.find_user(store, name, now);
         let next = login.still(vouched);

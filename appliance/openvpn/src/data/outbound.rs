@@ -12,49 +12,12 @@ use ipnet::IpNet;
 use super::inner::{addresses, clamp_mss, longest_tcp};
 use super::sealer::{NotSealed, Sealer};
 use super::segment::cut::Cutter;
+use super::segment::row::Row;
 use super::slots::Slots;
 use super::{Echo, KeySerial, OVERHEAD, PING, Path, PeerId};
 
-/// Datagrams that one system call takes (`UDP_MAX_SEGMENTS` of older kernels).
-pub const MAX_SEGMENTS: usize = 64;
-/// Bytes that one system call takes: what fits a datagram over IPv4 with options and over IPv6.
-pub const MAX_BATCH: usize = 65_000;
 /// Networks behind one client that are looked up one by one.
 pub const MAX_NETWORKS: usize = 32;
-
-/// Datagrams to one client that lie side by side at the beginning of an arena, for one system call: all of one length but
-/// the last, which may be shorter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Row {
-    to: Option<Path>,
-    bytes: usize,
-    segment: usize,
-    count: usize,
-    closed: bool,
-}
-
-impl Row {
-    /// Where they go, bytes of all of them, and of each but the last; `None` if there are none.
-    pub fn content(&self) -> Option<(Path, usize, usize)> {
-        self.to.map(|to| (to, self.bytes, self.segment))
-    }
-
-    fn takes(&self, to: Path, length: usize, room: usize) -> bool {
-        let fits = self.bytes + length <= room.min(MAX_BATCH);
-        let joins =
-            self.to == Some(to) && !self.closed && length <= self.segment && self.count < MAX_SEGMENTS;
-        fits && (self.to.is_none() || joins)
-    }
-
-    fn add(&mut self, to: Path, length: usize) {
-        if self.to.is_none() {
-            *self = Self { to: Some(to), segment: length, ..Self::default() };
-        }
-        self.bytes += length;
-        self.count += 1;
-        self.closed = length < self.segment;
-    }
-}
 
 /// Whether a packet went into a row as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,14 +92,16 @@ impl Transmitter {
     }
 
     /// Seals as many packets of `cutter` as there is room for in `row`, which lies in `arena`.
-    pub fn fill(&mut self, cutter: &mut Cutter<'_>, arena: &mut [u8], row: &mut Row) -> Filled {
+    pub fn fill(&mut self, cutter: &mut Cutter<'_>, arena: &mut [u8], row: &mut Row<Path>) -> Filled {
         self.follow();
         while let Some(length) = cutter.next_len().map(|inner| inner + OVERHEAD) {
             if !row.takes(self.to, length, arena.len()) {
                 // What an empty row does not take is longer than any packet of ours.
                 return if row.content().is_some() { Filled::Full } else { Filled::Done };
             }
-            let Some(datagram) = arena.get_mut(row.bytes..row.bytes + length) else { return Filled::Done };
+            let Some(datagram) = arena.get_mut(row.bytes()..row.bytes() + length) else {
+                return Filled::Done;
+            };
             let (_, inner) = datagram.split_at_mut(OVERHEAD);
             cutter.write(inner);
             clamp_mss(inner, self.longest);

@@ -11,6 +11,7 @@
 pub mod checksum;
 pub mod cut;
 pub mod join;
+pub mod row;
 pub mod virtio;
 
 #[cfg(test)]

@@ -257,33 +257,42 @@ impl Driver {
         for _ in 0..turns {
             let Some(len) = self.ways[place].receive(&mut datagram) else { return };
             let now = Instant::now();
-            let (Some(endpoint), Some(bytes)) = (&mut self.endpoint, datagram.get_mut(..len)) else {
-                continue;
-            };
-            match heartbeat::receive(endpoint, now, bytes) {
-                Ok(heard) => {
-                    self.peer_active = heard.get().role == Role::Active;
-                    self.node.handle_heartbeat(now, place, &heard);
-                }
-                Err(refusal) => self.node.handle_refused(now, place, &refusal),
+            let Some(bytes) = datagram.get_mut(..len) else { continue };
+            if let Some(Err(refusal)) = self.take_heartbeat(now, place, bytes) {
+                self.node.handle_refused(now, place, &refusal);
             }
             self.settle_node();
         }
     }
 
+    /// What says that it is a heartbeat; `None` while there are no keys to tell by.
+    fn take_heartbeat(
+        &mut self,
+        now: Instant,
+        place: usize,
+        datagram: &mut [u8],
+    ) -> Option<Result<(), heartbeat::Refusal>> {
+        let heard = match heartbeat::receive(self.endpoint.as_mut()?, now, datagram) {
+            Ok(heard) => heard,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        self.peer_active = heard.get().role == Role::Active;
+        self.node.handle_heartbeat(now, place, &heard);
+        Some(Ok(()))
+    }
+
     /// A heartbeat that the journal has brought: a second opinion, by another door, on a peer from whom no heartbeat comes.
     fn hear_carried(&mut self, path: usize, mut datagram: Box<[u8]>) {
+        if path >= self.ways.len() {
+            return;
+        }
         let now = Instant::now();
-        let Some(endpoint) = self.endpoint.as_mut().filter(|_| path < self.ways.len()) else { return };
-        match heartbeat::receive(endpoint, now, &mut datagram) {
-            Ok(heard) => {
-                self.carried = Some(now);
-                self.peer_active = heard.get().role == Role::Active;
-                self.node.handle_heartbeat(now, path, &heard);
-            }
+        match self.take_heartbeat(now, path, &mut datagram) {
+            None => {}
+            Some(Ok(())) => self.carried = Some(now),
             // It came over another path before.
-            Err(heartbeat::Refusal::Envelope(Unsealed::Replayed { .. })) => {}
-            Err(refusal) => self.node.handle_refused(now, path, &refusal),
+            Some(Err(heartbeat::Refusal::Envelope(Unsealed::Replayed { .. }))) => {}
+            Some(Err(refusal)) => self.node.handle_refused(now, path, &refusal),
         }
     }
 

@@ -39,7 +39,6 @@ pub(super) struct Line {
     carried: Option<Instant>,
     incoming: Incoming,
     outgoing: Outgoing,
-    heartbeats: Outgoing,
 }
 
 /// What [`Line::receive`] found.
@@ -62,7 +61,6 @@ impl Line {
             carried: None,
             incoming: Incoming::new(),
             outgoing: Outgoing::new(),
-            heartbeats: Outgoing::new(),
         };
         line.set_ways(now, ways);
         line
@@ -194,16 +192,17 @@ impl Line {
         received
     }
 
-    /// Sends a sealed heartbeat over every path.
+    /// Sends a sealed heartbeat over every path, after what waits for its own.
     pub(super) fn carry(&mut self, heartbeat: &[u8]) {
+        self.send();
         for socket in self.paths.iter().filter_map(|path| path.socket.as_ref()) {
-            self.heartbeats.push(|place| {
+            self.outgoing.push(|place| {
                 heartbeat.clone_into(place);
                 true
             });
             // A socket that fails is found out by what the journal itself sends.
-            let _ = socket.send(&mut self.heartbeats);
-            self.heartbeats.clear();
+            let _ = socket.send(&mut self.outgoing);
+            self.outgoing.clear();
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use rempart_config::model::Device;
-use rempart_plan::vpn::VpnPlan;
+use rempart_plan::vpn::{LIVE4, LIVE6, VpnPlan};
 use rempart_system::conntrack::{Connection, Conntrack};
 use rempart_system::links::Links;
 use rempart_system::nft::Nft;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::vpn::server::gateways;
 
 /// The sets of those who are reachable.
-const SETS: [&str; 2] = ["vpn_live4", "vpn_live6"];
+const SETS: [&str; 2] = [LIVE4, LIVE6];
 /// After a failure: the ruleset may come any moment.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long `nft` may take.
@@ -88,12 +88,6 @@ impl Kernel {
     }
 }
 
-/// What has to be done, gathered, beside what differs from what should be.
-#[derive(Debug, Default)]
-struct Work {
-    forgotten: BTreeSet<IpNet>,
-}
-
 struct Worker {
     nft: Nft,
     table: String,
@@ -133,28 +127,29 @@ impl Worker {
         };
         let mut next = Some(Instant::now() + RETRY);
         loop {
-            let mut work = Work::default();
+            // Of whom every connection has to end.
+            let mut forgotten = BTreeSet::new();
             tokio::select! {
                 command = inbox.recv() => match command {
-                    Some(command) => self.take(&mut work, command),
+                    Some(command) => self.take(command, &mut forgotten),
                     None => return,
                 },
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
             while let Ok(command) = inbox.try_recv() {
-                self.take(&mut work, command);
+                self.take(command, &mut forgotten);
             }
             self.write_sets().await;
             let mut whole = self.set_up(&links).await;
             whole &= self.write_routes(&links).await;
-            if !work.forgotten.is_empty() {
-                forget(&work.forgotten).await;
+            if !forgotten.is_empty() {
+                forget(&forgotten).await;
             }
             next = (self.doubtful || !whole).then(|| Instant::now() + RETRY);
         }
     }
 
-    fn take(&mut self, work: &mut Work, command: Command) {
+    fn take(&mut self, command: Command, forgotten: &mut BTreeSet<IpNet>) {
         match command {
             Command::Configure { device, mtu, addresses } => {
                 self.device = Some((device, mtu, addresses));
@@ -171,7 +166,7 @@ impl Worker {
                 for network in networks {
                     self.reachable.remove(&network);
                     if forget {
-                        work.forgotten.insert(network);
+                        forgotten.insert(network);
                     }
                 }
             }

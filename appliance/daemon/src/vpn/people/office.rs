@@ -32,8 +32,8 @@ use super::judging::{self, Asking, Job};
 use super::policy::{self, Complaint};
 use super::pool::Pool;
 use super::upkeep::Inbox;
-use super::{ServerView, Settings, Tell, material};
-use crate::vpn::seam::{CutOff, FromPeople, Kind, Replica, ReplicaTicket};
+use super::{ServerView, Settings, material};
+use crate::vpn::seam::{CutOff, FromPeople, Kind, Replica, ReplicaTicket, Tell};
 
 /// How long a change waits for the other node to have it, before it goes on without. The replica knows within a second when
 /// the other node is gone.
@@ -78,7 +78,7 @@ pub struct Office {
     pub(super) asking: Pool<Asking>,
     pub(super) inbox: Inbox,
     pub(super) replica: Arc<dyn Replica>,
-    tell: Tell,
+    tell: Tell<FromPeople>,
     state: Mutex<State>,
     changes: Mutex<()>,
     committed: Mutex<u64>,
@@ -132,7 +132,11 @@ pub fn turn() -> Turn {
 
 impl Office {
     /// Reads what is kept.
-    pub(super) fn open(settings: Settings, replica: Arc<dyn Replica>, tell: Tell) -> Result<Self, NotOpened> {
+    pub(super) fn open(
+        settings: Settings,
+        replica: Arc<dyn Replica>,
+        tell: Tell<FromPeople>,
+    ) -> Result<Self, NotOpened> {
         let files = Files::new(&settings.state);
         let (store, keys, codes) = (files.store()?, files.keys()?, files.codes());
         let mut desk = Desk::new(store, settings.language);

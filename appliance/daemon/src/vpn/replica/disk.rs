@@ -9,7 +9,7 @@
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -128,20 +128,9 @@ impl Sessions {
 
     /// What an earlier start of the program has left.
     pub fn read(&self) -> Option<Kept> {
-        let mut bytes = Zeroizing::new(Vec::new());
-        let file = match File::open(&self.0) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                warn!(%error, "the copy of the sessions cannot be read");
-                return None;
-            }
-        };
-        // The length is known, so that nothing is left behind by a buffer that grows.
-        let length = file.metadata().map_or(0, |meta| meta.len()).min(MAX_FILE);
-        bytes.reserve_exact(length as usize + 1);
-        let read = file.take(MAX_FILE).read_to_end(&mut bytes);
-        let kept = read.ok().and_then(|_| decode(&bytes));
+        let read = disk::read_private(&self.0, MAX_FILE);
+        let read = read.inspect_err(|error| warn!(%error, "the copy of the sessions cannot be read"));
+        let kept = decode(&read.ok()??);
         if kept.is_none() {
             warn!(file = %self.0.display(), "the copy of the sessions is damaged and left alone");
         }

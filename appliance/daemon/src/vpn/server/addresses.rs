@@ -169,15 +169,5 @@ impl Addresses {
     }
 }
 
-/// The gateway of a pool: its first host address.
-pub fn gateway4(pool: Ipv4Net) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(pool.network()).saturating_add(1))
-}
-
-/// The gateway of a pool: its first host address.
-pub fn gateway6(pool: Ipv6Net) -> Ipv6Addr {
-    Ipv6Addr::from(u128::from(pool.network()).saturating_add(1))
-}
-
 #[cfg(test)]
 mod tests;

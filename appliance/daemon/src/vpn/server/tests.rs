@@ -118,7 +118,7 @@ impl Bed {
             [counter; 32]
         };
         let machine = Machine::new(Surroundings {
-            people: Box::new(Nobody),
+            people: Arc::new(Nobody),
             replica: replica.clone(),
             random: Box::new(random),
         });

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rempart_openvpn::data::segment::cut::Cutter;
 use rempart_openvpn::data::segment::join::Joiner;
+use rempart_openvpn::data::segment::row::{MAX_BATCH, Row};
 use rempart_openvpn::data::segment::virtio;
 use rempart_system::realtime::{Waker, wait};
 use rempart_system::tunnel::{Incoming, Offloads, Queue, Socket};
@@ -18,7 +19,6 @@ use rempart_wireguard::{
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::Input;
-use super::row::{MAX_BYTES, Row};
 
 /// Reads of the device, and batches of each socket, between two looks at everything else: some milliseconds of work.
 const READS: usize = 16;
@@ -66,7 +66,7 @@ pub(super) struct Worker {
     buffer: Box<[u8]>,
     inner: Box<[u8]>,
     arena: Box<[u8]>,
-    row: Row,
+    row: Row<Path>,
     batch: Incoming,
     opened: Box<[u8]>,
     joiner: Joiner,
@@ -89,7 +89,7 @@ impl Worker {
             engine: None,
             buffer: vec![0; MAX_READ].into(),
             inner: vec![0; 1 << 16].into(),
-            arena: vec![0; MAX_BYTES + MAX_DATAGRAM].into(),
+            arena: vec![0; MAX_BATCH + MAX_DATAGRAM].into(),
             row: Row::default(),
             batch: Incoming::new(),
             opened: vec![0; OPENED + MAX_DATAGRAM].into(),
@@ -265,7 +265,7 @@ impl Worker {
     fn seal(&mut self, engine: &mut Engine, now: Instant, cutter: &mut Cutter<'_>, length: usize) {
         let Some(inner) = self.inner.get_mut(..length) else { return };
         cutter.write(inner);
-        if self.row.bytes() + length + PADDING + OVERHEAD > MAX_BYTES {
+        if self.row.bytes() + length + PADDING + OVERHEAD > MAX_BATCH {
             self.flush();
         }
         let (Some(inner), Some(out)) = (self.inner.get(..length), self.arena.get_mut(self.row.bytes()..))
@@ -274,11 +274,11 @@ impl Worker {
         };
         let Some(sealed) = engine.seal(now, inner, out) else { return };
         let at = self.row.bytes();
-        if !self.row.add(sealed) {
+        if !self.row.takes(sealed.to, sealed.length, self.arena.len()) {
             self.flush();
             self.arena.copy_within(at..at + sealed.length, 0);
-            self.row.add(sealed);
         }
+        self.row.add(sealed.to, sealed.length);
     }
 
     /// Sends the row and empties it.

@@ -8,9 +8,10 @@ use super::*;
 use crate::data::LAME_DUCK;
 use crate::data::epoch::{Epoch, EpochBook, Parity, Record, Reign, StoreId};
 use crate::data::keys::{BLOCK, DataKeys, End};
-use crate::data::outbound::{Filled, MAX_BATCH, MAX_SEGMENTS, Outbound, Row};
+use crate::data::outbound::{Filled, Outbound};
 use crate::data::sealer::Sealer;
 use crate::data::segment::cut::Cutter;
+use crate::data::segment::row::{MAX_BATCH, MAX_SEGMENTS, Row};
 use crate::data::segment::virtio::Header;
 
 const PEER: PeerId = PeerId(7);
@@ -239,7 +240,7 @@ proptest! {
         let mut arena = vec![0; 1 << 16];
         let mut payload = Vec::new();
         let mut row = Row::default();
-        let mut empty = |row: &mut Row, arena: &mut [u8]| {
+        let mut empty = |row: &mut Row<Path>, arena: &mut [u8]| {
             let Some((to, bytes, segment)) = std::mem::take(row).content() else { return };
             assert!(to == at(1000) && bytes <= MAX_BATCH && bytes.div_ceil(segment) <= MAX_SEGMENTS);
             for datagram in arena[..bytes].chunks_mut(segment) {

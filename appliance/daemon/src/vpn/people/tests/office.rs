@@ -13,10 +13,10 @@ use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Record, StoreId};
 use rempart_openvpn::wrap::ServerKey;
 
 use super::super::profile::device_of;
-use super::super::{Office, Registry, Settings, Tell};
+use super::super::{Office, Registry, Settings};
 use super::*;
 use crate::vpn::seam::{
-    CutOff, FromPeople, FromReplica, Kind, LoginTicket, Material, People as _, Replica, ReplicaTicket,
+    CutOff, FromPeople, FromReplica, Kind, LoginTicket, Material, People as _, Replica, ReplicaTicket, Tell,
     Verdict,
 };
 
@@ -74,7 +74,7 @@ impl Node {
     fn open(folder: &Folder, name: &str) -> Self {
         let wire = Arc::new(Wire::default());
         let (tell, news) = mpsc::channel();
-        let tell: Tell = Box::new(move |what| drop(tell.send(what)));
+        let tell: Tell<FromPeople> = Arc::new(move |what| drop(tell.send(what)));
         let settings =
             Settings { state: folder.0.clone(), node: name.to_owned(), language: Language::English };
         let registry = Arc::new(Registry::open(settings, wire.clone(), tell).unwrap());
@@ -203,7 +203,7 @@ fn a_damaged_store_is_left_alone() {
         std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
         let settings =
             Settings { state: folder.0.clone(), node: "rte01".to_owned(), language: Language::English };
-        let opened = Registry::open(settings, Arc::new(Wire::default()), Box::new(|_| ()));
+        let opened = Registry::open(settings, Arc::new(Wire::default()), Arc::new(|_| ()));
         let text = opened.err().expect("refused").to_string();
         assert!(text.contains(name) && text.contains("move it away"), "{text}");
         assert_eq!(std::fs::read(&file).unwrap().len(), whole.len() / 2);

@@ -1,3 +1,5 @@
+use rempart_config::model::gateway4;
+
 use super::*;
 use crate::vpn::server::tests::plan;
 
