@@ -69,6 +69,9 @@ use timer::{Deadlines, Timer};
 
 /// How long a node listens before it claims, after its start or after all its cables were dead.
 pub const LISTEN: Duration = Duration::from_millis(300);
+/// How many intervals of ours a node that goes on after a restart says nothing to the neighbours: by then a peer that took the
+/// role meanwhile has answered. Its own announcements would lead the neighbours back to a node that is about to give way.
+const RESUME_INTERVALS: u32 = 3;
 /// How much longer than usual a standby waits that does not have all connections of the active node yet. To take the role
 /// from a node that was only late would cost every connection that is still missing.
 pub const COPYING: Duration = Duration::from_millis(250);

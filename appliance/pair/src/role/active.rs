@@ -20,8 +20,9 @@ impl Node {
     pub(super) fn settle_rivalry(&mut self, now: Instant) -> bool {
         let Some(said) = self.living_peer().copied() else { return true };
         if said.role != Role::Active {
-            if std::mem::take(&mut self.rival) {
-                // The neighbours have heard the other one last.
+            let resumed = self.deadlines.take(Timer::Resume).is_some();
+            // The neighbours have heard the other one last, or nobody for a while.
+            if std::mem::take(&mut self.rival) || resumed {
                 self.push(Output::Announce);
             }
             return true;
@@ -41,6 +42,7 @@ impl Node {
             // Who hands over stays active until he has heard that we are; that is no rivalry.
             let handing_over = matches!(said.intention, Intention::Grant { .. });
             if !handing_over && !std::mem::replace(&mut self.rival, true) {
+                self.deadlines.stop(Timer::Resume);
                 self.push(Output::Notice(Notice::TwoActives { stays: true }));
                 self.push(Output::Announce);
             }

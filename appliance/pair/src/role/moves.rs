@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::machine::State;
 use super::timer::Timer;
 use super::types::{Failure, Output, Record, Role, Why};
-use super::{LISTEN, Node, Peer};
+use super::{LISTEN, Node, Peer, RESUME_INTERVALS};
 
 impl Node {
     pub(super) fn start(&mut self, now: Instant, active: bool) {
@@ -28,6 +28,9 @@ impl Node {
             (self.since, self.why) = (now, Why::Resumed);
             self.epoch = self.durable;
             self.push(Output::BecomeActive { why: Why::Resumed, epoch: self.epoch });
+        }
+        if active {
+            self.deadlines.set(Timer::Resume, now + self.config.interval * RESUME_INTERVALS);
         }
         self.send = true;
     }
@@ -114,7 +117,7 @@ impl Node {
     pub(super) fn settle_in(&mut self, now: Instant, why: Why) {
         // Whoever has a role, or has heard who has it, has listened long enough.
         self.listen_until = now;
-        for timer in [Timer::Limit, Timer::FailBack, Timer::Again, Timer::Listen] {
+        for timer in [Timer::Limit, Timer::FailBack, Timer::Again, Timer::Listen, Timer::Resume] {
             self.deadlines.stop(timer);
         }
         if self.state == State::Active {

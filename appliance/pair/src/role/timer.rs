@@ -23,10 +23,12 @@ pub(super) enum Timer {
     Answer,
     /// Moves are allowed again; or a failed hand-over may be tried again.
     Again,
+    /// A node that goes on after a restart has listened long enough for another one that has taken the role meanwhile.
+    Resume,
 }
 
 impl Timer {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Beat,
         Self::Probe,
         Self::Dead,
@@ -36,6 +38,7 @@ impl Timer {
         Self::FailBack,
         Self::Answer,
         Self::Again,
+        Self::Resume,
     ];
 }
 
@@ -50,6 +53,11 @@ impl Deadlines {
 
     pub(super) fn stop(&mut self, timer: Timer) {
         self.0[timer as usize] = None;
+    }
+
+    /// Stops it; gives when it would have been due.
+    pub(super) fn take(&mut self, timer: Timer) -> Option<Instant> {
+        self.0[timer as usize].take()
     }
 
     pub(super) fn stop_all(&mut self) {

@@ -257,7 +257,8 @@ pub enum Output {
         /// Whether the electors wait for [`Self::BecomeActive`] and [`Self::BecomeStandby`].
         held: bool,
     },
-    /// Virtual links up with their addresses, neighbours told, electors claim. What is so already stays.
+    /// Virtual links up with their addresses, neighbours told, electors claim. What is so already stays. After a restart
+    /// ([`Why::Resumed`]) the virtual routers stay silent until [`Self::Announce`]: another node may have the role by now.
     BecomeActive {
         /// Why.
         why: Why,

@@ -162,6 +162,8 @@ impl Node {
             Timer::FailBack => self.step(now, Event::FailBackDue),
             Timer::Answer => self.send = true,
             Timer::Again => self.step(now, Event::Changed),
+            Timer::Resume if self.state.role() == Role::Active => self.push(Output::Announce),
+            Timer::Resume => {}
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Driver {
     active: bool,
     /// The other node has been granted the role: nothing is said any more in the name of the virtual routers.
     granting: bool,
+    /// Went on after a restart: the same, until it is clear that the other node has not taken the role meanwhile.
+    resuming: bool,
     took_over: Option<Instant>,
     peer_alive: bool,
     peer_active: bool,
@@ -139,6 +141,7 @@ impl Driver {
             held: paired,
             active: false,
             granting: false,
+            resuming: false,
             took_over: None,
             peer_alive: false,
             peer_active: false,

@@ -58,9 +58,36 @@ fn resumes() {
     let mut solo = Solo::new(Start { record, paired: true, active: true });
     let outputs = solo.take();
     assert_eq!(outputs[..2], [Output::HoldElectors { held: true }, active(Why::Resumed, 7)]);
-    // Meanwhile the other one has taken over.
+    // Meanwhile the other one has taken over: the neighbours are not told anything else.
     solo.hear_as(Role::Active, 8, Intention::None);
-    assert!(solo.take().contains(&Output::BecomeStandby { why: Why::Outranked }));
+    let outputs = solo.take();
+    assert!(outputs.contains(&Output::BecomeStandby { why: Why::Outranked }));
+    assert!(!outputs.contains(&Output::Announce));
+    solo.hear_as(Role::Active, 8, Intention::None);
+    solo.pass(100 * MS);
+    assert!(!solo.take().contains(&Output::Announce));
+}
+
+/// In: a program restarted while the kernel had the role; the other node stands by, or is out of hearing. Out: the neighbours are
+/// told once that is clear, after three intervals at the latest, and once only.
+#[test]
+fn resumes_without_a_rival() {
+    let record = Record { epoch: 7, maintenance: false };
+    let start = || Solo::new(Start { record, paired: true, active: true });
+    let mut solo = start();
+    assert!(!solo.take().contains(&Output::Announce));
+    solo.hear_as(Role::Standby, 7, Intention::None);
+    assert!(solo.take().contains(&Output::Announce));
+    solo.hear_as(Role::Standby, 7, Intention::None);
+    solo.pass(100 * MS);
+    assert!(!solo.take().contains(&Output::Announce));
+    let mut solo = start();
+    solo.pass(29 * MS);
+    assert!(!solo.take().contains(&Output::Announce));
+    solo.pass(2 * MS);
+    assert!(solo.take().contains(&Output::Announce));
+    solo.pass(100 * MS);
+    assert!(!solo.take().contains(&Output::Announce));
 }
 
 /// In: a node without keys; keys; none again. Out: free electors, held ones, free ones; no heartbeat without keys.

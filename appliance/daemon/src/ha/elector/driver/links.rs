@@ -136,7 +136,8 @@ impl Driver {
     }
 
     pub(super) fn ask_gateways(&mut self, now: Instant) {
-        let active = self.routers.iter().filter(|router| router.state() == State::Active && !self.granting);
+        let active =
+            self.routers.iter().filter(|router| router.state() == State::Active && !self.is_silent());
         let borrowed: Vec<Borrowed<'_>> = active
             .filter_map(|router| {
                 let address = router.plan.addresses.first()?.addr();

@@ -64,7 +64,7 @@ impl Driver {
             // Without a peer there is nobody else whose clients they could be.
             self.role.set(Some(0));
             self.active = false;
-            self.granting = false;
+            (self.granting, self.resuming) = (false, false);
             self.taking = None;
         }
         for router in &mut self.routers {
@@ -79,7 +79,7 @@ impl Driver {
         self.taking = Some(Taking { ticket, why, epoch, decided });
         // What the VPN has to do for it, it may do while the links come up.
         self.role.set(Some(epoch));
-        (self.active, self.granting) = (true, false);
+        (self.active, self.granting, self.resuming) = (true, false, why == Why::Resumed);
         self.took_over = Some(decided);
     }
 
@@ -125,7 +125,7 @@ impl Driver {
     pub(super) fn stand_down(&mut self, why: Why) {
         let now = Instant::now();
         self.role.set(None);
-        (self.active, self.granting) = (false, false);
+        (self.active, self.granting, self.resuming) = (false, false, false);
         self.held_back.clear();
         if self.taking.take().is_some() || self.routers.iter().any(Router::is_up) {
             self.hands.order(self.all_down.clone());
@@ -205,12 +205,11 @@ impl Driver {
     }
 
     pub(super) fn act_for(&mut self, place: usize, output: vrrp_rs::Output) {
-        let now = Instant::now();
+        let (now, silent) = (Instant::now(), self.is_silent());
         let router = &mut self.routers[place];
         match output {
             vrrp_rs::Output::Transmit(packet) => {
                 let (mac, dialect) = (router.mac(), router.dialect());
-                let silent = self.held && self.granting;
                 let parent = &router.plan.parent;
                 if let (Some(segment), false) =
                     (self.segments.iter_mut().find(|segment| segment.device == *parent), silent)
@@ -274,6 +273,11 @@ impl Driver {
         }
     }
 
+    /// Whether nothing may be said in the name of the virtual routers, active or not.
+    pub(super) fn is_silent(&self) -> bool {
+        self.held && (self.granting || self.resuming)
+    }
+
     /// Drops what the virtual routers would still say.
     pub(super) fn hush_routers(&mut self) {
         for place in 0..self.routers.len() {
@@ -292,6 +296,7 @@ impl Driver {
     /// Of all routers; those that a rival had while the other node was out of hearing are taken back.
     pub(super) fn announce_all(&mut self) {
         let now = Instant::now();
+        self.resuming = false;
         for place in 0..self.routers.len() {
             match (self.routers[place].state(), &mut self.routers[place].machine) {
                 (State::Active, _) => self.announce(place),
@@ -304,7 +309,7 @@ impl Driver {
     pub(super) fn announce(&mut self, place: usize) {
         let router = &self.routers[place];
         let is_coming = self.raising.iter().any(|(_, device)| *device == router.plan.device);
-        if self.held && self.granting || is_coming {
+        if self.is_silent() || is_coming {
             return;
         }
         if let Some(segment) = self.segments.iter_mut().find(|segment| segment.device == router.plan.parent) {
