@@ -6,8 +6,9 @@
 //!  the end    the entries again, and behind them, in the last sector, the header again
 //! ```
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, SeekFrom};
+
+use super::Disk;
 
 /// Sectors of 512 bytes: the image is made for them.
 const SECTOR: u64 = 512;
@@ -92,7 +93,7 @@ struct Header {
 
 impl Table {
     /// Reads the table at the beginning of the disk, or, where that is damaged, the one at its end.
-    pub fn read(disk: &mut File) -> Result<Self, GptError> {
+    pub fn read(disk: &mut impl Disk) -> Result<Self, GptError> {
         let end = disk.seek(SeekFrom::End(0))?;
         let last = (end / SECTOR).checked_sub(1).ok_or(GptError::Damaged)?;
         for (sector, is_backup) in [(1, false), (last, true)] {
@@ -103,7 +104,7 @@ impl Table {
         Err(GptError::Damaged)
     }
 
-    fn read_at(disk: &mut File, sector: u64, is_backup: bool, end: u64) -> io::Result<Option<Self>> {
+    fn read_at(disk: &mut impl Disk, sector: u64, is_backup: bool, end: u64) -> io::Result<Option<Self>> {
         let mut bytes = [0; HEADER_BYTES];
         disk.seek(SeekFrom::Start(sector * SECTOR))?;
         disk.read_exact(&mut bytes)?;
@@ -148,7 +149,7 @@ impl Table {
     }
 
     /// Writes both copies, first the one at the end: at every instant one of them is whole.
-    pub fn write(&mut self, disk: &mut File) -> Result<(), GptError> {
+    pub fn write(&mut self, disk: &mut impl Disk) -> Result<(), GptError> {
         for (partition, place) in self.partitions.iter().zip(&self.places) {
             let entry = &mut self.entries[place * ENTRY_BYTES..(place + 1) * ENTRY_BYTES];
             put(entry, 16, &partition.id.0);
@@ -172,7 +173,7 @@ impl Table {
             disk.write_all(&self.entries)?;
             disk.seek(SeekFrom::Start(own * SECTOR))?;
             disk.write_all(&header)?;
-            disk.sync_all()?;
+            disk.sync()?;
         }
         Ok(())
     }
