@@ -21,6 +21,7 @@ use std::{fs, time::SystemTime};
 
 use rempart_bus::documents::Revision;
 use rempart_config::model::{Fqdn, InterfaceName};
+use rempart_daemon::GRAMMAR;
 use rempart_pair::agreement::{self, HOLD, MAX_ANCESTORS, RevisionId};
 use rempart_plan::net::Step;
 use rempart_plan::{Ids, Lease};
@@ -33,10 +34,6 @@ use crate::numbers::{self, Numbers};
 
 /// How many revisions are kept; older ones go.
 pub const MAX_REVISIONS: u32 = 500;
-
-/// The version of the grammar of documents that this product reads. It grows whenever a document may hold what the product
-/// before would not understand, so that a node knows a document from a newer product for what it is.
-pub const GRAMMAR: u32 = 2;
 
 /// Why the store failed.
 #[derive(Debug, thiserror::Error)]

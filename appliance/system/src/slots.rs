@@ -13,6 +13,7 @@
 
 mod esp;
 mod gpt;
+mod install;
 #[cfg(test)]
 mod power;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use esp::{Esp, EspError, Folders, Kernel, Mounted, TRIES};
 pub use gpt::{GptError, Guid, Partition, Table};
+pub use install::{Running, stage};
 
 /// What is copied at once.
 const CHUNK: usize = 1 << 20;
@@ -102,9 +104,9 @@ impl RootHash {
         Self(bytes)
     }
 
-    /// Its digits.
-    pub fn text(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    /// As an update names it.
+    pub const fn bytes(self) -> [u8; 32] {
+        self.0
     }
 
     fn guids(self) -> [Guid; 2] {
@@ -126,6 +128,9 @@ pub enum SlotError {
     /// The table of partitions.
     #[error("the table of partitions: {0}")]
     Table(#[from] GptError),
+    /// The EFI system partition.
+    #[error(transparent)]
+    Esp(#[from] EspError),
     /// There are no two slots.
     #[error("the disk has no second slot: was it flashed with the image?")]
     NoSlots,
@@ -199,14 +204,15 @@ impl<D: Disk> Slots<D> {
         [Slot::A, Slot::B].into_iter().find(|slot| holds(*slot))
     }
 
-    /// Writes a version into the slot that `running` does not lie in. Nothing starts from it yet: see [`arm`].
+    /// Writes a version into the slot that `running` does not lie in: the root file system and its tree, which follow each
+    /// other in `parts`. Nothing starts from it yet.
     pub fn install(
         &mut self,
         running: RootHash,
         version: &Version,
         hash: RootHash,
-        root: (&mut dyn Read, Content),
-        tree: (&mut dyn Read, Content),
+        parts: &mut dyn Read,
+        [root, tree]: [Content; 2],
     ) -> Result<Slot, SlotError> {
         let slot = !self.find(running).ok_or(SlotError::NotRunning)?;
         if hash == running {
@@ -214,8 +220,8 @@ impl<D: Disk> Slots<D> {
         }
         self.name(slot, [EMPTY.to_owned(), EMPTY.to_owned()], [None, None])?;
         let [root_place, tree_place] = self.pair(slot);
-        self.copy(root_place, ROOT, root)?;
-        self.copy(tree_place, TREE, tree)?;
+        self.copy(root_place, ROOT, parts, root)?;
+        self.copy(tree_place, TREE, parts, tree)?;
         let labels = [format!("rempart_{version}"), format!("rempart_{version}_verity")];
         self.name(slot, labels, hash.guids().map(Some))?;
         Ok(slot)
@@ -247,13 +253,13 @@ impl<D: Disk> Slots<D> {
         &mut self,
         place: usize,
         what: &'static str,
-        (source, content): (&mut dyn Read, Content),
+        source: &mut dyn Read,
+        content: Content,
     ) -> Result<(), SlotError> {
         let begin = self.room(place, what, content)?;
         self.disk.seek(SeekFrom::Start(begin))?;
         let written = digest(source, content.bytes, |chunk| self.disk.write_all(chunk))?;
-        // One byte more than it may have is as wrong as one less.
-        if written != Some(content.sha256) || source.read(&mut [0])? != 0 {
+        if written != Some(content.sha256) {
             return Err(SlotError::Content(what));
         }
         self.disk.sync()?;

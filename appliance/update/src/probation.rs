@@ -94,7 +94,8 @@ pub fn lacks(before: &Snapshot, now: &Snapshot) -> Vec<Lack> {
     // These run on every box, whatever was before.
     unless(now.control, Lack::Control);
     unless(now.elector, Lack::Elector);
-    unless(now.vpn && (now.vpn_configured || !before.vpn_configured), Lack::Vpn);
+    // This one is on the bus once a document has asked for it.
+    unless((now.vpn || !before.vpn) && (now.vpn_configured || !before.vpn_configured), Lack::Vpn);
     // A pair may have agreed on a newer one meanwhile.
     unless(now.revision >= before.revision, Lack::Revision);
     for fault in now.faults.difference(&before.faults) {
@@ -213,8 +214,8 @@ mod tests {
     #[test]
     fn without_a_memory_the_programs_must_still_answer() {
         let nobody = lacks(&Snapshot::default(), &Snapshot::default());
-        assert_eq!(nobody, [Lack::Control, Lack::Elector, Lack::Vpn]);
-        let bare = Snapshot { control: true, elector: true, vpn: true, ..Snapshot::default() };
+        assert_eq!(nobody, [Lack::Control, Lack::Elector]);
+        let bare = Snapshot { control: true, elector: true, ..Snapshot::default() };
         assert_eq!(lacks(&Snapshot::default(), &bare), []);
     }
 

@@ -179,6 +179,32 @@ impl Table {
     }
 }
 
+/// Makes a table: kind, UUID, first and last sector of each partition.
+#[cfg(test)]
+pub(super) fn format(
+    disk: &mut impl Disk,
+    places: impl IntoIterator<Item = (Guid, Guid, u64, u64)>,
+) -> Result<(), GptError> {
+    let last = disk.seek(SeekFrom::End(0))? / SECTOR - 1;
+    let mut entries = vec![0; 128 * ENTRY_BYTES];
+    let mut partitions = Vec::new();
+    for (entry, (kind, id, first, last)) in entries.chunks_exact_mut(ENTRY_BYTES).zip(places) {
+        put(entry, 0, &kind.0);
+        put(entry, 32, &first.to_le_bytes());
+        put(entry, 40, &last.to_le_bytes());
+        partitions.push(Partition { kind, id, label: String::new(), first, last, attributes: 0 });
+    }
+    let mut bytes = [0; HEADER_BYTES];
+    put(&mut bytes, 0, b"EFI PART\0\0\x01\0");
+    put(&mut bytes, 12, &(HEADER_BYTES as u32).to_le_bytes());
+    put(&mut bytes, 48, &(last - 33).to_le_bytes());
+    put(&mut bytes, 80, &128u32.to_le_bytes());
+    put(&mut bytes, 84, &(ENTRY_BYTES as u32).to_le_bytes());
+    let header = Header { bytes, backup: last, last_usable: last - 33 };
+    let places = (0..partitions.len()).collect();
+    Table { partitions, places, header, entries }.write(disk)
+}
+
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
