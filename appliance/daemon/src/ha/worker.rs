@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::SigSet;
 use rempart_bus::{CONTROL_NAME, HA_NAME, HA_PATH};
+use rempart_daemon::notify;
 use rempart_daemon::tasks::Task;
 use rempart_pair::role::{Daemon, Notice, PathState};
 use rempart_plan::ha::HaPlan;
@@ -38,6 +39,8 @@ const NICE: i32 = -10;
 const NEWS: usize = 1024;
 /// Between two attempts to reach the bus.
 const BUS_RETRY: Duration = Duration::from_secs(1);
+/// How often systemd is told that the elector turns: a few times within the `WatchdogSec=` of the unit.
+const LIFE: Duration = Duration::from_secs(10);
 /// A control daemon that is away for longer is not just being restarted.
 const CONTROL_ABSENT: Duration = Duration::from_secs(10);
 
@@ -131,6 +134,7 @@ pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Resul
         let mut interrupt = signal(SignalKind::interrupt())?;
         let bus = tokio::spawn(serve(Arc::clone(&shared)));
         let replication = tokio::spawn(replicate(Arc::clone(&shared)));
+        let _life = Task::spawn(prove_life(Arc::clone(&shared)));
         let mut keys = shared.keystore.subscribe();
         info!(node, "rempart-ha is ready");
         loop {
@@ -154,6 +158,19 @@ pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Resul
             }
         }
     })
+}
+
+/// Tells systemd that this thread and the elector's turn, for as long as they do.
+async fn prove_life(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(LIFE);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (reply, answer) = oneshot::channel();
+        if shared.elector.send(Command::Observe(reply)).is_ok() && answer.await.is_ok() {
+            notify::alive();
+        }
+    }
 }
 
 /// Hands a command over that must not be lost.

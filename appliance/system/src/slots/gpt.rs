@@ -179,14 +179,14 @@ impl Table {
     }
 }
 
-/// Makes a table: kind, UUID, first and last sector of each partition.
+/// Makes a table of two sectors: kind, UUID, first and last sector of each partition.
 #[cfg(test)]
 pub(super) fn format(
     disk: &mut impl Disk,
     places: impl IntoIterator<Item = (Guid, Guid, u64, u64)>,
 ) -> Result<(), GptError> {
     let last = disk.seek(SeekFrom::End(0))? / SECTOR - 1;
-    let mut entries = vec![0; 128 * ENTRY_BYTES];
+    let mut entries = vec![0; 8 * ENTRY_BYTES];
     let mut partitions = Vec::new();
     for (entry, (kind, id, first, last)) in entries.chunks_exact_mut(ENTRY_BYTES).zip(places) {
         put(entry, 0, &kind.0);
@@ -198,7 +198,7 @@ pub(super) fn format(
     put(&mut bytes, 0, b"EFI PART\0\0\x01\0");
     put(&mut bytes, 12, &(HEADER_BYTES as u32).to_le_bytes());
     put(&mut bytes, 48, &(last - 33).to_le_bytes());
-    put(&mut bytes, 80, &128u32.to_le_bytes());
+    put(&mut bytes, 80, &8u32.to_le_bytes());
     put(&mut bytes, 84, &(ENTRY_BYTES as u32).to_le_bytes());
     let header = Header { bytes, backup: last, last_usable: last - 33 };
     let places = (0..partitions.len()).collect();
