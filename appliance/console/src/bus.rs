@@ -393,9 +393,7 @@ impl Reply {
             Request::PairOffer => Reply::PairingOffer(read(&answer)?),
             Request::Pairing | Request::PairJoin(..) => Reply::Pairing(read(&answer)?),
             Request::Vpn(ask) => Reply::Vpn(Box::new(ask.read(&answer).map_err(Failure::Garbled)?)),
-            Request::Update(ask) => {
-                Reply::Update(Box::new(ask.read(&answer).map_err(Failure::Garbled)?))
-            }
+            Request::Update(ask) => Reply::Update(Box::new(ask.read(&answer).map_err(Failure::Garbled)?)),
             Request::Load(_) => Reply::Done,
             Request::Switch | Request::Maintenance(_) | Request::PairCancel | Request::Unpair => Reply::Done,
         })

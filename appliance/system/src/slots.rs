@@ -246,7 +246,11 @@ impl<D: Disk> Slots<D> {
 
     fn room(&self, place: usize, what: &'static str, content: Content) -> Result<u64, SlotError> {
         let (begin, room) = self.table.partitions[place].bytes();
-        if content.bytes > room { Err(SlotError::Room { what, bytes: content.bytes, room }) } else { Ok(begin) }
+        if content.bytes > room {
+            Err(SlotError::Room { what, bytes: content.bytes, room })
+        } else {
+            Ok(begin)
+        }
     }
 
     fn copy(

@@ -265,12 +265,14 @@ fn read_manifest(bytes: &[u8]) -> Result<Description, HeadError> {
     }
     let [length] = pieces.take::<1>()?;
     let name = pieces.take::<VERSION_BYTES_MAX>()?;
-    let (name, filling) = name.split_at_checked(usize::from(length)).ok_or(HeadError::Malformed("version"))?;
+    let (name, filling) =
+        name.split_at_checked(usize::from(length)).ok_or(HeadError::Malformed("version"))?;
     // One way to write each: what was signed is what is read.
     if filling.iter().any(|byte| *byte != 0) {
         return Err(HeadError::Malformed("version"));
     }
-    let version = std::str::from_utf8(name).ok().and_then(Version::new).ok_or(HeadError::Malformed("version"))?;
+    let version =
+        std::str::from_utf8(name).ok().and_then(Version::new).ok_or(HeadError::Malformed("version"))?;
     if pieces.take()? != *PROCESSOR {
         return Err(HeadError::Processor);
     }

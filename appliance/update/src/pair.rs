@@ -202,7 +202,8 @@ impl Plan {
             match self.step(who, phase, own, other) {
                 Step::Wait => return self.wait(now_s),
                 Step::Order(order) => {
-                    let is_due = self.asked_s.is_none_or(|at| now_s.saturating_sub(at) >= AGAIN_S || now_s < at);
+                    let is_due =
+                        self.asked_s.is_none_or(|at| now_s.saturating_sub(at) >= AGAIN_S || now_s < at);
                     if self.wait(now_s).is_none() && self.end.is_none() && is_due {
                         self.asked_s = Some(now_s);
                         return Some(order);

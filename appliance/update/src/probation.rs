@@ -90,7 +90,11 @@ impl fmt::Display for Lack {
 /// What `now` lacks of what was before.
 pub fn lacks(before: &Snapshot, now: &Snapshot) -> Vec<Lack> {
     let mut lacks = Vec::new();
-    let mut unless = |good: bool, lack: Lack| if !good { lacks.push(lack) };
+    let mut unless = |good: bool, lack: Lack| {
+        if !good {
+            lacks.push(lack)
+        }
+    };
     // These run on every box, whatever was before.
     unless(now.control, Lack::Control);
     unless(now.elector, Lack::Elector);

@@ -15,7 +15,9 @@ pub struct Version(String);
 
 /// A text that names no version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a version has 1 to {VERSION_BYTES_MAX} letters, digits, dots and hyphens, and begins with a letter or a digit")]
+#[error(
+    "a version has 1 to {VERSION_BYTES_MAX} letters, digits, dots and hyphens, and begins with a letter or a digit"
+)]
 pub struct NoVersion;
 
 impl Version {
@@ -109,8 +111,18 @@ mod tests {
     /// In: versions from the oldest to the newest. Out: each is older than all that follow.
     #[test]
     fn versions_have_an_order() {
-        let order =
-            ["0.1.0-alpha", "0.1.0-rc1", "0.1.0", "0.1.1", "0.2", "0.10.0", "1.0.0-2", "1.0.0-10", "1", "1.0.1"];
+        let order = [
+            "0.1.0-alpha",
+            "0.1.0-rc1",
+            "0.1.0",
+            "0.1.1",
+            "0.2",
+            "0.10.0",
+            "1.0.0-2",
+            "1.0.0-10",
+            "1",
+            "1.0.1",
+        ];
         for (n, older) in order.iter().enumerate() {
             for newer in &order[n + 1..] {
                 assert_eq!(version(older).compare(&version(newer)), Ordering::Less, "{older} {newer}");

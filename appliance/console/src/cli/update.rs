@@ -203,7 +203,8 @@ impl Console {
             "done" => self.paint.tone(Tone::Good, &tr!(lang, "update-pair-done", version = version)),
             "stopped" => {
                 let why = pair.why.as_deref().unwrap_or("?");
-                self.paint.tone(Tone::Bad, &tr!(lang, "update-pair-stopped", version = version, at = at, why = why))
+                self.paint
+                    .tone(Tone::Bad, &tr!(lang, "update-pair-stopped", version = version, at = at, why = why))
             }
             _ => tr!(lang, "update-pair-going", version = version, at = at),
         }

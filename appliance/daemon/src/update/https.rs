@@ -49,7 +49,9 @@ impl Url {
         let (place, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let path = path.split('#').next().unwrap_or_default();
         let (host, port) = match place.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| "its port is no number")?),
+            Some((host, port)) if !port.contains(']') => {
+                (host, port.parse().map_err(|_| "its port is no number")?)
+            }
             _ => (place, 443),
         };
         if host.is_empty() || host.contains('@') || port == 0 {
@@ -129,11 +131,15 @@ pub fn open(url: &Url, authorities: &Path) -> io::Result<Box<dyn Read + Send>> {
             Answer { status: 200, encoded: false, length: Some(length), .. } => {
                 return Ok(Box::new(io::Cursor::new(behind).chain(stream).take(length)));
             }
-            Answer { status: 200, .. } => return Err(io::Error::other("the server does not say how long the file is")),
+            Answer { status: 200, .. } => {
+                return Err(io::Error::other("the server does not say how long the file is"));
+            }
             Answer { status: 301 | 302 | 303 | 307 | 308, location: Some(location), .. } => {
                 url = url.moved(&location).map_err(io::Error::other)?;
             }
-            Answer { status, .. } => return Err(io::Error::other(format!("the server answers {status} for {url}"))),
+            Answer { status, .. } => {
+                return Err(io::Error::other(format!("the server answers {status} for {url}")));
+            }
         }
     }
     Err(io::Error::other("the server sends us on and on"))
@@ -186,14 +192,18 @@ fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 fn configuration(authorities: &Path) -> io::Result<ClientConfig> {
-    let none = |why: String| io::Error::other(format!("no server can be trusted: {}: {why}", authorities.display()));
+    let none =
+        |why: String| io::Error::other(format!("no server can be trusted: {}: {why}", authorities.display()));
     let mut roots = RootCertStore::empty();
     let found = CertificateDer::pem_file_iter(authorities).map_err(|error| none(error.to_string()))?;
     for certificate in found.take(AUTHORITIES_MAX) {
-        roots.add(certificate.map_err(|error| none(error.to_string()))?).map_err(|error| none(error.to_string()))?;
+        roots
+            .add(certificate.map_err(|error| none(error.to_string()))?)
+            .map_err(|error| none(error.to_string()))?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+    let config =
+        ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
     let config = config.map_err(io::Error::other)?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

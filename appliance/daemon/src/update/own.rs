@@ -58,8 +58,9 @@ impl Own {
         let root = root.ok_or_else(|| OwnError::Unsaid(place.cmdline.clone(), "roothash"))?;
         let disk = match &place.disk {
             Some(disk) => disk.clone(),
-            None => slots::disk_of_root()
-                .map_err(|error| OwnError::File { path: "/sys/block".into(), error })?,
+            None => {
+                slots::disk_of_root().map_err(|error| OwnError::File { path: "/sys/block".into(), error })?
+            }
         };
         Ok(Self { running: Running { version, root }, keys: keys(place)?, disk, esp: place.esp.clone() })
     }
@@ -116,7 +117,9 @@ fn keys(place: &Place) -> Result<Vec<PublicKey>, OwnError> {
     for path in paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "pub")).take(KEYS_MAX) {
         let text = rempart_daemon::disk::read_private(&path, KEY_FILE_MAX).map_err(with(&path))?;
         let text = text.as_deref().and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
-        keys.push(PublicKey::parse(text).ok_or_else(|| OwnError::Unsaid(path.clone(), "a key of 64 digits"))?);
+        keys.push(
+            PublicKey::parse(text).ok_or_else(|| OwnError::Unsaid(path.clone(), "a key of 64 digits"))?,
+        );
     }
     Ok(keys)
 }

@@ -20,7 +20,8 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// Whether both nodes are there, so that one can be updated while the other one serves.
 pub async fn possible(office: &Office) -> Result<(), Error> {
     if !office.view().await?.synced {
-        return Err(RefusalCode::PeerAway.error("the other node is not there, or does not have all that this one has"));
+        return Err(RefusalCode::PeerAway
+            .error("the other node is not there, or does not have all that this one has"));
     }
     partner::view(&office.bus()?).await.map_err(|why| RefusalCode::PeerAway.error(why))?;
     Ok(())
@@ -56,7 +57,8 @@ pub async fn run(office: Office) {
 async fn turn(office: &Office, before: Plan) -> Result<(), Error> {
     let bus = office.bus()?;
     let here = office.view().await?;
-    let there = partner::view(&bus).await.inspect_err(|why| debug!(why, "the other node cannot be asked")).ok();
+    let there =
+        partner::view(&bus).await.inspect_err(|why| debug!(why, "the other node cannot be asked")).ok();
     let mut plan = before.clone();
     let order = plan.advance(unix_now(), &here, there.as_ref());
     if plan.at() != before.at() || plan.end() != before.end() {
@@ -86,8 +88,12 @@ async fn obey(office: &Office, bus: &Connection, order: Order, version: &Version
     let done = |_: Vec<u8>| ();
     match order {
         // This node had it before the plan began.
-        Order::Fetch(Who::Here) => Err("the other slot of this node does not hold the version any more".into()),
-        Order::Fetch(Who::There) => partner::ask(bus, &Ask::Fetch { version: version.clone() }).await.map(done),
+        Order::Fetch(Who::Here) => {
+            Err("the other slot of this node does not hold the version any more".into())
+        }
+        Order::Fetch(Who::There) => {
+            partner::ask(bus, &Ask::Fetch { version: version.clone() }).await.map(done)
+        }
         Order::HandOver(Who::Here) => hand_over(bus).await,
         Order::HandOver(Who::There) => partner::ask(bus, &Ask::HandOver).await.map(done),
         Order::Restart(Who::Here) => office.restart().await.map_err(|e| e.to_string()),

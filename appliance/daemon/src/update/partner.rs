@@ -68,7 +68,9 @@ pub async fn ask(bus: &Connection, ask: &Ask) -> Result<Vec<u8>, String> {
     let answer = proxy.request(PEER_TOPIC, &body).await.map_err(|e| e.to_string())?;
     match answer.split_first() {
         Some((&GRANTED, body)) if body.len() <= PIECE_BYTES_MAX => Ok(body.to_vec()),
-        Some((&REFUSED, why)) => Err(String::from_utf8_lossy(why.get(..why.len().min(1024)).unwrap_or_default()).into()),
+        Some((&REFUSED, why)) => {
+            Err(String::from_utf8_lossy(why.get(..why.len().min(1024)).unwrap_or_default()).into())
+        }
         Some(_) | None => Err("the other node's answer cannot be read".into()),
     }
 }
@@ -112,12 +114,14 @@ impl Read for Remote {
 pub fn piece(own: &Own, version: &Version, at: u64) -> Result<Vec<u8>, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let esp = own.esp();
-    let head = esp.head(version).map_err(|e| said(&e))?.ok_or_else(|| format!("version {version} is not here"))?;
+    let head =
+        esp.head(version).map_err(|e| said(&e))?.ok_or_else(|| format!("version {version} is not here"))?;
     let head = Head::read(&head).map_err(|e| said(&e))?.ok_or("the head of the version is cut short")?;
     let manifest = head.verify(&own.keys).map_err(|e| said(&e))?;
     let head = manifest.head();
     let mut begin = head.len() as u64;
-    if let Some(rest) = usize::try_from(at).ok().and_then(|at| head.get(at..)).filter(|rest| !rest.is_empty()) {
+    if let Some(rest) = usize::try_from(at).ok().and_then(|at| head.get(at..)).filter(|rest| !rest.is_empty())
+    {
         return Ok(rest.to_vec());
     }
     for part in Part::ALL {

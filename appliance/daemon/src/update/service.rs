@@ -107,7 +107,8 @@ impl Office {
         let bus = self.bus()?;
         let (own, ha) = (self.own(), look::ha(&bus).await.unwrap_or_default());
         let other = own.other().map_err(failed)?;
-        let staged = other.filter(|(_, state)| matches!(*state, "ready" | "armed")).map(|(version, _)| version);
+        let staged =
+            other.filter(|(_, state)| matches!(*state, "ready" | "armed")).map(|(version, _)| version);
         let last = self.0.records.last().filter(|last| last.outcome != "good");
         let job = self.job().as_ref().map(Progress::job).filter(|job| job.what == "install");
         Ok(View {
@@ -210,7 +211,8 @@ impl Office {
             running: own.running.version.to_string(),
             on_trial,
             lacking,
-            other: other.map(|(version, state)| OtherSlot { version: version.to_string(), state: state.into() }),
+            other: other
+                .map(|(version, state)| OtherSlot { version: version.to_string(), state: state.into() }),
             job: self.job().as_ref().map(Progress::job),
             last: self.0.records.last(),
             pair: self.plan().as_ref().map(pair_status),
@@ -229,7 +231,8 @@ impl Office {
             Ask::Fetch { version } => {
                 info!(%version, "the other node has a version for us");
                 self.proved().map_err(said)?;
-                self.begin("install", &Source::Partner, "partner", Some(version), false, async |_, _| {}).map_err(said)?;
+                self.begin("install", &Source::Partner, "partner", Some(version), false, async |_, _| {})
+                    .map_err(said)?;
                 Ok(Vec::new())
             }
             Ask::HandOver => {
@@ -304,7 +307,8 @@ fn pair_status(plan: &Plan) -> PairUpdate {
 
 /// Has systemd start the machine again, in order: `rempart-ha` hands over by itself.
 async fn reboot(bus: &Connection) -> Result<(), Error> {
-    let manager = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager");
+    let manager =
+        ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager");
     let unit = ("reboot.target", "replace-irreversibly");
     bus.call_method(Some(manager.0), manager.1, Some(manager.2), "StartUnit", &unit).await?;
     Ok(())
@@ -361,7 +365,13 @@ impl Service {
         self.office.free()?;
         self.office.proved()?;
         let source = self.source(&request.source)?;
-        info!(source = request.source, by, older = request.older, restart = request.restart, "an update is installed");
+        info!(
+            source = request.source,
+            by,
+            older = request.older,
+            restart = request.restart,
+            "an update is installed"
+        );
         self.office.begin("install", &source, &request.source, None, request.older, async move |office, _| {
             if request.restart
                 && let Err(error) = office.restart().await

@@ -41,8 +41,10 @@ impl Source {
             return Ok(Self::Https(url));
         }
         let path = stick.join(text);
-        let outside = || RefusalCode::BadSource.error(format!("{text} is not on the stick in {}", stick.display()));
-        let real = fs::canonicalize(&path).map_err(|e| RefusalCode::BadSource.error(format!("{}: {e}", path.display())))?;
+        let outside =
+            || RefusalCode::BadSource.error(format!("{text} is not on the stick in {}", stick.display()));
+        let real = fs::canonicalize(&path)
+            .map_err(|e| RefusalCode::BadSource.error(format!("{}: {e}", path.display())))?;
         let stick = fs::canonicalize(stick).map_err(|_| outside())?;
         if real.starts_with(stick) { Ok(Self::File(real)) } else { Err(outside()) }
     }

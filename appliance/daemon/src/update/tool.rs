@@ -100,7 +100,8 @@ fn measure(path: &Path) -> io::Result<Content> {
 }
 
 fn key(path: &Path) -> anyhow::Result<SigningKey> {
-    let read = rempart_daemon::disk::read_private(path, KEY_FILE_MAX).with_context(|| path.display().to_string())?;
+    let read =
+        rempart_daemon::disk::read_private(path, KEY_FILE_MAX).with_context(|| path.display().to_string())?;
     let Some(bytes) = read else { bail!("{} is not there", path.display()) };
     let der = match PrivatePkcs8KeyDer::from_pem_slice(&bytes) {
         Ok(pem) => Zeroizing::new(pem.secret_pkcs8_der().to_vec()),

@@ -262,7 +262,8 @@ impl<F: Folders> Esp<F> {
     pub fn has_room(&self, kernel: Content, entry: Content, running: &Version) -> Result<(), EspError> {
         let needed = kernel.bytes + entry.bytes + SPARE_BYTES;
         let free = self.0.free()?;
-        let will_be_freed = self.kernels()?.iter().any(|kernel| kernel.version != *running) || self.staged()?.is_some();
+        let will_be_freed =
+            self.kernels()?.iter().any(|kernel| kernel.version != *running) || self.staged()?.is_some();
         if free >= needed || will_be_freed { Ok(()) } else { Err(EspError::Room { free, needed }) }
     }
 
@@ -286,7 +287,13 @@ impl<F: Folders> Esp<F> {
         Ok(self.0.sync_folder(STORE)?)
     }
 
-    fn put(&mut self, path: &str, what: &'static str, source: &mut dyn Read, content: Content) -> Result<(), EspError> {
+    fn put(
+        &mut self,
+        path: &str,
+        what: &'static str,
+        source: &mut dyn Read,
+        content: Content,
+    ) -> Result<(), EspError> {
         self.0.create(path)?;
         let written = digest(source, content.bytes, |chunk| self.0.append(path, chunk))?;
         if written != Some(content.sha256) {
@@ -421,7 +428,9 @@ impl Mounted {
 impl Folders for Mounted {
     fn names(&self, folder: &str) -> io::Result<Vec<String>> {
         match fs::read_dir(self.at(folder)) {
-            Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+            Ok(entries) => {
+                entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         }

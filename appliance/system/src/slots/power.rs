@@ -273,7 +273,8 @@ impl Built {
         let parts: [Vec<u8>; 4] =
             [(7 * SECTOR + 9, fill), (SECTOR, fill + 1), (2 * SECTOR, fill + 2), (100, fill + 3)]
                 .map(|(length, fill)| vec![fill; length]);
-        let content = |bytes: &Vec<u8>| Content { bytes: bytes.len() as u64, sha256: Sha256::digest(bytes).into() };
+        let content =
+            |bytes: &Vec<u8>| Content { bytes: bytes.len() as u64, sha256: Sha256::digest(bytes).into() };
         let description = Description {
             version: Version::new(version).expect("a version"),
             made_unix_s: 1,
@@ -311,18 +312,30 @@ impl Machine {
     /// A box as it was flashed with `first`.
     fn flashed(first: &Built) -> Self {
         let power = Power::lasting(usize::MAX);
-        let mut disk = Platter { kept: vec![0; SECTORS * SECTOR], seen: vec![0; SECTORS * SECTOR], at: 0, power: power.clone() };
+        let mut disk = Platter {
+            kept: vec![0; SECTORS * SECTOR],
+            seen: vec![0; SECTORS * SECTOR],
+            at: 0,
+            power: power.clone(),
+        };
         let ids = first.running().root.guids();
         let empty = [Guid::of_place(9), Guid::of_place(10)];
         let places = [(Guid::ROOT, ids[0], 40, 55), (Guid::VERITY, ids[1], 56, 59)];
-        let places = places.into_iter().chain([(Guid::ROOT, empty[0], 60, 75), (Guid::VERITY, empty[1], 76, 79)]);
+        let places =
+            places.into_iter().chain([(Guid::ROOT, empty[0], 60, 75), (Guid::VERITY, empty[1], 76, 79)]);
         gpt::format(&mut disk, places).expect("a table");
         for (sector, part) in [(40, Part::Root), (56, Part::Tree)] {
             disk.seek(SeekFrom::Start(sector * SECTOR as u64)).expect("a place");
             disk.write_all(first.part(part)).expect("power");
         }
         disk.sync().expect("power");
-        let fat = Fat { files: Vec::new(), kept: BTreeMap::new(), seen: BTreeMap::new(), changes: Vec::new(), power };
+        let fat = Fat {
+            files: Vec::new(),
+            kept: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            changes: Vec::new(),
+            power,
+        };
         let mut environment = b"# GRUB Environment Block\ngood=1\n".to_vec();
         environment.resize(1024, b'#');
         let fat = fat
@@ -380,7 +393,8 @@ impl Machine {
         let esp = Esp::new(self.fat.clone());
         for (part, entry) in [(Part::Kernel, false), (Part::Entry, true)] {
             let mut bytes = vec![0; built.part(part).len()];
-            esp.read(version, entry, 0, &mut bytes).unwrap_or_else(|e| panic!("{version}: its {}: {e}", part.name()));
+            esp.read(version, entry, 0, &mut bytes)
+                .unwrap_or_else(|e| panic!("{version}: its {}: {e}", part.name()));
             assert!(bytes == built.part(part), "{version}: its {} is torn", part.name());
         }
         let mut slots = Slots::open(self.disk.clone()).expect("a table");

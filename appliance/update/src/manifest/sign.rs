@@ -8,7 +8,9 @@ use crate::version::VERSION_BYTES_MAX;
 
 /// Why a key cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("this is no private key for Ed25519 (PKCS #8, as `openssl genpkey -algorithm ed25519 -outform DER` makes it)")]
+#[error(
+    "this is no private key for Ed25519 (PKCS #8, as `openssl genpkey -algorithm ed25519 -outform DER` makes it)"
+)]
 pub struct KeyError;
 
 /// A key that updates are signed with. It is never printed.

@@ -145,17 +145,11 @@ fn both_nodes_get_it_the_standby_first() {
     let mut world = World::new(Who::There, Fate::Stays, Fate::Stays);
     world.run();
     assert_eq!(world.plan.end(), Some(&End::Done));
-    assert_eq!(
-        world.orders,
-        [fetch(Who::There), restart(Who::There), hand(Who::Here), restart(Who::Here)]
-    );
+    assert_eq!(world.orders, [fetch(Who::There), restart(Who::There), hand(Who::Here), restart(Who::Here)]);
     let mut world = World::new(Who::Here, Fate::Stays, Fate::Stays);
     world.run();
     assert_eq!(world.plan.end(), Some(&End::Done));
-    assert_eq!(
-        world.orders,
-        [restart(Who::Here), fetch(Who::There), hand(Who::There), restart(Who::There)]
-    );
+    assert_eq!(world.orders, [restart(Who::Here), fetch(Who::There), hand(Who::There), restart(Who::There)]);
 }
 
 #[test]

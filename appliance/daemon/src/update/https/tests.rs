@@ -8,12 +8,21 @@ use super::*;
 #[test]
 fn addresses_are_read() {
     let url = |text: &str| Url::parse(text).map(|url| url.to_string());
-    for good in ["https://updates.example/r.update", "https://[2001:db8::1]:8443/a?b=c", "https://192.0.2.1/"] {
+    for good in ["https://updates.example/r.update", "https://[2001:db8::1]:8443/a?b=c", "https://192.0.2.1/"]
+    {
         assert_eq!(url(good).as_deref(), Ok(good));
     }
     assert_eq!(url("https://updates.example").as_deref(), Ok("https://updates.example/"));
     assert_eq!(url("https://updates.example:443/a#b").as_deref(), Ok("https://updates.example/a"));
-    for wrong in ["http://a/", "https:///a", "https://a:x/", "https://a:0/", "https://u@a/", "https://a/ b", "https://a/\r\nX: y"] {
+    for wrong in [
+        "http://a/",
+        "https:///a",
+        "https://a:x/",
+        "https://a:0/",
+        "https://u@a/",
+        "https://a/ b",
+        "https://a/\r\nX: y",
+    ] {
         assert!(url(wrong).is_err(), "{wrong}");
     }
     let here = Url::parse("https://a:8443/x").expect("a URL");
@@ -28,7 +37,9 @@ fn answers_are_read() {
     assert_eq!((good.status, good.length, good.encoded), (200, Some(7), false));
     let moved = Answer::parse("HTTP/1.1 302 Found\r\nlocation:\t/x \r\n\r\n").expect("an answer");
     assert_eq!((moved.status, moved.location.as_deref()), (302, Some("/x")));
-    assert!(Answer::parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_some_and(|a| a.encoded));
+    assert!(
+        Answer::parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_some_and(|a| a.encoded)
+    );
     for wrong in [
         "",
         "SSH-2.0-x\r\n",
