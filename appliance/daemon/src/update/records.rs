@@ -11,7 +11,6 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rempart_bus::update::Trial;
-use rempart_system::slots::Esp;
 use rempart_update::probation::Snapshot;
 use rempart_update::{Version, pair};
 use serde::{Deserialize, Serialize};
@@ -78,8 +77,8 @@ impl Records {
     /// tries left.
     pub fn settle(&self, own: &Own) {
         let Some(begun) = self.begun().filter(|begun| begun.version != own.running.version) else { return };
-        let tries = |esp: Esp<_>| Ok::<_, io::Error>(esp.kernel(&begun.version)?.map(|kernel| kernel.tries));
-        match tries(own.esp()) {
+        let kernel = own.esp().kernel(&begun.version);
+        match kernel.map(|kernel| kernel.map(|kernel| kernel.tries)) {
             Ok(Some(Some(0)) | None) => {
                 info!(version = %begun.version, "the new version did not start, and the one before is back");
                 self.decide(&begun.version, "not-started", Vec::new());

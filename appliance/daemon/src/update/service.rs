@@ -122,17 +122,10 @@ impl Office {
         })
     }
 
-    /// Begins a job. `then` is what is done once it is done.
-    fn begin(
-        &self,
-        what: &'static str,
-        source: &Source,
-        text: &str,
-        version: Option<Version>,
-        older: bool,
-        then: impl AsyncFnOnce(&Self, Manifest) + Send + 'static,
-    ) -> Result<(), Error> {
-        let progress = Progress::new(what, text);
+    /// Begins a job.
+    fn begin(&self, request: Request) -> Result<(), Error> {
+        let bus = self.bus()?;
+        let progress = Progress::new(request.work.name(), &request.text);
         {
             let mut job = self.job();
             if job.as_ref().is_some_and(|job| job.job().state == "running") {
@@ -140,33 +133,7 @@ impl Office {
             }
             *job = Some(progress.clone());
         }
-        let (office, source, bus) = (self.clone(), source.clone(), self.bus()?);
-        let local = async move {
-            let version = match (&source, version) {
-                (Source::Partner, None) => partner::view(&bus).await.map(|view| Some(view.running)),
-                (Source::Partner | Source::File(_) | Source::Https(_), version) => Ok(version),
-            };
-            let (own, ca) = (office.own().clone(), office.0.place.ca.clone());
-            let (runtime, told) = (Handle::current(), progress.clone());
-            let work = move || {
-                let mut opened = open(&source, &ca, bus, runtime, version.map_err(std::io::Error::other)?)?;
-                match what {
-                    "check" => job::check(&own, &mut opened, &told),
-                    _ => job::install(&own, older, &mut opened, &told),
-                }
-            };
-            let result = tokio::task::spawn_blocking(work).await;
-            let result = result.unwrap_or_else(|error| Err(JobError::Source(std::io::Error::other(error))));
-            progress.end(&result);
-            match result {
-                Ok(manifest) => {
-                    info!(version = %manifest.description().version, what, "done");
-                    then(&office, manifest).await;
-                }
-                Err(error) => warn!(%error, what, "failed"),
-            }
-        };
-        tokio::task::spawn(local);
+        tokio::spawn(carry_out(self.clone(), request, bus, progress));
         Ok(())
     }
 
@@ -257,6 +224,74 @@ impl Office {
     }
 }
 
+/// What is done with a source, and then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Work {
+    /// Every byte is verified.
+    Check,
+    /// It goes into the other slot.
+    Install { older: bool },
+    /// That, and it is started.
+    Start { older: bool },
+    /// It goes into the other slot, and then to both nodes.
+    Pair,
+}
+
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Install { .. } | Self::Start { .. } | Self::Pair => "install",
+        }
+    }
+}
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+struct Request {
+    source: Source,
+    /// As it was typed.
+    text: String,
+    /// Which version the other node is to give, where that is known.
+    version: Option<Version>,
+    work: Work,
+}
+
+async fn carry_out(office: Office, request: Request, bus: Connection, progress: Progress) {
+    let Request { source, version, work, .. } = request;
+    let version = match (&source, version) {
+        (Source::Partner, None) => partner::view(&bus).await.map(|view| Some(view.running)),
+        (Source::Partner | Source::File(_) | Source::Https(_), version) => Ok(version),
+    };
+    let (own, ca) = (office.own().clone(), office.0.place.ca.clone());
+    let (runtime, told) = (Handle::current(), progress.clone());
+    let done = tokio::task::spawn_blocking(move || -> Result<Manifest, JobError> {
+        let mut opened = open(&source, &ca, bus, runtime, version.map_err(std::io::Error::other)?)?;
+        match work {
+            Work::Check => job::check(&own, &mut opened, &told),
+            Work::Install { older } | Work::Start { older } => job::install(&own, older, &mut opened, &told),
+            Work::Pair => job::install(&own, false, &mut opened, &told),
+        }
+    });
+    let result = done.await.unwrap_or_else(|error| Err(JobError::Source(std::io::Error::other(error))));
+    progress.end(&result);
+    let manifest = match result {
+        Ok(manifest) => manifest,
+        Err(error) => return warn!(%error, ?work, "failed"),
+    };
+    let version = &manifest.description().version;
+    info!(%version, ?work, "done");
+    match work {
+        Work::Check | Work::Install { .. } => {}
+        Work::Start { .. } => {
+            if let Err(error) = office.restart().await {
+                warn!(%error, "the new version is not started");
+            }
+        }
+        Work::Pair => crate::pair::begin(&office, version.clone()).await,
+    }
+}
+
 fn open(
     source: &Source,
     ca: &std::path::Path,
@@ -336,8 +371,9 @@ impl Service {
         Self { office }
     }
 
-    fn source(&self, text: &str) -> Result<Source, Error> {
-        Source::parse(text, &self.office.0.place.stick)
+    fn request(&self, text: &str, work: Work) -> Result<Request, Error> {
+        let source = Source::parse(text, &self.office.0.place.stick)?;
+        Ok(Request { source, text: text.to_owned(), version: None, work })
     }
 }
 
@@ -357,39 +393,25 @@ impl Service {
     async fn check(&self, source: &str, by: &str) -> Result<(), Error> {
         self.office.free()?;
         info!(source, by, "an update is verified");
-        self.office.begin("check", &self.source(source)?, source, None, true, async |_, _| {})
+        self.office.begin(self.request(source, Work::Check)?)
     }
 
     async fn install(&self, request: &str, by: &str) -> Result<(), Error> {
-        let request: InstallRequest = serde_json::from_str(request).map_err(failed)?;
+        let InstallRequest { source, older, restart } = serde_json::from_str(request).map_err(failed)?;
         self.office.free()?;
         self.office.proved()?;
-        let source = self.source(&request.source)?;
-        info!(
-            source = request.source,
-            by,
-            older = request.older,
-            restart = request.restart,
-            "an update is installed"
-        );
-        self.office.begin("install", &source, &request.source, None, request.older, async move |office, _| {
-            if request.restart
-                && let Err(error) = office.restart().await
-            {
-                warn!(%error, "the new version is not started");
-            }
-        })
+        info!(source, by, older, restart, "an update is installed");
+        let work = if restart { Work::Start { older } } else { Work::Install { older } };
+        self.office.begin(self.request(&source, work)?)
     }
 
     async fn pair(&self, source: &str, by: &str) -> Result<(), Error> {
         self.office.free()?;
         self.office.proved()?;
-        let from = self.source(source)?;
+        let request = self.request(source, Work::Pair)?;
         crate::pair::possible(&self.office).await?;
         info!(source, by, "the pair is updated");
-        self.office.begin("install", &from, source, None, false, async |office, manifest| {
-            crate::pair::begin(office, manifest.description().version.clone()).await;
-        })
+        self.office.begin(request)
     }
 
     async fn stop(&self, by: &str) -> Result<(), Error> {

@@ -83,7 +83,12 @@ struct Control(Arc<Around>);
 impl Control {
     async fn status(&self) -> Result<String, Error> {
         self.0.is_up()?;
-        let lan = InterfaceStatus { name: "lan".into(), present: true, carrier: true, ..InterfaceStatus::default() };
+        let lan = InterfaceStatus {
+            name: "lan".into(),
+            present: true,
+            carrier: true,
+            ..InterfaceStatus::default()
+        };
         let status = Status {
             revision: Some(Revision { number: 3, ..Revision::default() }),
             interfaces: vec![lan],
@@ -107,7 +112,10 @@ impl Ha {
             role: role.into(),
             other,
             journal: JournalStatus { state: said("live", "waiting"), ..JournalStatus::default() },
-            configuration: ConfigurationStatus { state: said("same", "unknown"), ..ConfigurationStatus::default() },
+            configuration: ConfigurationStatus {
+                state: said("same", "unknown"),
+                ..ConfigurationStatus::default()
+            },
             ..HaStatus::default()
         };
         Ok(serde_json::to_string(&status).expect("JSON"))

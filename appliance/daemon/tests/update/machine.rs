@@ -41,7 +41,8 @@ impl Works {
         }
         fs::write(at("hash"), format!("{hash}\n")).expect("a file of our own");
         let mut sign = Command::new(PROGRAM);
-        sign.args(["sign", "--release", version, "--made", "1790000000", "--key"]).arg(self.0.path().join("key"));
+        sign.args(["sign", "--release", version, "--made", "1790000000", "--key"])
+            .arg(self.0.path().join("key"));
         sign.arg("--root-hash").arg(at("hash"));
         for (name, _) in parts {
             sign.arg(format!("--{name}")).arg(at(name));
@@ -97,7 +98,8 @@ pub struct Machine {
 impl Machine {
     /// A machine that was flashed with a release, and runs.
     pub async fn flashed(works: &Works, release: &Release, name: &str, active: bool) -> Self {
-        let folder = tempfile::Builder::new().prefix(&format!("rempart-{name}-")).tempdir().expect("a folder");
+        let folder =
+            tempfile::Builder::new().prefix(&format!("rempart-{name}-")).tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("our folder");
         let at = |name: &str| folder.path().join(name);
         for name in ["esp/EFI/Linux", "esp/EFI/rempart", "esp/grub", "keys", "stick", "state"] {
@@ -105,7 +107,8 @@ impl Machine {
         }
         fs::write(at("keys/own.pub"), works.public()).expect("a file of our own");
         disk(&at("disk.raw"), release);
-        let esp = |name: &str, content: &[u8]| fs::write(at("esp").join(name), content).expect("a file of our own");
+        let esp =
+            |name: &str, content: &[u8]| fs::write(at("esp").join(name), content).expect("a file of our own");
         let version = &release.version;
         esp(&format!("EFI/Linux/rempart_{version}.efi"), &release.parts[2]);
         esp(&format!("EFI/rempart/rempart_{version}.head"), &release.head);
@@ -147,7 +150,11 @@ impl Machine {
         let proxy = Update1Proxy::new(&bus).await.expect("a proxy");
         let begun = Instant::now();
         while proxy.status().await.is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "rempart-update does not answer: {:?}", proxy.status().await);
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "rempart-update does not answer: {:?}",
+                proxy.status().await
+            );
             sleep(Duration::from_millis(100)).await;
         }
         proxy
@@ -204,10 +211,12 @@ impl Machine {
                 break;
             }
         }
-        let head = Esp::new(Mounted(self.at("esp"))).head(&self.version()).expect("the partition").expect("a head");
+        let head =
+            Esp::new(Mounted(self.at("esp"))).head(&self.version()).expect("the partition").expect("a head");
         let head = rempart_update::Head::read(&head).expect("a head").expect("whole");
         let hash = RootHash::new(head.claims().root_hash);
-        let slots = Slots::open(File::options().read(true).write(true).open(self.at("disk.raw")).expect("the disk"));
+        let slots =
+            Slots::open(File::options().read(true).write(true).open(self.at("disk.raw")).expect("the disk"));
         assert!(slots.expect("a table").find(hash).is_some(), "{} has no slot", self.running);
         let text: String = head.claims().root_hash.iter().map(|b| format!("{b:02x}")).collect();
         self.power_on(&text).await;
@@ -218,7 +227,8 @@ impl Machine {
     }
 
     async fn power_on(&mut self, hash: &str) {
-        fs::write(self.at("os-release"), format!("IMAGE_VERSION={}\n", self.running)).expect("a file of our own");
+        fs::write(self.at("os-release"), format!("IMAGE_VERSION={}\n", self.running))
+            .expect("a file of our own");
         fs::write(self.at("cmdline"), format!("quiet roothash={hash}\n")).expect("a file of our own");
         self.serve = Some(self.program("serve"));
         self.around.set_up(true);
@@ -265,9 +275,11 @@ impl Machine {
             let folder = self.at("esp/EFI/Linux");
             let old = fs::read_dir(&folder).expect("the folder").map(|entry| entry.expect("an entry").path());
             let begin = format!("rempart_{version}+");
-            let mine = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&begin));
+            let mine =
+                |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&begin));
             let old = old.into_iter().find(mine).expect("its kernel");
-            fs::rename(old, folder.join(format!("{begin}{}-{}.efi", tries - 1, 4 - tries))).expect("our file");
+            fs::rename(old, folder.join(format!("{begin}{}-{}.efi", tries - 1, 4 - tries)))
+                .expect("our file");
         }
         version
     }
@@ -295,7 +307,9 @@ fn run(command: &mut Command) {
 /// 64 MiB with both slots, the first one written.
 fn disk(path: &Path, release: &Release) {
     File::create(path).and_then(|file| file.set_len(64 << 20)).expect("a file of our own");
-    let id = |half: &str| format!("{}-{}-{}-{}-{}", &half[..8], &half[8..12], &half[12..16], &half[16..20], &half[20..]);
+    let id = |half: &str| {
+        format!("{}-{}-{}-{}-{}", &half[..8], &half[8..12], &half[12..16], &half[16..20], &half[20..])
+    };
     let (root, tree) = release.hash.split_at(32);
     let table = format!(
         "label: gpt\n\
@@ -307,7 +321,8 @@ fn disk(path: &Path, release: &Release) {
         id(root),
         id(tree),
     );
-    let mut sfdisk = Command::new("/sbin/sfdisk").arg("-q").arg(path).stdin(Stdio::piped()).spawn().expect("sfdisk");
+    let mut sfdisk =
+        Command::new("/sbin/sfdisk").arg("-q").arg(path).stdin(Stdio::piped()).spawn().expect("sfdisk");
     sfdisk.stdin.take().expect("a pipe").write_all(table.as_bytes()).expect("sfdisk reads");
     assert!(sfdisk.wait().is_ok_and(|status| status.success()), "sfdisk refuses the table");
     // sfdisk begins at 1 MiB and aligns to that.

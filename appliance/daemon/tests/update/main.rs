@@ -59,7 +59,8 @@ fn an_update_goes_in_proves_itself_and_stays() {
             ("stranger.update", &stranger.file()),
         ]);
 
-        let found: Vec<FoundFile> = serde_json::from_str(&machine.update().await.files().await.expect("files")).expect("JSON");
+        let found: Vec<FoundFile> =
+            serde_json::from_str(&machine.update().await.files().await.expect("files")).expect("JSON");
         let versions: Vec<_> = found.iter().map(|file| file.version.as_deref()).collect();
         assert_eq!(versions, [Some("2"), Some("0.9"), None, Some("2")], "{found:?}");
 
@@ -88,7 +89,10 @@ fn an_update_goes_in_proves_itself_and_stays() {
         machine.restarted().await;
         let status = machine.status().await;
         assert_eq!((status.running.as_str(), status.on_trial), ("2", true));
-        assert!(matches!(install(&machine, "two.update").await, Err(Error::Refused(_))), "on trial nothing is written");
+        assert!(
+            matches!(install(&machine, "two.update").await, Err(Error::Refused(_))),
+            "on trial nothing is written"
+        );
         let status = machine.proved(PATIENCE).await;
         assert_eq!(status.last.map(|last| (last.version, last.outcome)), Some(("2".into(), "good".into())));
         assert_eq!(machine.next_start(), "2");
@@ -193,7 +197,10 @@ fn a_pair_stops_where_the_first_node_comes_back() {
         here.stick(&[("two.update", &two.file())]);
         here.update().await.pair("two.update", "test").await.expect("it begins");
         let pair = until_the_end(&mut here, &mut there).await.pair.expect("a plan");
-        assert_eq!((pair.state.as_str(), pair.node.as_str(), pair.phase.as_str()), ("stopped", "there", "restart"));
+        assert_eq!(
+            (pair.state.as_str(), pair.node.as_str(), pair.phase.as_str()),
+            ("stopped", "there", "restart")
+        );
         assert!(here.around.is_active() && here.restarts == 0);
         assert_eq!((here.status().await.running, there.status().await.running), ("1".into(), "1".into()));
     });

@@ -37,9 +37,14 @@ fn spec<'a>(firmware: Firmware, disk: &'a Disk, stick: Option<&'a Stick>, cables
 }
 
 /// A disk with the document of the stick, and the machine that it was made in.
-fn installed<'a>(image: &Image, scratch: &Scratch, disk: &'a Disk, stick: &'a Stick, cables: &'a [Cable]) -> Machine {
-    let machine =
-        Machine::start(image, scratch, "fw", &spec(Firmware::Direct, disk, Some(stick), cables));
+fn installed<'a>(
+    image: &Image,
+    scratch: &Scratch,
+    disk: &'a Disk,
+    stick: &'a Stick,
+    cables: &'a [Cable],
+) -> Machine {
+    let machine = Machine::start(image, scratch, "fw", &spec(Firmware::Direct, disk, Some(stick), cables));
     machine.console.expect("revision 1", BOOT);
     machine
 }
@@ -48,7 +53,9 @@ fn installed<'a>(image: &Image, scratch: &Scratch, disk: &'a Disk, stick: &'a St
 #[ignore = "long: make test-image"]
 fn an_update_proves_itself_and_stays_by_uefi_and_by_bios() {
     // An update on the stick in; it is verified, installed, started, judged and blessed, and the box says so. Both firmwares.
-    let Some((image, update)) = image().and_then(|image| Some((image.clone(), update(&image)?))) else { return };
+    let Some((image, update)) = image().and_then(|image| Some((image.clone(), update(&image)?))) else {
+        return;
+    };
     for firmware in [Firmware::Uefi, Firmware::Bios] {
         let scratch = Scratch::new();
         let disk = Disk::flashed(&image, &scratch);
@@ -58,9 +65,11 @@ fn an_update_proves_itself_and_stays_by_uefi_and_by_bios() {
         let mut machine = installed(&image, &scratch, &disk, &stick, &cables);
         let shell = machine.shell();
         assert!(shell.run("rempart --lang en update files").contains(NEXT));
-        let (code, said) = shell.try_run("rempart --lang en update check next.update", PROBATION).expect("an answer");
+        let (code, said) =
+            shell.try_run("rempart --lang en update check next.update", PROBATION).expect("an answer");
         assert!(code == 0 && said.contains("signed for this box"), "{said}");
-        let (code, said) = shell.try_run("rempart --lang en update install next.update", PROBATION).expect("an answer");
+        let (code, said) =
+            shell.try_run("rempart --lang en update install next.update", PROBATION).expect("an answer");
         assert!(code == 0 && said.contains("ready"), "{said}");
         shell.start("rempart --lang en update restart");
         assert!(machine.wait_for_end(SOON * 2), "the box does not start again");
@@ -80,7 +89,9 @@ fn an_update_proves_itself_and_stays_by_uefi_and_by_bios() {
 #[ignore = "long: make test-image"]
 fn an_update_that_cannot_start_comes_back_by_itself() {
     // Signed and damaged: each of three tries ends in a restart, the fourth start is the old version, which says what happened.
-    let Some((image, update)) = image().and_then(|image| Some((image.clone(), update(&image)?))) else { return };
+    let Some((image, update)) = image().and_then(|image| Some((image.clone(), update(&image)?))) else {
+        return;
+    };
     for firmware in [Firmware::Uefi, Firmware::Bios] {
         let scratch = Scratch::new();
         let disk = Disk::flashed(&image, &scratch);
@@ -89,7 +100,8 @@ fn an_update_that_cannot_start_comes_back_by_itself() {
         let cables = cables(&scratch);
         let mut machine = installed(&image, &scratch, &disk, &stick, &cables);
         let shell = machine.shell();
-        let (code, said) = shell.try_run("rempart --lang en update install bad.update", PROBATION).expect("an answer");
+        let (code, said) =
+            shell.try_run("rempart --lang en update install bad.update", PROBATION).expect("an answer");
         assert_eq!(code, 0, "{said}");
         shell.start("rempart update restart");
         assert!(machine.wait_for_end(SOON * 2), "the box does not start again");
@@ -107,7 +119,11 @@ fn an_update_that_cannot_start_comes_back_by_itself() {
         assert!(said.contains(&format!("Rempart {} runs", env!("CARGO_PKG_VERSION"))), "{said}");
         if firmware == Firmware::Uefi {
             assert!(said.contains("did not start"), "{said}");
-            assert!(kernels(&disk).iter().any(|name| name.starts_with("rempart_0.1.2+0")), "{:?}", kernels(&disk));
+            assert!(
+                kernels(&disk).iter().any(|name| name.starts_with("rempart_0.1.2+0")),
+                "{:?}",
+                kernels(&disk)
+            );
         }
     }
 }
@@ -116,7 +132,9 @@ fn an_update_that_cannot_start_comes_back_by_itself() {
 #[ignore = "long: make test-image"]
 fn a_power_cut_in_the_middle_of_an_update_harms_nothing() {
     // SIGKILL at any moment of an installation; each time the old version starts, and in the end the update goes through.
-    let Some((image, update)) = image().and_then(|image| Some((image.clone(), update(&image)?))) else { return };
+    let Some((image, update)) = image().and_then(|image| Some((image.clone(), update(&image)?))) else {
+        return;
+    };
     let scratch = Scratch::new();
     let disk = Disk::flashed(&image, &scratch);
     let stick = Stick::new(&scratch, "fw", DOCUMENT);
@@ -139,7 +157,10 @@ fn a_power_cut_in_the_middle_of_an_update_harms_nothing() {
         let said = machine.shell().run("until rempart --lang en update status; do sleep 1; done");
         assert!(said.contains(&format!("Rempart {} runs", env!("CARGO_PKG_VERSION"))), "{said}");
     }
-    let said = machine.shell().try_run("rempart --lang en update install next.update", PROBATION).expect("an answer");
+    let said = machine
+        .shell()
+        .try_run("rempart --lang en update install next.update", PROBATION)
+        .expect("an answer");
     assert_eq!(said.0, 0, "{}", said.1);
 }
 
@@ -151,13 +172,12 @@ fn damaged(image: &Image, update: &PathBuf) -> Vec<u8> {
     let mut parts = bytes[head.length()..].to_vec();
     // The superblock of erofs: nothing is mounted without it.
     parts[1024..1536].fill(0x5a);
-    let mut description = Description {
-        version: Version::new("0.1.2").expect("a version"),
-        ..head.claims().clone()
-    };
+    let mut description =
+        Description { version: Version::new("0.1.2").expect("a version"), ..head.claims().clone() };
     description.parts[0] = Content { bytes: root as u64, sha256: Sha256::digest(&parts[..root]).into() };
     let key = image.file("raw").with_file_name("..").join("throw-away.key");
-    let key = SigningKey::from_pkcs8(&fs::read(&key).expect("the key of the image for tests")).expect("a key");
+    let key =
+        SigningKey::from_pkcs8(&fs::read(&key).expect("the key of the image for tests")).expect("a key");
     let mut bad = Draft(description).sign(&[key]).expect("a head");
     bad.extend(parts);
     bad
@@ -181,7 +201,8 @@ fn await_kernels(disk: &Disk, wanted: &[String]) {
 fn kernels(disk: &Disk) -> Vec<String> {
     let fat = Fat::open(disk);
     let folder = fat.names(fat.root).into_iter().find(|(name, _)| name == "EFI").expect("EFI").1;
-    let folder = fat.names(folder).into_iter().find(|(name, _)| name.eq_ignore_ascii_case("Linux")).expect("Linux").1;
+    let folder =
+        fat.names(folder).into_iter().find(|(name, _)| name.eq_ignore_ascii_case("Linux")).expect("Linux").1;
     let names = fat.names(folder).into_iter().map(|(name, _)| name);
     let mut names: Vec<_> = names.filter(|name| name.ends_with(".efi")).collect();
     names.sort_by(|a, b| b.cmp(a));
@@ -231,7 +252,8 @@ impl Fat {
                     _ => {
                         let end = long.iter().position(|unit| *unit == 0).unwrap_or(long.len());
                         let short = String::from_utf8_lossy(&entry[..11]).trim_end().to_owned();
-                        let name = if long.is_empty() { short } else { String::from_utf16_lossy(&long[..end]) };
+                        let name =
+                            if long.is_empty() { short } else { String::from_utf16_lossy(&long[..end]) };
                         let low = u32::from(u16::from_le_bytes([entry[26], entry[27]]));
                         let high = u32::from(u16::from_le_bytes([entry[20], entry[21]]));
                         found.push((name, high << 16 | low));
@@ -240,7 +262,8 @@ impl Fat {
                 }
             }
             let next = self.table + cluster as usize * 4;
-            cluster = u32::from_le_bytes(self.bytes[next..next + 4].try_into().expect("four bytes")) & 0x0fff_ffff;
+            cluster =
+                u32::from_le_bytes(self.bytes[next..next + 4].try_into().expect("four bytes")) & 0x0fff_ffff;
         }
         found
     }

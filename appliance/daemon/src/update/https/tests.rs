@@ -54,7 +54,7 @@ fn answers_are_read() {
 
 /// Answers these texts to as many connections, and gives the URL and the file with its authority.
 fn server(answers: Vec<String>, folder: &Path) -> (Url, std::path::PathBuf) {
-    let mut authority = rcgen::CertificateParams::new([]).expect("a certificate");
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("a certificate");
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority_key = rcgen::KeyPair::generate().expect("a key");
     let authority_pem = authority.self_signed(&authority_key).expect("a certificate").pem();
