@@ -28,7 +28,7 @@ pub use rempart_update::Version;
 pub use rempart_update::manifest::Content;
 use sha2::{Digest as _, Sha256};
 
-pub use esp::{Esp, EspError, Folders, Kernel, Mounted, TRIES};
+pub use esp::{Esp, EspError, Folders, Kernel, Mounted};
 pub use gpt::{GptError, Guid, Partition, Table};
 pub use install::{Running, stage};
 

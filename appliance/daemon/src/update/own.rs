@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::PathBuf;
 
-use rempart_system::slots::{self, Esp, Kernel, Mounted, RootHash, Running, SlotError, Slots, TRIES};
+use rempart_system::slots::{self, Esp, Mounted, RootHash, Running, SlotError, Slots};
 use rempart_update::{PublicKey, Version};
 
 use crate::Place;
@@ -86,18 +86,18 @@ impl Own {
         if let Some(staged) = esp.staged()? {
             return Ok(Some((staged, "ready")));
         }
-        let other = esp.kernels()?.into_iter().find(|kernel| kernel.version != self.running.version);
-        let on_trial = self.is_on_trial()?;
-        Ok(other.map(|Kernel { version, tries, .. }| {
-            let state = match tries {
-                None => "good",
-                Some(0) => "failed",
-                // While we prove ourselves it is the way back.
-                Some(TRIES..) if !on_trial => "armed",
-                Some(_) => "ready",
-            };
-            (version, state)
-        }))
+        let Some(other) = esp.kernels()?.into_iter().find(|kernel| kernel.version != self.running.version)
+        else {
+            return Ok(None);
+        };
+        let state = match other.tries {
+            _ if esp.has_failed(&other)? => "failed",
+            None => "good",
+            // While this version proves itself the other one is the way back.
+            Some(_) if self.is_on_trial()? => "ready",
+            Some(_) => "armed",
+        };
+        Ok(Some((other.version, state)))
     }
 }
 

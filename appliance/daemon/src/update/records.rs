@@ -77,14 +77,18 @@ impl Records {
     /// tries left.
     pub fn settle(&self, own: &Own) {
         let Some(begun) = self.begun().filter(|begun| begun.version != own.running.version) else { return };
-        let kernel = own.esp().kernel(&begun.version);
-        match kernel.map(|kernel| kernel.map(|kernel| kernel.tries)) {
-            Ok(Some(Some(0)) | None) => {
+        let esp = own.esp();
+        let failed = esp.kernel(&begun.version).and_then(|kernel| match kernel {
+            Some(kernel) => esp.has_failed(&kernel),
+            None => Ok(true),
+        });
+        match failed {
+            Ok(true) => {
                 info!(version = %begun.version, "the new version did not start, and the one before is back");
                 self.decide(&begun.version, "not-started", Vec::new());
             }
             // It is armed and was not tried yet.
-            Ok(Some(_)) => {}
+            Ok(false) => {}
             Err(error) => warn!(%error, "the EFI system partition cannot be read"),
         }
     }

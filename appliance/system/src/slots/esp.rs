@@ -25,7 +25,7 @@ use rempart_update::manifest::HEAD_BYTES_MAX;
 use super::{Content, Disk as _, digest};
 
 /// How often a new version may try to start before the one before takes over again.
-pub const TRIES: u32 = 3;
+const TRIES: u32 = 3;
 const KERNELS: &str = "EFI/Linux";
 const STORE: &str = "EFI/rempart";
 const GRUB: &str = "grub";
@@ -118,10 +118,6 @@ impl Kernel {
         Some(Self { version: Version::new(version)?, tries, name: name.to_owned() })
     }
 
-    fn can_start(&self) -> bool {
-        self.tries != Some(0)
-    }
-
     fn path(&self) -> String {
         format!("{KERNELS}/{}", self.name)
     }
@@ -207,7 +203,20 @@ impl<F: Folders> Esp<F> {
 
     /// What would be started if `running` were no more: a version that has tries left, or needs none.
     pub fn other(&self, running: &Version) -> io::Result<Option<Kernel>> {
-        Ok(self.kernels()?.into_iter().find(|kernel| kernel.version != *running && kernel.can_start()))
+        for kernel in self.kernels()?.into_iter().filter(|kernel| kernel.version != *running) {
+            if !self.has_failed(&kernel)? {
+                return Ok(Some(kernel));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a version has no tries left: counted in its name, or by GRUB.
+    pub fn has_failed(&self, kernel: &Kernel) -> io::Result<bool> {
+        let tried = |grub: GrubEnvironment| {
+            grub.next.as_ref() == Some(&kernel.version) && grub.tries.as_deref() == Some("0")
+        };
+        Ok(kernel.tries == Some(0) || self.grub_environment()?.is_some_and(tried))
     }
 
     /// The signed head of a version.
