@@ -289,7 +289,12 @@ fn failure(code: RefusalCode) -> &'static str {
         | RefusalCode::NotLocal
         | RefusalCode::WrongCode
         | RefusalCode::Revoked
-        | RefusalCode::NotImported => id!("unknown"),
+        | RefusalCode::NotImported
+        | RefusalCode::OnTrial
+        | RefusalCode::NotOnTrial
+        | RefusalCode::UpdateBusy
+        | RefusalCode::NoOtherVersion
+        | RefusalCode::BadSource => id!("unknown"),
     }
 }
 
