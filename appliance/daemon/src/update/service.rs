@@ -198,8 +198,9 @@ impl Office {
             Ask::Fetch { version } => {
                 info!(%version, "the other node has a version for us");
                 self.proved().map_err(said)?;
-                self.begin("install", &Source::Partner, "partner", Some(version), false, async |_, _| {})
-                    .map_err(said)?;
+                let work = Work::Install { older: false };
+                let (source, text) = (Source::Partner, "partner".to_owned());
+                self.begin(Request { source, text, version: Some(version), work }).map_err(said)?;
                 Ok(Vec::new())
             }
             Ask::HandOver => {
