@@ -171,6 +171,7 @@ test-vpn: ## remote access with stock clients, take-overs measured: wants the ma
 test-image: ## builds the image and tries it in emulated machines: UEFI, BIOS, changed bits, lost state, power cuts, the kernel's features (half an hour)
 	@$(MAKE) --no-print-directory setup image-setup
 	@image/build --test
+	@IMAGE_VERSION=0.1.1 image/build --test
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --test-threads=1 --nocapture
 
 bench: ## the benchmarks

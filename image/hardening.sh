@@ -83,7 +83,7 @@ keep_kernel_config() {
 our_profiles() {
     for profile in "$root"/etc/apparmor.d/*; do
         case ${profile##*/} in
-        rempart | rempartd | rempart-ha | rempart-vpn) ;;
+        rempart | rempartd | rempart-ha | rempart-update | rempart-vpn) ;;
         *) [ ! -f "$profile" ] || rm -f "$profile" ;;
         esac
     done

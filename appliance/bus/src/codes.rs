@@ -211,6 +211,16 @@ codes! {
         Revoked = "revoked",
         /// The file cannot be taken over.
         NotImported = "not-imported",
+        /// The running version still has to prove itself.
+        OnTrial = "on-trial",
+        /// The running version has proved itself.
+        NotOnTrial = "not-on-trial",
+        /// Something about updates is under way.
+        UpdateBusy = "update-busy",
+        /// The other slot holds nothing that can be started.
+        NoOtherVersion = "no-other-version",
+        /// It is no place that updates come from.
+        BadSource = "bad-source",
     }
 }
 

@@ -10,8 +10,10 @@ pub mod control;
 pub mod documents;
 pub mod ha;
 pub mod review;
+pub mod update;
 pub mod vpn;
 
 pub use control::{CONTROL_NAME, CONTROL_PATH, Control1Proxy, Error};
 pub use ha::{HA_NAME, HA_PATH, Ha1Proxy};
+pub use update::{UPDATE_NAME, UPDATE_PATH, Update1Proxy};
 pub use vpn::{VPN_NAME, VPN_PATH, Vpn1Proxy};

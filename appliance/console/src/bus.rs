@@ -11,10 +11,10 @@ use rempart_bus::documents::{
     Revision, Status,
 };
 use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
-use rempart_bus::{Control1Proxy, Error, Ha1Proxy, Vpn1Proxy};
+use rempart_bus::{Control1Proxy, Error, Ha1Proxy, Update1Proxy, Vpn1Proxy};
 use serde::de::DeserializeOwned;
 
-use crate::vpn;
+use crate::{updates, vpn};
 
 /// Longest wait for an answer that only reads.
 const READ_LIMIT: Duration = Duration::from_secs(10);
@@ -80,6 +80,8 @@ pub enum Request {
     Unpair,
     /// Something of remote access.
     Vpn(Box<vpn::Ask>),
+    /// Something about updates.
+    Update(Box<updates::Ask>),
 }
 
 /// The name of the other node's document in a [`Request::Diff`].
@@ -122,6 +124,8 @@ pub enum Daemon {
     Ha,
     /// `rempart-vpn`.
     Vpn,
+    /// `rempart-update`.
+    Update,
 }
 
 impl Daemon {
@@ -131,6 +135,7 @@ impl Daemon {
             Self::Control => "rempartd",
             Self::Ha => "rempart-ha",
             Self::Vpn => "rempart-vpn",
+            Self::Update => "rempart-update",
         }
     }
 }
@@ -168,6 +173,8 @@ pub enum Reply {
     Pairing(PairingStatus),
     /// To `Vpn`.
     Vpn(Box<vpn::Answer>),
+    /// To `Update`.
+    Update(Box<updates::Answer>),
     /// To `Load`, `Switch`, `Maintenance`, `PairCancel` and `Unpair`.
     Done,
 }
@@ -226,6 +233,7 @@ pub struct Bus {
     proxy: Control1Proxy<'static>,
     ha: Ha1Proxy<'static>,
     vpn: Vpn1Proxy<'static>,
+    update: Update1Proxy<'static>,
 }
 
 impl Bus {
@@ -238,7 +246,9 @@ impl Bus {
             let ha = Ha1Proxy::builder(&connection).cache_properties(none).build().await?;
             let none = zbus::proxy::CacheProperties::No;
             let vpn = Vpn1Proxy::builder(&connection).cache_properties(none).build().await?;
-            zbus::Result::Ok(Bus { proxy, ha, vpn })
+            let update = Update1Proxy::builder(&connection);
+            let update = update.cache_properties(zbus::proxy::CacheProperties::No).build().await?;
+            zbus::Result::Ok(Bus { proxy, ha, vpn, update })
         };
         match tokio::time::timeout(READ_LIMIT, connect).await {
             Ok(Ok(bus)) => Ok(bus),
@@ -266,6 +276,8 @@ impl Bus {
             }
             Request::Vpn(ask) if ask.only_reads() => READ_LIMIT,
             Request::Vpn(_) => WRITE_LIMIT,
+            // All programs are asked how they are; a stick takes its time to be mounted.
+            Request::Update(_) => WRITE_LIMIT,
         };
         match tokio::time::timeout(limit, self.call(request)).await {
             Ok(answer) => answer.map_err(|e| Failure::of(request.daemon(), e)),
@@ -304,6 +316,7 @@ impl Bus {
             Request::PairCancel => self.ha.pair_cancel().await.map(nothing),
             Request::Unpair => self.ha.unpair().await.map(nothing),
             Request::Vpn(ask) => ask.call(&self.vpn).await,
+            Request::Update(ask) => ask.call(&self.update).await,
         }
     }
 }
@@ -338,6 +351,7 @@ impl Request {
                 Daemon::Ha
             }
             Self::Vpn(_) => Daemon::Vpn,
+            Self::Update(_) => Daemon::Update,
         }
     }
 
@@ -379,6 +393,7 @@ impl Reply {
             Request::PairOffer => Reply::PairingOffer(read(&answer)?),
             Request::Pairing | Request::PairJoin(..) => Reply::Pairing(read(&answer)?),
             Request::Vpn(ask) => Reply::Vpn(Box::new(ask.read(&answer).map_err(Failure::Garbled)?)),
+            Request::Update(ask) => Reply::Update(Box::new(ask.read(&answer).map_err(Failure::Garbled)?)),
             Request::Load(_) => Reply::Done,
             Request::Switch | Request::Maintenance(_) | Request::PairCancel | Request::Unpair => Reply::Done,
         })

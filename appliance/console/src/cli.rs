@@ -8,6 +8,7 @@ pub mod pair;
 pub mod print;
 pub mod run;
 pub mod table;
+pub mod update;
 pub mod vpn;
 pub mod who;
 
@@ -137,6 +138,12 @@ pub enum Verb {
         /// What about it; its status if left out.
         #[command(subcommand)]
         verb: Option<vpn::VpnVerb>,
+    },
+    /// New versions of the product.
+    Update {
+        /// What about them; how it is if left out.
+        #[command(subcommand)]
+        verb: Option<update::UpdateVerb>,
     },
     /// The JSON Schema of the document.
     Schema,

@@ -17,6 +17,7 @@ mod matrix;
 mod offline;
 mod pair;
 mod tui;
+mod updates;
 mod vpn;
 mod words;
 

@@ -200,6 +200,11 @@ pub fn refusal(code: RefusalCode) -> &'static str {
         RefusalCode::WrongCode => id!("refusal-wrong-code"),
         RefusalCode::Revoked => id!("refusal-revoked"),
         RefusalCode::NotImported => id!("refusal-not-imported"),
+        RefusalCode::OnTrial => id!("refusal-on-trial"),
+        RefusalCode::NotOnTrial => id!("refusal-not-on-trial"),
+        RefusalCode::UpdateBusy => id!("refusal-update-busy"),
+        RefusalCode::NoOtherVersion => id!("refusal-no-other-version"),
+        RefusalCode::BadSource => id!("refusal-bad-source"),
     }
 }
 
@@ -212,6 +217,7 @@ pub fn needs_detail(code: RefusalCode) -> bool {
             | RefusalCode::BadField
             | RefusalCode::WeakPassword
             | RefusalCode::NotImported
+            | RefusalCode::BadSource
     )
 }
 
@@ -283,7 +289,12 @@ fn failure(code: RefusalCode) -> &'static str {
         | RefusalCode::NotLocal
         | RefusalCode::WrongCode
         | RefusalCode::Revoked
-        | RefusalCode::NotImported => id!("unknown"),
+        | RefusalCode::NotImported
+        | RefusalCode::OnTrial
+        | RefusalCode::NotOnTrial
+        | RefusalCode::UpdateBusy
+        | RefusalCode::NoOtherVersion
+        | RefusalCode::BadSource => id!("unknown"),
     }
 }
 

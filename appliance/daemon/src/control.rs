@@ -161,7 +161,7 @@ impl Control {
         }
         let revision = match &self.pending {
             Some(pending) => Some(pending.revision),
-            None => self.store.current()?,
+            None => self.readable()?,
         };
         let Some(revision) = revision else {
             info!("nothing was committed yet: the network is left alone");
@@ -173,6 +173,24 @@ impl Control {
             self.due = Some(Instant::now() + RETRY);
         }
         Ok(())
+    }
+
+    /// The revision that is to be in force: the committed one, unless a newer version of the product has committed it and it
+    /// cannot be read here. Then the last one that can be: an older policy is better than none.
+    fn readable(&mut self) -> Result<Option<u32>, StoreError> {
+        let reads = |document: &str| rempart_config::read(document).model.is_some();
+        let (current, readable) = (self.store.current()?, self.store.readable(reads)?);
+        if let (Some(current), Some(readable)) = (current, readable)
+            && current != readable
+        {
+            warn!(current, readable, "the committed revision was made by a newer version and cannot be read");
+            let message = format!(
+                "revision {current} was made by a newer version of Rempart; revision {readable} is in force instead. \
+                 Go forward to that version, or commit a document"
+            );
+            self.complain(&format!("{STATE}newer"), "state-newer", message);
+        }
+        Ok(readable)
     }
 
     /// A revision of a product that knew no lineage gets one, so that another node can be given it.

@@ -1,5 +1,9 @@
 //! What `rempartd` and `rempart-ha` have in common, and the journal, which the bench and the tests run without either.
 
+/// The version of the grammar of documents that this product reads. It grows whenever a document may hold what the product
+/// before would not understand, so that a node knows a document from a newer product for what it is.
+pub const GRAMMAR: u32 = 2;
+
 pub mod caller;
 pub mod disk;
 pub mod logging;

@@ -6,12 +6,16 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// It turns: the watchdog of its unit (`WatchdogSec=`) waits anew. Should it not be heard for once, it is the next time.
 pub fn alive() {
-    let asked = std::env::var_os("WATCHDOG_USEC").is_some();
-    if let Some(socket) = std::env::var("NOTIFY_SOCKET").ok().filter(|_| asked)
+    if let Some(socket) = std::env::var("NOTIFY_SOCKET").ok().filter(|_| is_asked())
         && let Err(error) = tell(&socket, b"WATCHDOG=1")
     {
         tracing::warn!(%error, "systemd cannot be told that this program is alive");
     }
+}
+
+/// Whether anybody waits for that.
+pub fn is_asked() -> bool {
+    std::env::var_os("WATCHDOG_USEC").is_some()
 }
 
 fn tell(socket: &str, message: &[u8]) -> io::Result<()> {

@@ -21,6 +21,7 @@ use std::{fs, time::SystemTime};
 
 use rempart_bus::documents::Revision;
 use rempart_config::model::{Fqdn, InterfaceName};
+use rempart_daemon::GRAMMAR;
 use rempart_pair::agreement::{self, HOLD, MAX_ANCESTORS, RevisionId};
 use rempart_plan::net::Step;
 use rempart_plan::{Ids, Lease};
@@ -33,10 +34,6 @@ use crate::numbers::{self, Numbers};
 
 /// How many revisions are kept; older ones go.
 pub const MAX_REVISIONS: u32 = 500;
-
-/// The version of the grammar of documents that this product reads. It grows whenever a document may hold what the product
-/// before would not understand, so that a node knows a document from a newer product for what it is.
-pub const GRAMMAR: u32 = 2;
 
 /// Why the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +153,20 @@ impl Store {
         self.set_aside("journal.json", self.journal().is_ok(), lost, &mut told);
         self.repair_current(&mut told);
         told
+    }
+
+    /// The revision that this version can bring into force: the committed one, or, where a newer version has committed that,
+    /// the last one before it that `reads`. `current` stays where it is: the newer version finds it again.
+    pub fn readable(&self, reads: impl Fn(&str) -> bool) -> Result<Option<u32>, StoreError> {
+        let Some(current) = self.current()? else { return Ok(None) };
+        let good = |n: &u32| self.document(*n).is_ok_and(|document| reads(&document));
+        if good(&current) {
+            return Ok(Some(current));
+        }
+        let committed = |n: &u32| self.at(&format!("revisions/{n}/committed")).exists() && self.is_whole(*n);
+        let before = self.numbers()?.into_iter().rev().filter(|n| *n < current);
+        // Where there is none, the one that cannot be read says what is wrong with it.
+        Ok(before.filter(committed).find(good).or(Some(current)))
     }
 
     fn set_aside(&self, name: &str, readable: bool, consequence: &str, told: &mut Vec<(String, String)>) {
@@ -539,6 +550,12 @@ mod tests {
         assert_eq!(store.missing().expect("reads"), []);
         store.set_current(3).expect("current");
         assert_eq!(store.missing().expect("reads"), [older, old]);
+        // A version that does not understand the third revision has the last one that it does; the third stays the committed one.
+        let older = |document: &str| !document.contains("three");
+        assert_eq!(store.readable(|_| true).expect("reads"), Some(3));
+        assert_eq!(store.readable(older).expect("reads"), Some(1), "the second was never committed");
+        assert_eq!(store.readable(|_| false).expect("reads"), Some(3));
+        assert_eq!(store.current().expect("current"), Some(3));
         store.set_current(1).expect("current");
         store.discard(3).expect("discard");
         let history = store.history().expect("history");

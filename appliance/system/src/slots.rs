@@ -3,35 +3,60 @@
 //! ```text
 //!  running    rempart_0.1.0  + rempart_0.1.0_verity     UUIDs = halves of the root hash: a kernel finds its own root only
 //!  other      _empty         + _empty                   ──clear──▶ write ──▶ read back ──▶ name it ──▶ arm its kernel
-//!  ESP        EFI/Linux/rempart_0.2.0+3.efi             three tries, counted down in the name by systemd-boot
+//!  ESP        EFI/Linux/rempart_0.2.0+3.efi             three tries, counted down in the name by systemd-boot ([`esp`])
 //! ```
 //!
 //! Whatever interrupts an installation, the running version is untouched, and the other slot is either nameless or whole: it gets
-//! its UUIDs when all of it was read back from the disk, and its kernel last of all.
+//! its UUIDs when all of it was read back from the disk, and its kernel last of all. `power` tries every instant of it.
 //!
 //! Refuses to know who signed what: it is given the digests that a verified signature covers.
 
+mod esp;
 mod gpt;
+mod install;
+#[cfg(test)]
+mod power;
 #[cfg(test)]
 mod tests;
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Not;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+pub use rempart_update::Version;
+pub use rempart_update::manifest::Content;
 use sha2::{Digest as _, Sha256};
 
+pub use esp::{Esp, EspError, Folders, Kernel, Mounted};
 pub use gpt::{GptError, Guid, Partition, Table};
+pub use install::{Running, stage};
 
 /// What is copied at once.
 const CHUNK: usize = 1 << 20;
-/// How often a new version may try to start before the one before takes over again.
-const TRIES: u32 = 3;
 /// The label of a slot that nothing starts from.
 const EMPTY: &str = "_empty";
-/// The longest version: with `rempart_` and `_verity` it fits the 36 characters of a label.
-const VERSION_BYTES_MAX: usize = 20;
+
+/// What a table of partitions and two slots lie on.
+pub trait Disk: Read + Write + Seek {
+    /// Everything that was written is kept when the power fails from here on.
+    fn sync(&mut self) -> io::Result<()>;
+    /// What is read next in this place comes from the disk, not from memory.
+    fn forget(&mut self, from: u64, bytes: u64);
+}
+
+impl Disk for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+
+    fn forget(&mut self, from: u64, bytes: u64) {
+        let [from, bytes] = [from, bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        // A file system that keeps it all the same only weakens the test.
+        let _ = nix::fcntl::posix_fadvise(&*self, from, bytes, advice);
+    }
+}
 
 /// One of the two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,19 +75,6 @@ impl Not for Slot {
             Self::A => Self::B,
             Self::B => Self::A,
         }
-    }
-}
-
-/// A version's name: digits, letters, dots and hyphens, so that it can stand in labels and names of files.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Version(String);
-
-impl Version {
-    /// Takes a name that is one.
-    pub fn new(text: &str) -> Option<Self> {
-        let good = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
-        let fits = (1..=VERSION_BYTES_MAX).contains(&text.len()) && text.bytes().all(good);
-        (fits && !text.starts_with(['.', '-'])).then(|| Self(text.to_owned()))
     }
 }
 
@@ -87,6 +99,16 @@ impl RootHash {
         cmdline.split_whitespace().find_map(|word| Self::parse(word.strip_prefix("roothash=")?))
     }
 
+    /// As an update names it.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// As an update names it.
+    pub const fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     fn guids(self) -> [Guid; 2] {
         let half = |from: usize| {
             let mut bytes = [0; 16];
@@ -95,15 +117,6 @@ impl RootHash {
         };
         [half(0), half(16)]
     }
-}
-
-/// A file of an update, as its verified manifest describes it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Content {
-    /// How long it is.
-    pub bytes: u64,
-    /// Its SHA-256.
-    pub sha256: [u8; 32],
 }
 
 /// Why a slot was not written. The running version is as it was.
@@ -115,6 +128,9 @@ pub enum SlotError {
     /// The table of partitions.
     #[error("the table of partitions: {0}")]
     Table(#[from] GptError),
+    /// The EFI system partition.
+    #[error(transparent)]
+    Esp(#[from] EspError),
     /// There are no two slots.
     #[error("the disk has no second slot: was it flashed with the image?")]
     NoSlots,
@@ -144,16 +160,16 @@ pub enum SlotError {
 
 /// A disk with two slots.
 #[derive(Debug)]
-pub struct Slots {
-    disk: File,
+pub struct Slots<D: Disk = File> {
+    disk: D,
     table: Table,
     /// Root and tree of each slot, as places in the table.
     pairs: [[usize; 2]; 2],
 }
 
-impl Slots {
+impl<D: Disk> Slots<D> {
     /// Reads the table of a disk that was opened for reading and writing.
-    pub fn open(mut disk: File) -> Result<Self, SlotError> {
+    pub fn open(mut disk: D) -> Result<Self, SlotError> {
         let table = Table::read(&mut disk)?;
         let of_kind =
             |kind| table.partitions.iter().enumerate().filter(move |(_, p)| p.kind == kind).map(|(n, _)| n);
@@ -162,20 +178,41 @@ impl Slots {
         Ok(Self { disk, table, pairs: [[a.0, a.1], [b.0, b.1]] })
     }
 
+    /// Whether the slot that `running` does not lie in is large enough, so that nothing is begun that cannot end well.
+    pub fn has_room(&self, running: RootHash, root: Content, tree: Content) -> Result<(), SlotError> {
+        let slot = !self.find(running).ok_or(SlotError::NotRunning)?;
+        let parts = [(ROOT, root), (TREE, tree)];
+        for (place, (what, content)) in self.pair(slot).into_iter().zip(parts) {
+            self.room(place, what, content)?;
+        }
+        Ok(())
+    }
+
+    /// Reads from the root file system (`tree`: from its tree) of a slot; what lies behind its partition is refused.
+    pub fn read(&mut self, slot: Slot, tree: bool, at: u64, bytes: &mut [u8]) -> Result<(), SlotError> {
+        let [root_place, tree_place] = self.pair(slot);
+        let (begin, room) = self.table.partitions[if tree { tree_place } else { root_place }].bytes();
+        let end = at.checked_add(bytes.len() as u64).filter(|end| *end <= room);
+        end.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        self.disk.seek(SeekFrom::Start(begin + at))?;
+        Ok(self.disk.read_exact(bytes)?)
+    }
+
     /// The slot that the root with this hash lies in.
     pub fn find(&self, root: RootHash) -> Option<Slot> {
         let holds = |slot: Slot| self.pair(slot).map(|n| self.table.partitions[n].id) == root.guids();
         [Slot::A, Slot::B].into_iter().find(|slot| holds(*slot))
     }
 
-    /// Writes a version into the slot that `running` does not lie in. Nothing starts from it yet: see [`arm`].
+    /// Writes a version into the slot that `running` does not lie in: the root file system and its tree, which follow each
+    /// other in `parts`. Nothing starts from it yet.
     pub fn install(
         &mut self,
         running: RootHash,
         version: &Version,
         hash: RootHash,
-        root: (&mut dyn Read, Content),
-        tree: (&mut dyn Read, Content),
+        parts: &mut dyn Read,
+        [root, tree]: [Content; 2],
     ) -> Result<Slot, SlotError> {
         let slot = !self.find(running).ok_or(SlotError::NotRunning)?;
         if hash == running {
@@ -183,9 +220,9 @@ impl Slots {
         }
         self.name(slot, [EMPTY.to_owned(), EMPTY.to_owned()], [None, None])?;
         let [root_place, tree_place] = self.pair(slot);
-        self.copy(root_place, "root file system", root)?;
-        self.copy(tree_place, "tree of hashes", tree)?;
-        let labels = [format!("rempart_{}", version.0), format!("rempart_{}_verity", version.0)];
+        self.copy(root_place, ROOT, parts, root)?;
+        self.copy(tree_place, TREE, parts, tree)?;
+        let labels = [format!("rempart_{version}"), format!("rempart_{version}_verity")];
         self.name(slot, labels, hash.guids().map(Some))?;
         Ok(slot)
     }
@@ -207,62 +244,53 @@ impl Slots {
         Ok(self.table.write(&mut self.disk)?)
     }
 
+    fn room(&self, place: usize, what: &'static str, content: Content) -> Result<u64, SlotError> {
+        let (begin, room) = self.table.partitions[place].bytes();
+        if content.bytes > room {
+            Err(SlotError::Room { what, bytes: content.bytes, room })
+        } else {
+            Ok(begin)
+        }
+    }
+
     fn copy(
         &mut self,
         place: usize,
         what: &'static str,
-        (source, content): (&mut dyn Read, Content),
+        source: &mut dyn Read,
+        content: Content,
     ) -> Result<(), SlotError> {
-        let (begin, room) = self.table.partitions[place].bytes();
-        if content.bytes > room {
-            return Err(SlotError::Room { what, bytes: content.bytes, room });
-        }
+        let begin = self.room(place, what, content)?;
         self.disk.seek(SeekFrom::Start(begin))?;
         let written = digest(source, content.bytes, |chunk| self.disk.write_all(chunk))?;
-        // One byte more than it may have is as wrong as one less.
-        if written != Some(content.sha256) || source.read(&mut [0])? != 0 {
+        if written != Some(content.sha256) {
             return Err(SlotError::Content(what));
         }
-        self.disk.sync_all()?;
-        // From the disk, not from memory.
-        let length = i64::try_from(content.bytes).unwrap_or(i64::MAX);
-        let from = i64::try_from(begin).unwrap_or(i64::MAX);
-        let _ = nix::fcntl::posix_fadvise(
-            &self.disk,
-            from,
-            length,
-            nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED,
-        );
+        self.disk.sync()?;
+        self.disk.forget(begin, content.bytes);
         self.disk.seek(SeekFrom::Start(begin))?;
         let kept = digest(&mut self.disk, content.bytes, |_| Ok(()))?;
         if kept == Some(content.sha256) { Ok(()) } else { Err(SlotError::Faulty(what)) }
     }
 }
 
-/// Puts a version's kernel image onto the EFI system partition, with its tries in its name. It is the last step: from here the
-/// firmware starts this version.
-pub fn arm(
-    esp: &Path,
-    version: &Version,
-    kernel: &mut dyn Read,
-    content: Content,
-) -> Result<PathBuf, SlotError> {
-    let folder = esp.join("EFI/Linux");
-    // The boot loader reads `.efi` only.
-    let draft = folder.join("rempart.new");
-    let mut file = File::create(&draft)?;
-    let written = digest(kernel, content.bytes, |chunk| file.write_all(chunk))?;
-    file.sync_all()?;
-    drop(file);
-    if written != Some(content.sha256) || kernel.read(&mut [0])? != 0 {
-        fs::remove_file(&draft)?;
-        return Err(SlotError::Content("kernel image"));
+/// The disk that the running root file system lies on: `/dev/sda` under `/dev/mapper/root` on `/dev/sda3`.
+pub fn disk_of_root() -> io::Result<PathBuf> {
+    let missing = || io::Error::new(io::ErrorKind::NotFound, "the root file system does not lie in a slot");
+    for entry in fs::read_dir("/sys/block")? {
+        let device = entry?.path();
+        if fs::read_to_string(device.join("dm/name")).is_ok_and(|name| name.trim() == "root") {
+            let part = fs::read_dir(device.join("slaves"))?.next().ok_or_else(missing)??.path();
+            let disk = fs::canonicalize(part)?;
+            let name = disk.parent().and_then(|disk| disk.file_name()).ok_or_else(missing)?;
+            return Ok(PathBuf::from("/dev").join(name));
+        }
     }
-    let armed = folder.join(format!("rempart_{}+{TRIES}.efi", version.0));
-    fs::rename(&draft, &armed)?;
-    File::open(&folder)?.sync_all()?;
-    Ok(armed)
+    Err(missing())
 }
+
+const ROOT: &str = "root file system";
+const TREE: &str = "tree of hashes";
 
 /// Reads exactly so many bytes and gives their SHA-256; none if there are fewer.
 fn digest(

@@ -81,6 +81,7 @@ impl Console {
             Reply::PairingOffer(offer) => self.pairing_offer(offer),
             Reply::Pairing(pairing) => self.pairing(pairing),
             Reply::Vpn(answer) => self.vpn(answer),
+            Reply::Update(answer) => self.update(answer),
             Reply::Done => match request {
                 Request::Switch => tr!(lang, "switch-done"),
                 Request::Maintenance(true) => tr!(lang, "maintenance-on"),

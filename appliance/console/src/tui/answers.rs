@@ -130,7 +130,8 @@ fn poll_of(request: &Request) -> Option<Poll> {
         | Request::PairCancel
         | Request::Unpair
         | Request::Audit
-        | Request::Vpn(_) => None,
+        | Request::Vpn(_)
+        | Request::Update(_) => None,
     }
 }
 
@@ -220,7 +221,7 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
                 m.vpn = Some(Ok(sessions));
             }
         }
-        Reply::PairingOffer(_) | Reply::Pairing(_) | Reply::Audit(_) => {}
+        Reply::PairingOffer(_) | Reply::Pairing(_) | Reply::Audit(_) | Reply::Update(_) => {}
     }
     Vec::new()
 }

@@ -665,6 +665,8 @@ const SERVICES: &[&str] = &[
     "rempart-console@tty1.service",
     "rempart-console@ttyS0.service",
     "rempart-ha.service",
+    "rempart-health.service",
+    "rempart-update.service",
     "rempart-vpn.service",
     "rempartd.service",
     "ssh.service",

@@ -15,7 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rempart_bus::ha::ConfigurationStatus;
-use rempart_bus::{Control1Proxy, Error};
+use rempart_bus::update::PEER_TOPIC as UPDATE;
+use rempart_bus::{Control1Proxy, Error, Update1Proxy};
 use rempart_plan::ha::HaPlan;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -222,18 +223,28 @@ async fn answer_requests(
     }
 }
 
-/// Asks our control daemon in the other node's name; `None` where it does not answer, or where this is nothing that the
-/// other node may ask.
+/// Asks our control daemon, or `rempart-update`, in the other node's name; `None` where it does not answer, or where this is
+/// nothing that the other node may ask.
 pub async fn ask_control(bus: &Option<zbus::Connection>, topic: &str, body: &[u8]) -> Option<Vec<u8>> {
-    if topic != AGREEMENT {
-        debug!(topic, "the other node asks for what it may not");
-        return None;
-    }
-    let control = control(bus).await?;
-    match timeout(CONTROL, control.peer_request(topic, body)).await {
+    let answer = match topic {
+        AGREEMENT => {
+            let control = control(bus).await?;
+            timeout(CONTROL, control.peer_request(topic, body)).await
+        }
+        UPDATE => {
+            let builder = Update1Proxy::builder(bus.as_ref()?);
+            let update = builder.cache_properties(zbus::proxy::CacheProperties::No).build().await.ok()?;
+            timeout(CONTROL, update.peer_request(body)).await
+        }
+        _ => {
+            debug!(topic, "the other node asks for what it may not");
+            return None;
+        }
+    };
+    match answer {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(error)) => {
-            debug!(%error, topic, "rempartd does not answer the other node");
+            debug!(%error, topic, "the other node is not answered");
             None
         }
         Err(_) => None,

@@ -21,6 +21,7 @@ use anyhow::Context as _;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
+use rempart_daemon::notify;
 use rempart_system::linkwatch::LinkWatch;
 use rempart_system::realtime;
 use rempart_system::virtual_link::{Batch, VirtualLink, VirtualLinks};
@@ -37,6 +38,8 @@ const WINDOW: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// ... up to this.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// What the worker says while its elector turns. Only the main process of a unit may tell systemd.
+pub const LIFE: Signal = Signal::SIGUSR1;
 /// How long the worker may take to hand over: the machine of the node gives up after 2.5 s.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -48,7 +51,7 @@ pub fn run(node: &str, state: &Path, relay: &Path) -> anyhow::Result<()> {
         warn!(%error, "no real-time priority: take-overs may come late on a busy machine");
     }
     let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD, LIFE] {
         signals.add(signal);
     }
     signals.thread_block()?;
@@ -166,11 +169,15 @@ fn wait_until(
     }
 }
 
-/// Takes in the signals that have come; `true` if one of them asks us to end.
+/// Takes in the signals that have come, passes on that the worker lives; `true` if one of them asks us to end.
 fn was_asked(signals: &SignalFd) -> io::Result<bool> {
     let mut asked = false;
     while let Some(signal) = signals.read_signal()? {
-        asked |= i32::try_from(signal.ssi_signo) != Ok(Signal::SIGCHLD as i32);
+        match i32::try_from(signal.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
+            Some(LIFE) => notify::alive(),
+            Some(Signal::SIGCHLD) => {}
+            Some(_) | None => asked = true,
+        }
     }
     Ok(asked)
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, kill};
+use nix::unistd::Pid;
 use rempart_bus::{CONTROL_NAME, HA_NAME, HA_PATH};
+use rempart_daemon::notify;
 use rempart_daemon::tasks::Task;
 use rempart_pair::role::{Daemon, Notice, PathState};
 use rempart_plan::ha::HaPlan;
@@ -28,6 +30,7 @@ use crate::relay;
 use crate::secrets::Secrets;
 use crate::service::Service;
 use crate::status::History;
+use crate::supervisor::LIFE;
 
 /// Above every other file that we open: the journal has a few sockets a path, the peer channel fewer.
 const LIFELINE: i32 = 1000;
@@ -38,6 +41,8 @@ const NICE: i32 = -10;
 const NEWS: usize = 1024;
 /// Between two attempts to reach the bus.
 const BUS_RETRY: Duration = Duration::from_secs(1);
+/// How often systemd is told that the elector turns: a few times within the `WatchdogSec=` of the unit.
+const LIFE_PERIOD: Duration = Duration::from_secs(10);
 /// A control daemon that is away for longer is not just being restarted.
 const CONTROL_ABSENT: Duration = Duration::from_secs(10);
 
@@ -131,6 +136,7 @@ pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Resul
         let mut interrupt = signal(SignalKind::interrupt())?;
         let bus = tokio::spawn(serve(Arc::clone(&shared)));
         let replication = tokio::spawn(replicate(Arc::clone(&shared)));
+        let _life = notify::is_asked().then(|| Task::spawn(prove_life(Arc::clone(&shared), parent)));
         let mut keys = shared.keystore.subscribe();
         info!(node, "rempart-ha is ready");
         loop {
@@ -154,6 +160,21 @@ pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Resul
             }
         }
     })
+}
+
+/// Tells the supervisor that this thread and the elector's turn, for as long as they do.
+async fn prove_life(shared: Arc<Shared>, supervisor: u32) {
+    let Ok(supervisor) = i32::try_from(supervisor) else { return };
+    let mut ticks = tokio::time::interval(LIFE_PERIOD);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (reply, answer) = oneshot::channel();
+        if shared.elector.send(Command::Observe(reply)).is_ok() && answer.await.is_ok() {
+            // One that is gone takes us along.
+            let _ = kill(Pid::from_raw(supervisor), LIFE);
+        }
+    }
 }
 
 /// Hands a command over that must not be lost.

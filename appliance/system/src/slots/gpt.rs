@@ -6,8 +6,9 @@
 //!  the end    the entries again, and behind them, in the last sector, the header again
 //! ```
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, SeekFrom};
+
+use super::Disk;
 
 /// Sectors of 512 bytes: the image is made for them.
 const SECTOR: u64 = 512;
@@ -92,7 +93,7 @@ struct Header {
 
 impl Table {
     /// Reads the table at the beginning of the disk, or, where that is damaged, the one at its end.
-    pub fn read(disk: &mut File) -> Result<Self, GptError> {
+    pub fn read(disk: &mut impl Disk) -> Result<Self, GptError> {
         let end = disk.seek(SeekFrom::End(0))?;
         let last = (end / SECTOR).checked_sub(1).ok_or(GptError::Damaged)?;
         for (sector, is_backup) in [(1, false), (last, true)] {
@@ -103,7 +104,7 @@ impl Table {
         Err(GptError::Damaged)
     }
 
-    fn read_at(disk: &mut File, sector: u64, is_backup: bool, end: u64) -> io::Result<Option<Self>> {
+    fn read_at(disk: &mut impl Disk, sector: u64, is_backup: bool, end: u64) -> io::Result<Option<Self>> {
         let mut bytes = [0; HEADER_BYTES];
         disk.seek(SeekFrom::Start(sector * SECTOR))?;
         disk.read_exact(&mut bytes)?;
@@ -148,7 +149,7 @@ impl Table {
     }
 
     /// Writes both copies, first the one at the end: at every instant one of them is whole.
-    pub fn write(&mut self, disk: &mut File) -> Result<(), GptError> {
+    pub fn write(&mut self, disk: &mut impl Disk) -> Result<(), GptError> {
         for (partition, place) in self.partitions.iter().zip(&self.places) {
             let entry = &mut self.entries[place * ENTRY_BYTES..(place + 1) * ENTRY_BYTES];
             put(entry, 16, &partition.id.0);
@@ -172,10 +173,36 @@ impl Table {
             disk.write_all(&self.entries)?;
             disk.seek(SeekFrom::Start(own * SECTOR))?;
             disk.write_all(&header)?;
-            disk.sync_all()?;
+            disk.sync()?;
         }
         Ok(())
     }
+}
+
+/// Makes a table of two sectors: kind, UUID, first and last sector of each partition.
+#[cfg(test)]
+pub(super) fn format(
+    disk: &mut impl Disk,
+    places: impl IntoIterator<Item = (Guid, Guid, u64, u64)>,
+) -> Result<(), GptError> {
+    let last = disk.seek(SeekFrom::End(0))? / SECTOR - 1;
+    let mut entries = vec![0; 8 * ENTRY_BYTES];
+    let mut partitions = Vec::new();
+    for (entry, (kind, id, first, last)) in entries.chunks_exact_mut(ENTRY_BYTES).zip(places) {
+        put(entry, 0, &kind.0);
+        put(entry, 32, &first.to_le_bytes());
+        put(entry, 40, &last.to_le_bytes());
+        partitions.push(Partition { kind, id, label: String::new(), first, last, attributes: 0 });
+    }
+    let mut bytes = [0; HEADER_BYTES];
+    put(&mut bytes, 0, b"EFI PART\0\0\x01\0");
+    put(&mut bytes, 12, &(HEADER_BYTES as u32).to_le_bytes());
+    put(&mut bytes, 48, &(last - 33).to_le_bytes());
+    put(&mut bytes, 80, &8u32.to_le_bytes());
+    put(&mut bytes, 84, &(ENTRY_BYTES as u32).to_le_bytes());
+    let header = Header { bytes, backup: last, last_usable: last - 33 };
+    let places = (0..partitions.len()).collect();
+    Table { partitions, places, header, entries }.write(disk)
 }
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {

@@ -6,6 +6,7 @@ mod kernel;
 mod power;
 mod start;
 mod state;
+mod update;
 
 use std::net::Ipv4Addr;
 
