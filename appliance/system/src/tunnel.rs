@@ -15,8 +15,8 @@
 
 mod queue;
 mod socket;
-mod steering;
+mod words;
 
 pub use queue::{MAX_PARTS, Offloads, Queue};
 pub use socket::{Incoming, Socket};
-pub use steering::MAX_WORDS;
+pub use words::MAX_WORDS;

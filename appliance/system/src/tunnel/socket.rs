@@ -11,7 +11,7 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Type};
 
-use super::steering;
+use super::words;
 
 /// Reads of one system call.
 const BATCH: usize = 16;
@@ -102,7 +102,7 @@ impl Socket {
     /// The same by the first four bytes: datagrams that begin with one of `words` go to the second socket, all others to the
     /// first. At most [`super::MAX_WORDS`]; in force when this returns.
     pub fn steer_data(&self, words: &BTreeSet<u32>) -> io::Result<()> {
-        self.attach(&mut steering::program(words))
+        self.attach(&mut words::program(words))
     }
 
     fn attach(&self, program: &mut [libc::sock_filter]) -> io::Result<()> {
