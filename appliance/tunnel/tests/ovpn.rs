@@ -247,9 +247,9 @@ fn a_session_that_was_taken_over_comes_to_the_kernel_with_its_next_key() {
     assert_eq!(stage.counted(), (0, 0), "the old key is not the kernel's");
     // The client changes: packets under the new key come to the kernel, answers still go out under the old one.
     let (sealer, opener) = key(1, 2, End::Client, peer());
-    stage.end.shard.open_with(peer(), KeySerial(2), opener).unwrap();
-    stage.end.shard.seal_with(peer(), KeySerial(2), sealer).unwrap();
     stage.end.shard.remove_key(peer(), KeySerial(1)).unwrap();
+    stage.end.shard.seal_with(peer(), KeySerial(2), sealer).unwrap();
+    stage.end.shard.open_with(peer(), KeySerial(2), opener).unwrap();
     let (_, opener) = key(0, 1, End::Client, peer());
     stage.end.shard.open_with(peer(), KeySerial(3), opener).unwrap();
     stage.client.shell("ping -n -q -c 1 -W 1 10.8.0.1 || true");
