@@ -5,7 +5,8 @@
 #[allow(dead_code)]
 mod common;
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -135,6 +136,25 @@ impl Stage {
         }
     }
 
+    /// `bytes` bytes by TCP from the client and back: super-packets, which the line carries as they are.
+    fn echo(&self, to: &str, bytes: usize) {
+        let to = at(to);
+        let listener = self.gateway.run(move || TcpListener::bind(to).unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, mut got) = (listener.accept().unwrap().0, vec![0; bytes]);
+            stream.read_exact(&mut got).unwrap();
+            stream.write_all(&got).unwrap();
+        });
+        let mut stream = self.client.run(move || TcpStream::connect_timeout(&to, PATIENCE).unwrap());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let sent: Vec<u8> = (0..bytes).map(|i| (i ^ i >> 8 ^ i >> 16) as u8).collect();
+        stream.write_all(&sent).unwrap();
+        let mut got = vec![0; bytes];
+        stream.read_exact(&mut got).unwrap();
+        server.join().unwrap();
+        assert!(got == sent, "what comes back is what was sent");
+    }
+
     fn keys(&mut self) -> [Option<u8>; 2] {
         let (device, id) = (self.device, peer().get());
         [Slot::Primary, Slot::Secondary].map(|slot| self.witness.key(device, id, slot).unwrap())
@@ -188,6 +208,8 @@ fn the_kernel_carries_a_new_session() {
     stage.until("the client was heard", |stage| {
         stage.told.iter().any(|event| matches!(event, Event::Switched { serial: KeySerial(1), .. }))
     });
+    stage.echo("10.8.0.1:5001", 4_000_000);
+    stage.echo("[fd00::1]:5001", 4_000_000);
     let (sent, received, highest) = stage.reported();
     assert!(sent >= 6 && received >= 6, "{sent} {received}");
     assert!(highest.is_some_and(|id| (6..=u32::try_from(received).unwrap()).contains(&id)), "{highest:?}");
