@@ -58,11 +58,11 @@ impl FreshKey {
     }
 
     /// Goes to somebody who counts packet ids from 1 by himself. It comes back only if he has refused it for certain.
-    pub fn offer(self, to: impl FnOnce(KeyId, Parts<'_>) -> Offered) -> Result<Offered, Self> {
+    pub fn offer(self, to: impl FnOnce(KeyId, Parts<'_>) -> Offered) -> (Offered, Option<Self>) {
         let parts = Parts { encrypt: self.keys.encrypt(), decrypt: self.keys.decrypt() };
         match to(self.keys.key_id(), parts) {
-            Offered::Refused => Err(self),
-            other => Ok(other),
+            Offered::Refused => (Offered::Refused, Some(self)),
+            other => (other, None),
         }
     }
 }
@@ -116,13 +116,13 @@ mod tests {
             let expected = (*keys.encrypt().0, keys.decrypt().1);
             let fresh = FreshKey::new(keys, ids, peer()).unwrap();
             let mut seen = None;
-            let left = fresh.offer(|id, parts| {
+            let (said, left) = fresh.offer(|id, parts| {
                 seen = Some((id, *parts.encrypt.0, parts.decrypt.1));
                 answer
             });
             assert_eq!(seen, Some((KeyId::of(2), expected.0, expected.1)));
-            assert_eq!(left.is_err(), back);
-            if let Err(fresh) = left {
+            assert_eq!((said, left.is_some()), (answer, back));
+            if let Some(fresh) = left {
                 let mut datagram = [0; 40];
                 fresh.keep().unwrap().1.seal(&mut datagram).unwrap();
                 assert_eq!(datagram[..8], [9 << 3 | 2, 0, 0, 3, 0, 0, 0, 1]);

@@ -22,28 +22,20 @@ impl<P: DataPath> Offload<P> {
         let Some(member) = self.members.get(&peer) else { return Some(key) };
         let (course, path) = (member.course(id), member.path);
         let Some(Some(_)) = self.twins.get(usize::from(path.local)) else { return Some(key) };
-        let mut words = self.words();
-        words.insert(word(peer, id));
         match course {
             Course::Below => Some(key),
             Course::Anew => {
                 self.leave(peer);
-                self.join(peer, serial, key, &words)
+                self.join(peer, serial, key)
             }
-            Course::Join => self.join(peer, serial, key, &words),
-            Course::Follow => self.put_beside(peer, serial, key, &words),
+            Course::Join => self.join(peer, serial, key),
+            Course::Follow => self.put_beside(peer, serial, key),
         }
     }
 
     /// The kernel gets a session with its first key.
-    fn join(
-        &mut self,
-        peer: PeerId,
-        serial: KeySerial,
-        key: FreshKey,
-        words: &BTreeSet<u32>,
-    ) -> Option<FreshKey> {
-        let member = self.members.get(&peer)?;
+    fn join(&mut self, peer: PeerId, serial: KeySerial, key: FreshKey) -> Option<FreshKey> {
+        let Some(member) = self.members.get(&peer) else { return Some(key) };
         let twin = self.twins.get(usize::from(member.path.local)).cloned().flatten();
         let (Some(twin), Some(inner)) = (twin, member.inner) else { return Some(key) };
         let (led, remote) = (member.below.is_empty(), member.path.remote);
@@ -59,24 +51,19 @@ impl<P: DataPath> Offload<P> {
             self.trouble(error);
             return Some(key);
         }
-        if !self.steer_to(words) {
+        if !self.steer_beside(word(peer, key.key_id().get())) {
             self.delete(peer);
             return Some(key);
         }
         let given = Given { serial, id: key.key_id().get(), since: Instant::now() };
-        match self.give(peer, Slot::Primary, key) {
-            Ok(Offered::Taken) => {}
-            Ok(Offered::Unknown | Offered::Refused) => {
-                self.delete(peer);
-                self.steer();
+        let (answer, back) = self.give(peer, Slot::Primary, key);
+        if answer != Offered::Taken {
+            self.delete(peer);
+            self.steer();
+            if answer == Offered::Unknown {
                 self.tell(Event::Due { peer, serial });
-                return None;
             }
-            Err(key) => {
-                self.delete(peer);
-                self.steer();
-                return Some(key);
-            }
+            return back;
         }
         if let Some(member) = self.members.get_mut(&peer) {
             member.carried = Some(Carried::new(given, led));
@@ -88,40 +75,30 @@ impl<P: DataPath> Offload<P> {
     }
 
     /// The kernel gets another key of a session, which opens and waits.
-    fn put_beside(
-        &mut self,
-        peer: PeerId,
-        serial: KeySerial,
-        key: FreshKey,
-        words: &BTreeSet<u32>,
-    ) -> Option<FreshKey> {
+    fn put_beside(&mut self, peer: PeerId, serial: KeySerial, key: FreshKey) -> Option<FreshKey> {
         if self.carried(peer).is_some_and(|carried| carried.waits) {
             // Stock clients have two keys, too: the older one is gone there.
             self.switch(peer);
         }
-        if !self.steer_to(words) {
+        if !self.steer_beside(word(peer, key.key_id().get())) {
             return Some(key);
         }
         let given = Given { serial, id: key.key_id().get(), since: Instant::now() };
         self.look(peer);
-        let answer = self.give(peer, Slot::Secondary, key);
-        if let (Ok(Offered::Taken), Some(carried)) = (&answer, self.carried(peer)) {
+        let (answer, back) = self.give(peer, Slot::Secondary, key);
+        if let (Offered::Taken, Some(carried)) = (answer, self.carried(peer)) {
             (carried.secondary, carried.waits) = (Some(given), true);
             carried.mixed = Some(carried.counters.0.received.packets);
         }
         // The one in whose place it came is the kernel's no more.
         self.steer();
-        match answer {
-            Ok(Offered::Taken) => None,
-            Ok(Offered::Unknown | Offered::Refused) => {
-                self.tell(Event::Due { peer, serial });
-                None
-            }
-            Err(key) => Some(key),
+        if answer == Offered::Unknown {
+            self.tell(Event::Due { peer, serial });
         }
+        back
     }
 
-    fn give(&mut self, peer: PeerId, slot: Slot, key: FreshKey) -> Result<Offered, FreshKey> {
+    fn give(&mut self, peer: PeerId, slot: Slot, key: FreshKey) -> (Offered, Option<FreshKey>) {
         let Self { ovpn, device, told, .. } = self;
         key.offer(|id: KeyId, parts: Parts<'_>| {
             let ((seal, seal_tail), (open, open_tail)) = (parts.encrypt, parts.decrypt);
@@ -184,6 +161,13 @@ impl<P: DataPath> Offload<P> {
             words
         };
         self.members.iter().flat_map(of).collect()
+    }
+
+    /// These packets are the kernel's, too. Whether that is so everywhere.
+    fn steer_beside(&mut self, word: u32) -> bool {
+        let mut words = self.words();
+        words.insert(word);
+        self.steer_to(&words)
     }
 
     /// Whether it is in force everywhere.
