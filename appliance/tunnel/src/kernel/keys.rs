@@ -120,7 +120,13 @@ impl<P: DataPath> Offload<P> {
         // Counted before: what is sent meanwhile counts for the new one, never for none.
         self.look(peer);
         if let Err(error) = self.ovpn.swap_keys(self.device, peer.get()) {
-            return self.trouble(error);
+            self.trouble(error);
+            let there = self.ovpn.key(self.device, peer.get(), Slot::Primary).ok().flatten();
+            let newer = self.carried(peer).and_then(|carried| carried.secondary).map(|key| key.id);
+            // If it was done all the same, it is not undone by being done again.
+            if there.is_none() || there != newer {
+                return;
+            }
         }
         let Some(carried) = self.carried(peer) else { return };
         carried.switched();
