@@ -17,10 +17,10 @@ use crate::shard::{Event, Half};
 impl<P: DataPath> Offload<P> {
     /// What has to be known of what the kernel says by itself: to be called when [`AsFd`] is readable, and once a second.
     pub fn tick(&mut self, now: Instant) -> Vec<Told> {
-        let mut heard = Vec::new();
+        let (mut heard, device) = (Vec::new(), self.device);
         // What is lost is found by the next report.
         let _ = self.notices.read(|notice| heard.push(notice));
-        for notice in heard.into_iter().filter(|notice| notice.device == self.device) {
+        for notice in heard.into_iter().filter(|notice| notice.device == device) {
             let Some(peer) = PeerId::new(notice.peer) else { continue };
             match notice.what {
                 Happened::Deleted(_) => self.lost(peer),
