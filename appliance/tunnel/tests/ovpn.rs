@@ -208,8 +208,8 @@ fn the_kernel_carries_a_new_session() {
     stage.until("the client was heard", |stage| {
         stage.told.iter().any(|event| matches!(event, Event::Switched { serial: KeySerial(1), .. }))
     });
-    stage.echo("10.8.0.1:5001", 4_000_000);
-    stage.echo("[fd00::1]:5001", 4_000_000);
+    stage.echo("10.8.0.1:5001", 1_000_000);
+    stage.echo("[fd00::1]:5001", 1_000_000);
     let (sent, received, highest) = stage.reported();
     assert!(sent >= 6 && received >= 6, "{sent} {received}");
     assert!(highest.is_some_and(|id| (6..=u32::try_from(received).unwrap()).contains(&id)), "{highest:?}");
