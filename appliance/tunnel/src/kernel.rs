@@ -24,7 +24,8 @@
 //! can be told apart ([`rempart_system::tunnel::MAX_WORDS`]).
 //!
 //! The kernel sends keep-alive packets itself, follows a client to another address, and tells that ([`Told`]). It does not say
-//! what came in a packet that is no IP packet: a client that takes its leave in the data channel is missed by its silence.
+//! what came in a packet that is no IP packet: a client that takes its leave in the data channel is missed by its silence. And it
+//! counts what comes before it is opened: whoever names a session in forged packets can make it look alive, and nothing else.
 //!
 //! | file | owns |
 //! | --- | --- |

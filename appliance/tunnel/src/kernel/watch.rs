@@ -102,7 +102,8 @@ impl<P: DataPath> Offload<P> {
             missing.remove(&peer);
             let Some(carried) = self.carried(peer) else { continue };
             carried.counters = (found.inner, found.outer);
-            let first = found.outer.received.packets > 0 && !std::mem::replace(&mut carried.heard, true);
+            // On the line anybody can name a session; what came through the tunnel was authentic.
+            let first = found.inner.received.packets > 0 && !std::mem::replace(&mut carried.heard, true);
             let serial = carried.primary.serial;
             if first {
                 self.tell(Event::Switched { peer, serial });
