@@ -27,7 +27,7 @@ LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down \
-  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-image bench bench-large fuzz deny clean
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-ovpn test-image bench bench-large fuzz deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
@@ -168,10 +168,17 @@ test-vpn: ## remote access with stock clients, take-overs measured: wants the ma
 	$(CARGO) test -p rempartd --test vpn --test people --test replica -- --include-ignored --test-threads=1
 	$(CARGO) test -p rempart-end-to-end -- --include-ignored --test-threads=1 vpn
 
+# The image's kernel has the driver, which the building machine's need not.
+test-ovpn: ## the kernel's own data channel of OpenVPN, on the image's kernel in an emulated machine (a minute, and the image's test build)
+	@$(MAKE) --no-print-directory setup image-setup
+	@test -e '$(TARGET)/image/work-test/vmlinuz' || image/build --test
+	@tests/ovpn/run '$(TARGET)/image/work-test' rempart-system:ovpn rempart-tunnel:ovpn
+
 test-image: ## builds the image and tries it in emulated machines: UEFI, BIOS, changed bits, lost state, power cuts, the kernel's features (half an hour)
 	@$(MAKE) --no-print-directory setup image-setup
 	@image/build --test
 	@IMAGE_VERSION=0.1.1 image/build --test
+	@$(MAKE) --no-print-directory test-ovpn
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --test-threads=1 --nocapture
 
 bench: ## the benchmarks

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub mod epoch;
+pub mod fresh;
 pub mod inbound;
 pub mod inner;
 pub mod keys;

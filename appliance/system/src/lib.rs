@@ -11,6 +11,7 @@
 //! | [`flowsync`] | the connection table as it is replicated: events, incremental dumps, writing without waiting |
 //! | [`nflog`] | packets that the ruleset logs |
 //! | [`dhcp`] | a DHCPv4 client: leases of an interface |
+//! | [`ovpn`] | the kernel's own data channel of OpenVPN: devices, peers, keys, what it tells |
 //! | [`tun`] | TUN devices, one packet at a time |
 //! | [`tunnel`] | TUN devices and UDP sockets for a tunnel: many packets with one system call |
 //! | [`virtual_link`] | macvlans with virtual addresses: up and down in one request |
@@ -24,8 +25,9 @@
 //! thread that opens them.
 //!
 //! `unsafe` appears in `fd` (registering a descriptor with Tokio), `packet` (address and filter of a packet
-//! socket), `advert` (options of one), `flowsync::socket` (reading many datagrams at once, one option), `realtime`
-//! (scheduling), `cards` and `tun` (one ioctl each) and `tunnel` (one ioctl, options and messages of UDP sockets).
+//! socket), `advert` (options of one), `netlink` and `ovpn` (one option each), `flowsync::socket` (reading many datagrams at
+//! once), `realtime` (scheduling), `cards` and `tun` (one ioctl each) and `tunnel` (one ioctl, options and messages of UDP
+//! sockets).
 
 pub mod advert;
 pub mod cards;
@@ -41,6 +43,7 @@ pub mod neighbour;
 mod netlink;
 pub mod nflog;
 pub mod nft;
+pub mod ovpn;
 mod packet;
 pub mod realtime;
 pub mod slots;

@@ -8,9 +8,10 @@
 //! ```
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto, setsockopt,
     socket, sockopt,
@@ -177,7 +178,7 @@ pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-fn u16_ne(bytes: &[u8]) -> Option<u16> {
+pub(crate) fn u16_ne(bytes: &[u8]) -> Option<u16> {
     bytes.first_chunk().map(|b| u16::from_ne_bytes(*b))
 }
 /// The netlink port of whoever asked for, or caused, the first message in `bytes`; 0 when it was the kernel itself.
@@ -185,7 +186,7 @@ pub(crate) fn port_of(bytes: &[u8]) -> u32 {
     bytes.get(12..).and_then(u32_ne).unwrap_or(0)
 }
 
-fn u32_ne(bytes: &[u8]) -> Option<u32> {
+pub(crate) fn u32_ne(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|b| u32::from_ne_bytes(*b))
 }
 pub(crate) fn u16_be(bytes: &[u8]) -> Option<u16> {
@@ -378,6 +379,24 @@ fn messages_of(buffer: &[u8], len: usize) -> impl Iterator<Item = Raw<'_>> {
 pub(crate) fn errno(payload: &[u8]) -> Option<Errno> {
     let code = payload.first_chunk().map(|b| i32::from_ne_bytes(*b))?;
     (code < 0).then(|| Errno::from_raw(code.saturating_neg()))
+}
+
+/// Refusals that come by this socket do not repeat the request (`NETLINK_CAP_ACK`).
+pub(crate) fn cap_acknowledgements(fd: &OwnedFd) -> io::Result<()> {
+    const NETLINK_CAP_ACK: libc::c_int = 10;
+    let on: libc::c_int = 1;
+    // SAFETY: the option's value is one `int`, of which the length is given; the kernel only reads it.
+    #[allow(unsafe_code)]
+    let done = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_NETLINK,
+            NETLINK_CAP_ACK,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    Errno::result(done).map(drop).map_err(io::Error::from)
 }
 
 #[cfg(test)]

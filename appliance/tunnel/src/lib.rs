@@ -22,14 +22,20 @@
 //! of a socket's. What is for them goes in frames to whoever owns the streams ([`Outlets::with_streams`]), and what comes
 //! from them is fed ([`Shard::feeder`]). Neither waits in the sending half; the feeder waits, as a stream can.
 //!
+//! [`DataPath`] is what a session asks of whatever carries it: a [`Shard`], or [`kernel::Offload`], which has the kernel carry
+//! those sessions for which that is safe and leaves the others to a shard below it.
+//!
 //! Bounds: commands wait until there is room, [`COMMANDS`] at a time; events [`EVENTS`] and control packets
 //! [`CONTROL_PACKETS`] are dropped when there is none. Of what was dropped, a move and a key that is due are said again.
 
 mod inward;
+pub mod kernel;
 mod outward;
+mod path;
 mod shard;
 mod stream;
 
+pub use path::DataPath;
 pub use shard::{Event, Gone, Half, Highest, Incoming, Outlets, Setup, Shard, Stats};
 pub use stream::{Fed, Feeder, Framed};
 

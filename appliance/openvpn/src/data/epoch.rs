@@ -381,6 +381,11 @@ impl PacketIdRange {
         self.used() >= DUE
     }
 
+    /// Whether it is the maker's range, and nothing of it is used.
+    pub(super) fn is_whole_first(&self) -> bool {
+        (self.next, self.left) == (1, RANGE - 1)
+    }
+
     /// Which key they are for.
     pub fn print(&self) -> KeyPrint {
         self.print

@@ -16,15 +16,13 @@ use nix::sys::socket::{
 
 use super::message;
 use super::record::{Flow, Identity};
-use crate::netlink::{NLMSG_ERROR, errno, messages};
+use crate::netlink::{NLMSG_ERROR, cap_acknowledgements, errno, messages};
 use crate::sysctl;
 
 /// Room for one message of a batch. The longest event, IPv6 with everything, has less than 1 KiB.
 const SLOT_BYTES: usize = 2048;
 /// Messages read at once: enough to make the system call cheap (below a tenth of the work per message).
 const SLOTS: usize = 64;
-/// `SOL_NETLINK`, `NETLINK_CAP_ACK`: a refusal does not repeat the request.
-const NETLINK_CAP_ACK: libc::c_int = 10;
 
 /// A netfilter netlink socket that never blocks.
 #[derive(Debug)]
@@ -186,22 +184,6 @@ impl Batch {
         let slots = self.bytes.chunks_exact(SLOT_BYTES).zip(&self.lengths);
         slots.take(self.filled).map(|(slot, length)| slot.get(..*length))
     }
-}
-
-fn cap_acknowledgements(fd: &OwnedFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the option's value is one `int`, of which the length is given; the kernel only reads it.
-    #[allow(unsafe_code)]
-    let done = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_NETLINK,
-            NETLINK_CAP_ACK,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    Errno::result(done).map(drop).map_err(io::Error::from)
 }
 
 /// Makes the kernel keep, for each new connection of this network namespace, what it needs to tell of its changes.

@@ -1,5 +1,6 @@
 //! A UDP socket that sends and receives many datagrams with one system call.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::mem::zeroed;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,6 +10,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Type};
+
+use super::words;
 
 /// Reads of one system call.
 const BATCH: usize = 16;
@@ -28,6 +31,23 @@ impl Socket {
     /// address: a standby listens before it takes over, so that nobody is told that the port is closed. With `shared`
     /// several sockets may be bound to it, one for each shard.
     pub fn bind(local: SocketAddr, shared: bool) -> io::Result<Self> {
+        let socket = Self::open(local, shared)?;
+        setsockopt(&socket.0, sockopt::UdpGroSegment, &true)?;
+        socket.bound(local)
+    }
+
+    /// The same for a socket that the kernel reads itself ([`crate::ovpn`]): nothing is joined on its way there. It shares
+    /// `local` with the one that was bound before.
+    pub fn bind_for_kernel(local: SocketAddr) -> io::Result<Self> {
+        Self::open(local, true)?.bound(local)
+    }
+
+    fn bound(self, local: SocketAddr) -> io::Result<Self> {
+        nix::sys::socket::bind(self.0.as_raw_fd(), &nix::sys::socket::SockaddrStorage::from(local))?;
+        Ok(self)
+    }
+
+    fn open(local: SocketAddr, shared: bool) -> io::Result<Self> {
         let socket = socket2::Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_port(shared)?;
@@ -58,8 +78,6 @@ impl Socket {
         if setsockopt(&fd, sockopt::SndBufForce, &QUEUE_BYTES).is_err() {
             setsockopt(&fd, sockopt::SndBuf, &QUEUE_BYTES)?;
         }
-        setsockopt(&fd, sockopt::UdpGroSegment, &true)?;
-        nix::sys::socket::bind(fd.as_raw_fd(), &nix::sys::socket::SockaddrStorage::from(local))?;
         Ok(Self(fd))
     }
 
@@ -78,6 +96,16 @@ impl Socket {
             libc::sock_filter { code: end, jt: 0, jf: 0, k: 1 },
             libc::sock_filter { code: end, jt: 0, jf: 0, k: 0 },
         ];
+        self.attach(&mut program)
+    }
+
+    /// The same by the first four bytes: datagrams that begin with one of `words` go to the second socket, all others to the
+    /// first. At most [`super::MAX_WORDS`]; in force when this returns.
+    pub fn steer_data(&self, words: &BTreeSet<u32>) -> io::Result<()> {
+        self.attach(&mut words::program(words))
+    }
+
+    fn attach(&self, program: &mut [libc::sock_filter]) -> io::Result<()> {
         let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
         // SAFETY: the kernel reads one `sock_fprog` and as many instructions as it says, all of which live across the call.
         #[allow(unsafe_code)]
@@ -349,6 +377,31 @@ mod tests {
                 received(socket, &mut Incoming::new()).iter().map(|bytes| bytes[0]).collect()
             };
             assert_eq!((firsts(&one), firsts(&two)), (vec![4, 0, 2], vec![1, 1]));
+        }
+    }
+
+    /// The same by the first four bytes, with as many words as there can be, and others later.
+    #[test]
+    fn datagrams_are_steered_by_their_first_word() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let free = UdpSocket::bind(address).unwrap().local_addr().unwrap();
+            let one = Socket::bind(free, true).unwrap();
+            one.steer_data(&BTreeSet::new()).unwrap();
+            let two = Socket::bind_for_kernel(free).unwrap();
+            let (sender, _) = bound(address);
+            let words: BTreeSet<u32> =
+                (0..crate::tunnel::MAX_WORDS as u32).map(|n| 0x4800_0000 + 3 * n).collect();
+            let arrive = |word: u32| {
+                sender.send(free, &[&word.to_be_bytes()[..], &[7; 60]].concat(), 64).unwrap();
+                sender.send(free, &[0x48, 0], 2).unwrap();
+                let count = |socket| received(socket, &mut Incoming::new()).len();
+                (count(&one), count(&two))
+            };
+            assert_eq!(arrive(0x4800_0003), (2, 0));
+            one.steer_data(&words).unwrap();
+            assert_eq!((arrive(0x4800_0003), arrive(0x4800_0004)), ((1, 1), (2, 0)));
+            one.steer_data(&BTreeSet::from([0x4800_0004])).unwrap();
+            assert_eq!((arrive(0x4800_0003), arrive(0x4800_0004)), ((2, 0), (1, 1)));
         }
     }
 

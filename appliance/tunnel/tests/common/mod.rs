@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use nix::sched::{CloneFlags, unshare};
 use rempart_config::model::Device;
 use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Record, Reign, StoreId};
+use rempart_openvpn::data::fresh::FreshKey;
 use rempart_openvpn::data::keys::{BLOCK, DataKeys, End, KeyId};
 use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::sealer::Sealer;
@@ -90,6 +91,13 @@ pub fn key(id: u8, number: u8, end: End, peer: PeerId) -> (Sealer, Opener) {
     let (_, ids) = reign().make(&mut keys, None).expect("it is fresh");
     let opener = Opener::new(&keys, 0);
     (Sealer::new(&keys, ids, peer).expect("its own range"), opener)
+}
+
+/// The same as the server has it before it is used.
+pub fn fresh_key(id: u8, number: u8, peer: PeerId) -> FreshKey {
+    let mut keys = DataKeys::derived(KeyId::of(id), &[number; BLOCK], End::Server);
+    let (_, ids) = reign().make(&mut keys, None).expect("it is fresh");
+    FreshKey::new(keys, ids, peer).expect("its own range")
 }
 
 /// An end of a tunnel.
