@@ -1,0 +1,11 @@
+//! What comes over the relay's socket: see `appliance/daemon/tests/common/vpn_fuzz.rs`, which the ordinary tests run too.
+//!
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz relay`
+
+#![no_main]
+
+#[allow(dead_code, reason = "one target of several")]
+#[path = "../../appliance/daemon/tests/common/vpn_fuzz.rs"]
+mod fuzz;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::relay(data));
