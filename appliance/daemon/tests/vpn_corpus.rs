@@ -6,6 +6,9 @@ mod fuzz;
 
 use std::path::Path;
 
+use rempart_daemon::relay;
+use rempart_daemon::vpn::server::value;
+
 /// In: every file of the corpora, whole, cut short, with something after it, and with each byte another one. Out: nothing that
 /// the targets forbid.
 #[test]

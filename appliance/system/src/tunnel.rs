@@ -15,6 +15,8 @@
 
 mod queue;
 mod socket;
+mod steering;
 
 pub use queue::{MAX_PARTS, Offloads, Queue};
 pub use socket::{Incoming, Socket};
+pub use steering::Steering;

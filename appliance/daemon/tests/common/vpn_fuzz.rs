@@ -1,8 +1,8 @@
 //! What is asked of any bytes that come from the other node or from `rempart-ha`: by the fuzz targets `vpn_value` and `relay`, and
 //! by the ordinary tests with a few of them.
 
-use rempart_daemon::relay::{Frame, MAX_FRAME, MAX_MESSAGE};
-use rempart_daemon::vpn::server::value::{MAX_VALUE, Value};
+use crate::relay::{Frame, MAX_FRAME, MAX_MESSAGE};
+use crate::value::{MAX_VALUE, Value};
 
 /// A session as the other node holds it. What is taken has bounds, and is the same when it is written and read again.
 pub fn value(data: &[u8]) {
