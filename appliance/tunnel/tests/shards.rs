@@ -142,6 +142,8 @@ impl Stage {
                     assert_eq!((drops.unknown_peer, drops.forged, drops.replayed), (0, 0, 0), "{drops:?}");
                     received = all;
                 }
+                // Each client began to send on its key.
+                Event::Switched { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
