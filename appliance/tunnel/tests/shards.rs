@@ -110,9 +110,8 @@ impl Stage {
         let to_at = at.clone();
         let receiver = to.run(move || UdpSocket::bind(to_at).unwrap());
         receiver.set_read_timeout(Some(PATIENCE)).unwrap();
-        let senders = from.run(move || {
-            (0..FLOWS).map(|_| UdpSocket::bind(&any).unwrap()).collect::<Vec<UdpSocket>>()
-        });
+        let senders =
+            from.run(move || (0..FLOWS).map(|_| UdpSocket::bind(&any).unwrap()).collect::<Vec<UdpSocket>>());
         let mut next = std::collections::BTreeMap::new();
         for round in 0..ROUNDS {
             for sender in &senders {
@@ -170,7 +169,10 @@ fn packets_of_a_client_are_its_shards() {
         let counted = stage.counted(number);
         let peers: Vec<u32> = counted.iter().map(|(peer, ..)| peer.get()).collect();
         assert_eq!(peers, [4 + number as u32, 6 + number as u32]);
-        assert!(counted.iter().all(|(_, received, sent)| *received >= least && *sent >= least), "{counted:?}");
+        assert!(
+            counted.iter().all(|(_, received, sent)| *received >= least && *sent >= least),
+            "{counted:?}"
+        );
         let stats = stage.shards[number].0.stats();
         // What the kernel says to everybody (RFC 4861 §4.1, RFC 3810) comes to the first one.
         assert!(number == 0 || stats.unroutable.load(Ordering::Relaxed) == 0, "shard {number}");

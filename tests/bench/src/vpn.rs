@@ -174,15 +174,20 @@ impl Bench {
             Generator::up(client, first(1)?, ("192.0.2.2:40001".parse()?, THEIRS.parse()?), ("theirs", 16))?,
         ];
         let profile = ours.profiles.get(1).ok_or("a profile")?;
-        let clients =
-            [Openvpn::with_profile(other, folder, profile)?, Openvpn::client(other, folder)?];
+        let clients = [Openvpn::with_profile(other, folder, profile)?, Openvpn::client(other, folder)?];
         let public = wireguard::keys(folder)?;
         let wireguard = wireguard::ours(server, client, folder, &public)?;
         let userspace = Userspace::up(server, client, folder, &public)?;
         let iperf = server
             .run(|| Command::new("iperf3").arg("-s").stdout(Stdio::null()).stderr(Stdio::null()).spawn())?;
-        let bench =
-            Self { iperf, _generators: generators, _clients: clients, _wireguard: wireguard, userspace, ground };
+        let bench = Self {
+            iperf,
+            _generators: generators,
+            _clients: clients,
+            _wireguard: wireguard,
+            userspace,
+            ground,
+        };
         for way in bench.ways() {
             // There is no way there before the client has its address.
             let once = format!("ping -q -c 1 -W 1 {} > /dev/null 2>&1", way.to);
@@ -251,8 +256,7 @@ fn throughput(
     folder: &Path,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<(), Failure> {
-    let cases: Vec<&Case> =
-        CASES.iter().filter(|case| wanted(case.name) || wanted(case.wireguard)).collect();
+    let cases: Vec<&Case> = CASES.iter().filter(|case| wanted(case.name) || wanted(case.wireguard)).collect();
     if cases.is_empty() {
         return Ok(());
     }
@@ -278,7 +282,12 @@ fn throughput(
 }
 
 /// All figures of a case: of each way in turn speeds and costs.
-fn add(report: &mut Report, case: &Case, figures: Vec<(Vec<f64>, Vec<f64>)>, userspace: Option<&'static str>) {
+fn add(
+    report: &mut Report,
+    case: &Case,
+    figures: Vec<(Vec<f64>, Vec<f64>)>,
+    userspace: Option<&'static str>,
+) {
     let medians = figures.into_iter().map(|(speed, cpu)| (crate::median(speed), crate::median(cpu)));
     let medians: Vec<(f64, f64)> = medians.collect();
     let [ours, theirs, stock_ours, stock_theirs, wireguard, ..] = medians[..] else { return };

@@ -18,7 +18,8 @@ fn asked(stage: &Stage, inner: &[IpAddr]) {
             host.set_read_timeout(Some(PATIENCE)).unwrap();
             host.send_to(&number.to_be_bytes(), at).unwrap();
             let mut came = [0; 4];
-            let (_, from) = client.recv_from(&mut came).unwrap_or_else(|e| panic!("flow {number} to {ip}: {e}"));
+            let (_, from) =
+                client.recv_from(&mut came).unwrap_or_else(|e| panic!("flow {number} to {ip}: {e}"));
             assert_eq!(came, number.to_be_bytes());
             client.send_to(&came, from).unwrap();
             host.recv_from(&mut came).unwrap_or_else(|e| panic!("answer {number} of {ip}: {e}"));

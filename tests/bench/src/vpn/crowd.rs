@@ -76,11 +76,7 @@ impl Crowd {
     }
 
     /// `more` says, from how many have begun and for how long, whether another one does.
-    fn run(
-        &self,
-        more: impl Fn(usize, Duration) -> bool,
-        stay: bool,
-    ) -> Result<(Vec<Seat>, Done), Failure> {
+    fn run(&self, more: impl Fn(usize, Duration) -> bool, stay: bool) -> Result<(Vec<Seat>, Done), Failure> {
         let began = Instant::now();
         let (mut number, mut done) = (0, Done::default());
         let (mut seats, mut held): (Vec<Seat>, Vec<Seat>) = (Vec::new(), Vec::new());

@@ -111,7 +111,9 @@ pub fn run(
 fn pair(folder: &Path, people: usize) -> Result<(Pair, Vec<PathBuf>), Failure> {
     let pair = Pair::with(Product::Ours, folder, DOCUMENT)?;
     let node = pair.node(pair.active()?)?;
-    if !wait_until(SOON, || node.must(&["vpn", "status", "--json"]).is_ok_and(|s| s.contains("\"active\":true"))) {
+    if !wait_until(SOON, || {
+        node.must(&["vpn", "status", "--json"]).is_ok_and(|s| s.contains("\"active\":true"))
+    }) {
         return Err(format!("no remote access: {}", node.must(&["vpn", "status", "--json"])?).into());
     }
     node.must(&["vpn", "authority", "make"])?;
@@ -177,7 +179,8 @@ fn server(pair: &Pair, number: usize, keepalive: &str, folder: &Path) -> Result<
     let host = pair.lab.host(ROUTERS[number]);
     host.sysctl(&["net.ipv4.ip_nonlocal_bind=1"])?;
     host.nft("add rule ip rules input udp dport 1194 accept\n")?;
-    let own = format!("dev tun\nlocal {WAN}\nport 1194\nserver 10.9.0.0 255.255.0.0\nkeepalive {keepalive}\n");
+    let own =
+        format!("dev tun\nlocal {WAN}\nport 1194\nserver 10.9.0.0 255.255.0.0\nkeepalive {keepalive}\n");
     start(host, folder, &format!("failover-server-{number}"), &openvpn::server_text(&own))
 }
 

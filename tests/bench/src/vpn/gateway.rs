@@ -146,8 +146,7 @@ fn plan(local: SocketAddr) -> VpnPlan {
 /// The authority, people and a profile for each.
 fn people(state: &Path, plan: &VpnPlan) -> Result<Vec<String>, Failure> {
     let replica = Arc::new(Alone::default());
-    let settings =
-        Settings { state: state.to_owned(), node: plan.node.clone(), language: Language::English };
+    let settings = Settings { state: state.to_owned(), node: plan.node.clone(), language: Language::English };
     let registry = Arc::new(Registry::open(settings, replica.clone(), Arc::new(|_| {}))?);
     let _ = replica.own.set(Arc::downgrade(&registry));
     let record = Record { store: StoreId::new([1; 16]), highest: Epoch::new(0) };
@@ -163,8 +162,7 @@ fn people(state: &Path, plan: &VpnPlan) -> Result<Vec<String>, Failure> {
             let name = format!("user{number}");
             let fields = UserFields { groups: Some(vec!["agents".to_owned()]), ..UserFields::default() };
             office.add_user(&UserRequest { name: name.clone(), fields }, "bench").map_err(failed)?;
-            let request =
-                ExportRequest { user: Some(name), label: Some("laptop".to_owned()), device: None };
+            let request = ExportRequest { user: Some(name), label: Some("laptop".to_owned()), device: None };
             Ok(office.export(&request, "bench").map_err(failed)?.text)
         })
         .collect()

@@ -108,7 +108,9 @@ impl Userspace {
     ) -> Result<Option<Self>, Failure> {
         let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
         let Some((program, options, name)) = PROGRAMS.into_iter().find(|(program, ..)| there(program)) else {
-            eprintln!("  neither boringtun-cli nor wireguard-go is installed: nothing is measured beside them");
+            eprintln!(
+                "  neither boringtun-cli nor wireguard-go is installed: nothing is measured beside them"
+            );
             return Ok(None);
         };
         let mut userspace = Self { name, running: Vec::new() };
