@@ -20,6 +20,9 @@ PROFILE  ?= debug
 TEST_THREADS ?= 2
 FUZZ_TARGET  ?= document
 FUZZ_SECONDS ?= 60
+# Whatever of remote access reads what others wrote.
+VPN_TARGETS  := openvpn_packet openvpn_wrap openvpn_message openvpn_session openvpn_data openvpn_snapshot vpn_value shared relay \
+  wireguard certificate store ldap radius
 
 CARGO_PROFILE := $(if $(filter release,$(PROFILE)),--release)
 TARGET        := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -27,7 +30,7 @@ LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down \
-  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-ovpn test-image bench bench-large fuzz deny clean
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-ovpn test-image bench bench-large fuzz fuzz-vpn deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
@@ -192,11 +195,15 @@ bench-large: ## a million connections between two nodes: bulk copy, and memory o
 	@$(MAKE) --no-print-directory setup
 	$(CARGO) run --release -p rempart-bench -- pair.large
 
-fuzz: ## feed noise to the reader of documents: make fuzz FUZZ_SECONDS=600
+fuzz: ## feed noise to a parser (tests/fuzz/*.rs): make fuzz FUZZ_TARGET=document FUZZ_SECONDS=600
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo 'installing cargo-fuzz'; $(CARGO) install --locked cargo-fuzz; }
 	@rustc +nightly --version >/dev/null 2>&1 || { \
 	  echo 'fuzzing needs a nightly toolchain (sanitizers): rustup toolchain install nightly --profile minimal' >&2; exit 1; }
 	cd tests && $(CARGO) +nightly fuzz run --fuzz-dir fuzz $(FUZZ_TARGET) -- -max_total_time=$(FUZZ_SECONDS)
+
+fuzz-vpn: ## the same for every parser of remote access, one after the other: make fuzz-vpn FUZZ_SECONDS=600 (two hours)
+	@for target in $(VPN_TARGETS); do \
+	  $(MAKE) --no-print-directory fuzz FUZZ_TARGET=$$target FUZZ_SECONDS='$(FUZZ_SECONDS)' || exit 1; done
 
 deny: ## licences, advisories and sources of the dependencies
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \

@@ -1,7 +1,11 @@
 //! What the fuzzer starts from and what it once failed on, replayed; and a few random inputs of its kind.
 
+#[path = "common/data_fuzz.rs"]
+mod data_fuzz;
 #[path = "common/fuzz.rs"]
 mod fuzz;
+#[path = "common/session_fuzz.rs"]
+mod session_fuzz;
 
 use std::path::Path;
 
@@ -10,11 +14,13 @@ use proptest::prelude::*;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 4] = [
+const TARGETS: [(&str, Target); 6] = [
     ("openvpn_packet", fuzz::packet),
     ("openvpn_wrap", fuzz::wrap),
     ("openvpn_message", fuzz::message),
     ("openvpn_snapshot", fuzz::snapshot),
+    ("openvpn_data", data_fuzz::data),
+    ("openvpn_session", session_fuzz::session),
 ];
 
 /// In: every file of the corpus, where the repository has one. Out: no panic.

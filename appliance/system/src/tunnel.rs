@@ -15,8 +15,10 @@
 
 mod queue;
 mod socket;
+mod steering;
 mod words;
 
 pub use queue::{MAX_PARTS, Offloads, Queue};
 pub use socket::{Incoming, Socket};
+pub use steering::Steering;
 pub use words::MAX_WORDS;

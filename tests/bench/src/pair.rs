@@ -14,8 +14,8 @@
 //! Each also as `….worst`: the worst of all runs.
 
 mod outage;
-mod peers;
-mod side;
+pub mod peers;
+pub mod side;
 
 use std::path::Path;
 use std::thread;
@@ -31,7 +31,8 @@ use peers::Setting;
 use side::{Fault, Pair, Product};
 
 const PEER: &str = "keepalived 100 ms, conntrackd FTFW";
-const DEFAULT_PEER: Product = Product::Peer(Setting { advert_ms: 100, external_cache: true, preempt: false });
+pub const DEFAULT_PEER: Product =
+    Product::Peer(Setting { advert_ms: 100, external_cache: true, preempt: false });
 /// Busy loops of the search for false take-overs.
 const HOGS: usize = 4;
 

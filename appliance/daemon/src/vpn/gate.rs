@@ -1,8 +1,8 @@
 //! The hands of the server: everything of it that touches the kernel, and the thread that it runs on.
 //!
 //! ```text
-//!   people, replica, bus ──▶ ┌─────────────┐ ──▶ shard    two threads: TUN ◀▶ UDP sockets
-//!   shard: control, events ─▶│ Gate        │ ──▶ streams  one thread: TCP connections ◀▶ shard
+//!   people, replica, bus ──▶ ┌─────────────┐ ──▶ line     two threads for each shard: TUN ◀▶ UDP sockets
+//!   shards: control, events ▶│ Gate        │ ──▶ streams  one thread: TCP connections ◀▶ shard
 //!   streams: control, ends ─▶│ one thread  │ ──▶ kernel   one thread: nft sets, routes, connections
 //!                            └─────────────┘
 //! ```
@@ -11,19 +11,16 @@
 //! | --- | --- |
 //! | here | the thread of the server, what it waits for, what it does for the machine |
 //! | `handle` | how other threads speak to it |
+//! | `line` | the shards of the data path, and which session belongs to which |
 //! | `streams` | TCP: listening, connections, their bounds |
 //! | `kernel` | what is reachable: sets of the ruleset, routes, connections that end; the device's addresses |
-//!
-//! One shard: a client belongs to one, and until packets are steered to shards by their peer id, only one may receive.
 
 mod handle;
 mod kernel;
+mod line;
 mod streams;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -33,15 +30,13 @@ use rempart_openvpn::Now;
 use rempart_plan::vpn::VpnPlan;
 use rempart_system::realtime::{Waker, wait};
 use rempart_system::tun::TunError;
-use rempart_system::tunnel::{Queue, Socket};
-use rempart_tunnel::{
-    Event, Feeder, Framed, Gone, Incoming, MAX_SOCKETS, Outlets, STREAM_ROWS, Setup, Shard,
-};
+use rempart_tunnel::{Event, Framed, Gone, Incoming, Outlets, STREAM_ROWS};
 
-use super::server::{Action, Data, Machine, Surroundings};
+use super::server::{Action, Machine, Surroundings};
 pub use handle::{Handle, Input};
 use kernel::Kernel;
 pub use kernel::NftTable;
+use line::Line;
 use streams::Streams;
 
 /// Sessions that a shard has room for: several times what a document can ask for, so that a session that begins in place of
@@ -78,14 +73,6 @@ fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Broken {
     move |source| Broken::Io { what, source }
 }
 
-/// The data path, once there is a plan.
-struct Line {
-    shard: Shard,
-    device: Device,
-    udp: Vec<SocketAddr>,
-    feeder: Feeder,
-}
-
 /// The thread of the server.
 pub struct Gate {
     machine: Machine,
@@ -95,6 +82,7 @@ pub struct Gate {
     events: Receiver<Event>,
     control: Receiver<Incoming>,
     line: Option<Line>,
+    shards: usize,
     streams: Streams,
     kernel: Kernel,
 }
@@ -115,8 +103,14 @@ impl Gate {
         let streams = Streams::start(framed, stream_waker, outlets.clone(), handle.clone())?;
         let kernel = Kernel::start(table)?;
         let machine = Machine::new(assemble(&handle)?);
-        let gate = Self { machine, inbox, waker, outlets, events, control, line: None, streams, kernel };
+        let (line, shards) = (None, line::fitting());
+        let gate = Self { machine, inbox, waker, outlets, events, control, line, shards, streams, kernel };
         Ok((gate, handle))
+    }
+
+    /// With another number of shards than pay on this machine, if the kernel lets us have several.
+    pub fn with_shards(self, shards: usize) -> Self {
+        Self { shards: shards.max(1), ..self }
     }
 
     /// Runs the server on a thread of its own until it is stopped.
@@ -151,7 +145,7 @@ impl Gate {
                 self.machine.handle_timeout(now());
                 self.act()?;
             }
-            if self.line.as_ref().is_some_and(|line| !line.shard.is_alive()) {
+            if self.line.as_ref().is_some_and(|line| !line.is_alive()) {
                 return Err(Gone.into());
             }
             let left = self.machine.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
@@ -188,31 +182,16 @@ impl Gate {
     /// Sockets and the device first, so that what the machine says about them is true.
     fn configure(&mut self, mut plan: VpnPlan) -> Result<(), Broken> {
         let device = Device::new(plan.device.clone());
-        let known: BTreeMap<SocketAddr, Arc<Socket>> = match &self.line {
-            None => BTreeMap::new(),
+        let line = match &mut self.line {
             Some(line) if line.device != device => return Err(Broken::Device),
-            Some(line) => line.udp.iter().copied().zip(line.shard.sockets().iter().cloned()).collect(),
+            Some(line) => line,
+            None => self.line.insert(Line::open(device.clone(), self.shards, &self.outlets)?),
         };
-        let bound: Vec<(SocketAddr, Arc<Socket>)> = plan
-            .udp
-            .iter()
-            .filter_map(|local| Some((*local, bind(*local, &known)?)))
-            .take(MAX_SOCKETS)
-            .collect();
         // Where nothing could be bound, nothing is listened to; the next plan is the next try.
-        plan.udp = bound.iter().map(|(local, _)| *local).collect();
-        let sockets = bound.into_iter().map(|(_, socket)| socket).collect();
-        match &mut self.line {
-            None => self.line = Some(self.open(device.clone(), plan.udp.clone(), sockets)?),
-            Some(line) if line.udp != plan.udp => {
-                line.shard.set_sockets(sockets)?;
-                line.udp = plan.udp.clone();
-            }
-            Some(_) => {}
-        }
+        plan.udp = line.listen(&plan.udp)?;
         self.kernel.configure(device, &plan);
         if let Some(line) = &self.line {
-            self.streams.listen(plan.tcp.clone(), line.feeder.clone());
+            self.streams.listen(plan.tcp.clone(), line.feeder());
         }
         self.machine.configure(now(), plan);
         Ok(())
@@ -222,34 +201,25 @@ impl Gate {
     fn dismiss(&mut self) -> Result<(), Broken> {
         self.machine.dismiss(now());
         self.act()?;
-        if let Some(Line { feeder, .. }) = self.line.take() {
-            self.streams.listen(Vec::new(), feeder);
+        if let Some(line) = self.line.take() {
+            self.streams.listen(Vec::new(), line.feeder());
             self.kernel.dismiss();
         }
         Ok(())
     }
 
-    fn open(&self, device: Device, udp: Vec<SocketAddr>, sockets: Vec<Arc<Socket>>) -> Result<Line, Broken> {
-        let queue = Queue::open(&device)?;
-        let setup = Setup { number: 0, queue, sockets: Vec::new(), capacity: CAPACITY };
-        let mut shard = Shard::start(setup, self.outlets.clone()).map_err(io("starting the data path"))?;
-        shard.set_sockets(sockets)?;
-        let feeder = shard.feeder();
-        Ok(Line { shard, device, udp, feeder })
-    }
-
     /// Does what the machine wants.
     fn act(&mut self) -> Result<(), Broken> {
         while let Some(action) = self.machine.poll_action() {
-            let Some(line) = &self.line else { continue };
+            let Some(line) = &mut self.line else { continue };
             match action {
                 Action::Send(path, packet) => {
                     // It is sent again when it is not acknowledged.
-                    if let Err(error) = line.shard.send_control(path, &packet) {
+                    if let Err(error) = line.send_control(path, &packet) {
                         tracing::trace!(to = %path.remote, %error, "a control packet was not sent");
                     }
                 }
-                Action::Data(data) => tell(&line.shard, data)?,
+                Action::Data(data) => line.tell(data)?,
                 Action::Reachable(networks) => self.kernel.reachable(networks),
                 Action::Unreachable { networks, forget } => self.kernel.unreachable(networks, forget),
                 Action::Trust(remote) => self.streams.trust(remote),
@@ -258,32 +228,6 @@ impl Gate {
             }
         }
         Ok(())
-    }
-}
-
-fn bind(local: SocketAddr, known: &BTreeMap<SocketAddr, Arc<Socket>>) -> Option<Arc<Socket>> {
-    if let Some(socket) = known.get(&local) {
-        return Some(socket.clone());
-    }
-    let bound = Socket::bind(local, false);
-    let bound = bound.inspect_err(|error| {
-        tracing::error!(%local, %error, "cannot listen there by UDP: does another program?");
-    });
-    bound.ok().map(Arc::new)
-}
-
-fn tell(shard: &Shard, data: Data) -> Result<(), Gone> {
-    match data {
-        Data::Add { peer, path, own, echo } => shard.add(peer, path, own, echo),
-        Data::Remove(peer) => shard.remove(peer),
-        Data::Key { peer, serial, opener, sealer } => {
-            shard.open_with(peer, serial, *opener)?;
-            sealer.map_or(Ok(()), |sealer| shard.seal_with(peer, serial, *sealer))
-        }
-        Data::RemoveKey(peer, serial) => shard.remove_key(peer, serial),
-        Data::Move(peer, path) => shard.move_to(peer, path),
-        Data::Ping(peer) => shard.ping(peer),
-        Data::Report => shard.report(),
     }
 }
 

@@ -44,6 +44,10 @@ struct Arguments {
     /// Where `rempart-ha` listens; `ha/relay.sock` in the state, where nothing is said.
     #[arg(long)]
     relay: Option<PathBuf>,
+    /// Between so many pairs of threads clients are shared out, if the kernel lets us steer packets; one for each two processors,
+    /// where nothing is said.
+    #[arg(long)]
+    shards: Option<usize>,
 }
 
 /// What the document asked for last.
@@ -89,6 +93,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         },
     };
     let (gate, parts) = assemble(arguments, &plan, file)?;
+    let gate = match arguments.shards {
+        Some(shards) => gate.with_shards(shards),
+        None => gate,
+    };
     let server = gate.spawn().context("the server cannot start")?;
     // Kept for the next start by the way.
     parts.people.office().configure(Some(plan), 0);

@@ -12,7 +12,7 @@
 //! | file | owns |
 //! | --- | --- |
 //! | here | what the driver sees; the map of sessions; time |
-//! | `entry` | one session, as the server knows it |
+//! | `entry`, `grant` | one session, as the server knows it |
 //! | `control` | packets of the control channel; the beginning and the end of a session |
 //! | `login` | who comes in, with which addresses; limits |
 //! | `path` | keys, moves and counters of the data path |
@@ -30,6 +30,7 @@ mod addresses;
 mod admin;
 mod control;
 mod entry;
+mod grant;
 mod keys;
 mod leaving;
 mod login;
@@ -62,8 +63,8 @@ use rempart_tunnel::Event;
 use zeroize::Zeroizing;
 
 use super::seam::{FromPeople, FromReplica, LoginTicket, Material, People, Replica, ReplicaTicket};
-pub use entry::Grant;
 use entry::{Entry, Handle};
+pub use grant::Grant;
 use status::Counters;
 
 /// Sessions that are beginning: some 50 KiB each while TLS runs. A whole company comes back at once after an outage.

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hmac::{Hmac, Mac as _};
+use md5::{Digest as _, Md5};
 use rempart_identity::authority::{Authority, Facts, Purpose, check, import_client, read};
 use rempart_identity::ldap::{Config, Controller, Conversation, Progress, Protection};
 use rempart_identity::moment::Moment;
-use rempart_identity::radius::{Exchange, Question};
+use rempart_identity::radius::{Exchange, Question, Reply};
 use rempart_identity::secret::Secret;
 use rempart_identity::store::Store;
 
@@ -45,13 +47,38 @@ pub fn ldap(data: &[u8]) {
     }
 }
 
-/// An answer of a RADIUS server. What was not made with the secret is never an answer.
+/// An answer of a RADIUS server. What was not made with the secret is never an answer; and the same bytes, a code and attributes, as
+/// a server sends them that has the secret and means no good.
 pub fn radius(data: &[u8]) {
     let password = Secret::from("geheim");
     let question = Question { name: "alice", password: &password, state: None, client: None };
-    let secret = Secret::from("a shared secret of the lab");
-    let exchange = Exchange::new(7, [9; 16], &secret, "rempart", &question).expect("a question");
+    let secret = Secret::from(SHARED_SECRET);
+    let exchange = Exchange::new(7, AUTHENTICATOR, &secret, "rempart", &question).expect("a question");
     assert!(exchange.read(data).is_err(), "a forged answer was taken");
+    let Some((code, attributes)) = data.split_first() else { return };
+    match exchange.read(&signed(*code, attributes)) {
+        Ok(Reply::Accept { marks }) => assert!(*code == 2 && marks.len() <= 64),
+        Ok(Reply::Reject { text }) => assert!(*code == 3 && text.chars().count() <= 200),
+        Ok(Reply::Challenge { text, state }) => {
+            assert!(*code == 11 && text.chars().count() <= 200 && !state.is_empty());
+        }
+        Err(_) => {}
+    }
+}
+
+const SHARED_SECRET: &str = "a shared secret of the lab";
+const AUTHENTICATOR: [u8; 16] = [9; 16];
+
+/// With a right Message-Authenticator before the attributes, and a right Response Authenticator (RFC 3579 §3.2, RFC 2865 §3).
+fn signed(code: u8, attributes: &[u8]) -> Vec<u8> {
+    let mut body = [&[80, 18][..], &[0; 16], attributes].concat();
+    let length = u16::try_from(20 + body.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let head = [&[code, 7][..], &length, &AUTHENTICATOR].concat();
+    let mut mac = Hmac::<Md5>::new_from_slice(SHARED_SECRET.as_bytes()).expect("any length");
+    mac.update(&[&head[..], &body].concat());
+    body[2..18].copy_from_slice(&mac.finalize().into_bytes());
+    let digest = Md5::digest([&head[..], &body, SHARED_SECRET.as_bytes()].concat());
+    [&head[..4], &digest[..], &body].concat()
 }
 
 /// A store. What is read is written and read again.

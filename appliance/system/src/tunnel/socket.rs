@@ -86,23 +86,34 @@ impl Socket {
     /// the one socket.
     pub fn steer(&self, first: u8) -> io::Result<()> {
         // linux/bpf_common.h: load the byte at 0, which is the first behind the UDP header; compare; return.
-        let code = |bits: u32| bits as u16;
-        let load = code(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS);
-        let compare = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
-        let end = code(libc::BPF_RET | libc::BPF_K);
-        let mut program = [
-            libc::sock_filter { code: load, jt: 0, jf: 0, k: 0 },
-            libc::sock_filter { code: compare, jt: 0, jf: 1, k: first.into() },
-            libc::sock_filter { code: end, jt: 0, jf: 0, k: 1 },
-            libc::sock_filter { code: end, jt: 0, jf: 0, k: 0 },
-        ];
-        self.attach(&mut program)
+        self.attach(&mut [
+            instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 0),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, first.into()),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 1),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        ])
     }
 
     /// The same by the first four bytes: datagrams that begin with one of `words` go to the second socket, all others to the
     /// first. At most [`super::MAX_WORDS`]; in force when this returns.
     pub fn steer_data(&self, words: &BTreeSet<u32>) -> io::Result<()> {
         self.attach(&mut words::program(words))
+    }
+
+    /// Of the `count` sockets that share this one's address, in the order in which they were bound: datagrams whose first byte has
+    /// `kind` in its upper five bits go to the one that the three bytes behind it name, modulo `count`; all others to the first.
+    pub fn spread(&self, kind: u8, count: u8) -> io::Result<()> {
+        self.attach(&mut [
+            instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 0),
+            instruction(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, 0, 0, 3),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0, kind.into()),
+            instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+            // A load beyond the end returns 0.
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, 0x00ff_ffff),
+            instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, count.max(1).into()),
+            instruction(libc::BPF_RET | libc::BPF_A, 0, 0, 0),
+        ])
     }
 
     fn attach(&self, program: &mut [libc::sock_filter]) -> io::Result<()> {
@@ -224,6 +235,10 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt, jf, k }
 }
 
 /// Room for one control message with an int, and some.
@@ -402,6 +417,32 @@ mod tests {
             assert_eq!((arrive(0x4800_0003), arrive(0x4800_0004)), ((1, 1), (2, 0)));
             one.steer_data(&BTreeSet::from([0x4800_0004])).unwrap();
             assert_eq!((arrive(0x4800_0003), arrive(0x4800_0004)), ((2, 0), (1, 1)));
+        }
+    }
+
+    /// Three sockets share an address: data goes by the three bytes that name its session, and all else, short ones too, to the first.
+    #[test]
+    fn datagrams_are_spread_by_the_session_that_they_name() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let free = UdpSocket::bind(address).unwrap().local_addr().unwrap();
+            let sockets = [(); 3].map(|()| Socket::bind(free, true).unwrap());
+            sockets[0].spread(9, 3).unwrap();
+            let (sender, _) = bound(address);
+            for packet in [
+                &[0x48, 0, 0, 4, 1][..],
+                &[0x4f, 1, 0, 1, 2],
+                &[0x48, 0, 0, 3, 3],
+                &[0x20, 0, 0, 4, 4],
+                &[0x48, 0, 0],
+            ] {
+                sender.send(free, packet, 9).unwrap();
+            }
+            let came = sockets.each_ref().map(|socket| {
+                let all = received(socket, &mut Incoming::new());
+                all.iter().map(|packet| *packet.last().unwrap()).collect::<Vec<_>>()
+            });
+            // 4 mod 3 = 1; 65,537 mod 3 = 2.
+            assert_eq!(came, [vec![3, 4, 0], vec![1], vec![2]]);
         }
     }
 

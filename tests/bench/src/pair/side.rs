@@ -51,8 +51,13 @@ pub struct Pair {
 impl Pair {
     /// Brings one up; returns when one node is active and the other its standby.
     pub fn up(product: Product, folder: &Path) -> Result<Self, Failure> {
+        Self::with(product, folder, "")
+    }
+
+    /// The same, where our document goes on with `more`.
+    pub fn with(product: Product, folder: &Path, more: &str) -> Result<Self, Failure> {
         let file = folder.join("pair.toml");
-        fs::write(&file, document())?;
+        fs::write(&file, document() + more)?;
         let lab = Lab::builder().topology(Topology::of_document(&file)?).up()?;
         let programs = match product {
             Product::Ours => {
@@ -70,6 +75,14 @@ impl Pair {
         let pair = Self { programs, lab, written: 0 };
         pair.wait_for_roles()?;
         Ok(pair)
+    }
+
+    /// A node of ours.
+    pub fn node(&self, number: usize) -> Result<&Node, Failure> {
+        match &self.programs {
+            Programs::Ours(nodes) => Ok(&nodes[number]),
+            Programs::Peers(_) => Err("the peer has no programs of ours".into()),
+        }
     }
 
     /// Which node is active: its place among [`ROUTERS`]. Two or none is an error.
@@ -267,10 +280,12 @@ fn document() -> String {
 
 #[cfg(test)]
 mod tests {
-    /// In: our document. Out: it is valid, without a warning.
+    /// In: our document, and the same with remote access. Out: they are valid, without a warning.
     #[test]
     fn the_document_is_valid() {
-        let reading = rempart_config::read(&super::document());
-        assert!(reading.model.is_some() && reading.diagnostics.is_empty(), "{:?}", reading.diagnostics);
+        for more in ["", crate::vpn::failover::DOCUMENT] {
+            let reading = rempart_config::read(&(super::document() + more));
+            assert!(reading.model.is_some() && reading.diagnostics.is_empty(), "{:?}", reading.diagnostics);
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Our WireGuard at both ends, as the program runs it, and boringtun's own program at both ends, where it is installed
-//! (`cargo install boringtun-cli`).
+//! Our WireGuard at both ends, as the program runs it, and a stock one in user space at both ends: boringtun's own program, where it
+//! is installed (`cargo install boringtun-cli`), or else wireguard-go.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,7 @@ use rempart_plan::wireguard::{WireguardPeerPlan, WireguardPlan};
 
 use super::common::Namespace;
 
-/// What the boringtun at the other end is called in the report.
-pub const PEER: &str = "boringtun 0.7";
-/// The server's end of our tunnel, and of boringtun's.
+/// The server's end of our tunnel, and of the stock one's.
 pub const OURS: &str = "10.10.0.1";
 pub const THEIRS: &str = "10.11.0.1";
 
@@ -88,32 +86,46 @@ fn decode(key: &str) -> Result<[u8; 32], Failure> {
     Ok(output.stdout.try_into().map_err(|_| format!("{key} is no key"))?)
 }
 
-/// boringtun's own program at both ends. Dropping it ends them.
-pub struct Boringtun(Vec<(Child, PathBuf)>);
+/// A stock WireGuard in user space at both ends. Dropping it ends them.
+pub struct Userspace {
+    name: &'static str,
+    running: Vec<(Child, PathBuf)>,
+}
 
-impl Boringtun {
-    /// `None` where it is not installed.
+/// Programs that are looked for, and what they are called in the report: both are told and shown by the same socket.
+const PROGRAMS: [(&str, &[&str], &str); 2] = [
+    ("boringtun-cli", &["--foreground", "--disable-drop-privileges"], "boringtun-cli"),
+    ("wireguard-go", &["--foreground"], "wireguard-go"),
+];
+
+impl Userspace {
+    /// The first of the programs that is installed; `None` where there is none.
     pub fn up(
         server: &Namespace,
         client: &Namespace,
         folder: &Path,
         public: &[String; 2],
     ) -> Result<Option<Self>, Failure> {
-        if Command::new("boringtun-cli").arg("--version").output().is_err() {
-            eprintln!("  boringtun-cli is not installed: nothing is measured beside it");
+        let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+        let Some((program, options, name)) = PROGRAMS.into_iter().find(|(program, ..)| there(program)) else {
+            eprintln!(
+                "  neither boringtun-cli nor wireguard-go is installed: nothing is measured beside them"
+            );
             return Ok(None);
-        }
-        let mut running = Self(Vec::new());
+        };
+        let mut userspace = Self { name, running: Vec::new() };
         let [one, other] = &ENDS;
         for (namespace, own, peer, key) in
             [(server, one, other, &public[1]), (client, other, one, &public[0])]
         {
-            let device = format!("bt{}{}", std::process::id() % 1_000_000, own.number);
-            let mut command = Command::new("boringtun-cli");
-            command.args(["--foreground", "--disable-drop-privileges", &device]);
+            let device = format!("wg{}{}", std::process::id() % 1_000_000, own.number);
+            let mut command = Command::new(program);
+            command.args(options).arg(&device);
             command.stdout(Stdio::null()).stderr(Stdio::null());
+            // It asks for confirmation where the kernel could do it.
+            command.env("WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD", "1");
             let socket = PathBuf::from(format!("/var/run/wireguard/{device}.sock"));
-            running.0.push((namespace.run(move || command.spawn())?, socket.clone()));
+            userspace.running.push((namespace.run(move || command.spawn())?, socket.clone()));
             for _ in 0..100 {
                 if socket.exists() {
                     break;
@@ -128,13 +140,18 @@ impl Boringtun {
             ));
             namespace.set_up(&device, &[&format!("10.11.0.{n}/24")]);
         }
-        Ok(Some(running))
+        Ok(Some(userspace))
+    }
+
+    /// What it is called in the report.
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 }
 
-impl Drop for Boringtun {
+impl Drop for Userspace {
     fn drop(&mut self) {
-        for (child, socket) in &mut self.0 {
+        for (child, socket) in &mut self.running {
             let _ = child.kill();
             let _ = child.wait();
             let _ = fs::remove_file(socket);

@@ -12,32 +12,12 @@ use rempart_plan::vpn::GroupPlan;
 use ring::digest::{SHA256, digest};
 
 use super::Handle;
+use super::grant::Inner;
 
 /// Devices whose address is remembered: more than there can be sessions, some 100 bytes each.
 const MAX_REMEMBERED: usize = 8192;
 /// Addresses that are tried at most: as many as a pool of /16 has. Sessions are fewer.
 const MAX_TRIES: u128 = 1 << 16;
-
-/// Addresses of one client in the tunnel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Inner {
-    /// IPv4.
-    pub v4: Option<Ipv4Addr>,
-    /// IPv6.
-    pub v6: Option<Ipv6Addr>,
-}
-
-impl Inner {
-    /// Both.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
-        self.v4.map(IpAddr::from).into_iter().chain(self.v6.map(IpAddr::from))
-    }
-
-    /// As networks of one address.
-    pub fn nets(&self) -> impl Iterator<Item = IpNet> + use<> {
-        self.addresses().map(IpNet::from)
-    }
-}
 
 /// All addresses of a pool are in use.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

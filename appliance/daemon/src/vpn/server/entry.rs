@@ -1,62 +1,20 @@
 //! One session, as the server knows it.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use ipnet::IpNet;
-use rempart_identity::names::{DeviceId, GroupName, UserName};
 use rempart_openvpn::data::{KeySerial, Path, PeerId};
 use rempart_openvpn::message::{Notice, Refusal};
 use rempart_openvpn::session::Session;
 use rempart_tunnel::STREAM;
 
-use super::addresses::Inner;
+use super::grant::Grant;
 use super::keys::{Held, Ready};
 use super::value::{KeyValue, Value};
 
 /// Names a session in this process; never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Handle(pub u64);
-
-/// Who a session is of, and what it has.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Grant {
-    /// The group whose addresses and options it has.
-    pub group: String,
-    /// Who.
-    pub user: UserName,
-    /// All groups that were admitted.
-    pub groups: BTreeSet<GroupName>,
-    /// On which device.
-    pub device: Option<DeviceId>,
-    /// Its addresses.
-    pub inner: Inner,
-    /// Networks behind it.
-    pub networks: Vec<IpNet>,
-    /// Since when, in seconds since 1970.
-    pub since_unix_s: u64,
-}
-
-impl Grant {
-    /// By what its address is remembered.
-    pub fn who(&self) -> String {
-        match self.device {
-            Some(device) => String::from(device),
-            None => self.user.as_str().to_owned(),
-        }
-    }
-
-    /// The same person on the same device.
-    pub fn is_of(&self, other: &Self) -> bool {
-        self.user == other.user && self.device == other.device
-    }
-
-    /// Everything behind the session: its addresses, and the networks.
-    pub fn own(&self) -> Vec<IpNet> {
-        self.inner.nets().chain(self.networks.iter().copied()).collect()
-    }
-}
 
 /// Why the server ends a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

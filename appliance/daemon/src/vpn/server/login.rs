@@ -8,8 +8,8 @@ use rempart_openvpn::session::{Accept, Login, PendingError};
 use rempart_openvpn::token::Claims;
 use rempart_plan::vpn::GroupPlan;
 
-use super::addresses::Inner;
 use super::entry::Ending;
+use super::grant::Inner;
 use super::*;
 use crate::vpn::seam::Verdict;
 

@@ -7,7 +7,7 @@ use rempart_config::model::{gateway4, gateway6};
 use rempart_openvpn::message::{Address4, Address6, Domain, PushOptions, Redirect, Route4, Route6};
 use rempart_plan::vpn::{GroupPlan, VpnPlan};
 
-use super::addresses::Inner;
+use super::grant::Inner;
 
 /// A client without traffic says that it is there, and so do we: often enough for address translators on the way, which
 /// forget after 30 s, and seldom enough for telephones.

@@ -21,8 +21,7 @@ use rempart_openvpn::packet::KeyId;
 use rempart_openvpn::session::{MAX_KEYS, MAX_SNAPSHOT, Snapshot, SnapshotError};
 use zeroize::Zeroizing;
 
-use super::Grant;
-use super::addresses::Inner;
+use super::grant::{Grant, Inner};
 
 const FORMAT: u8 = 1;
 const NONE: u8 = 255;
