@@ -211,6 +211,10 @@ codes! {
         Revoked = "revoked",
         /// The file cannot be taken over.
         NotImported = "not-imported",
+        /// The document does not switch WireGuard on.
+        WireguardOff = "wireguard-off",
+        /// The gateway has no key of WireGuard.
+        NoWireguardKey = "no-wireguard-key",
     }
 }
 
