@@ -200,6 +200,8 @@ pub fn refusal(code: RefusalCode) -> &'static str {
         RefusalCode::WrongCode => id!("refusal-wrong-code"),
         RefusalCode::Revoked => id!("refusal-revoked"),
         RefusalCode::NotImported => id!("refusal-not-imported"),
+        RefusalCode::WireguardOff => id!("refusal-wireguard-off"),
+        RefusalCode::NoWireguardKey => id!("refusal-no-wireguard-key"),
     }
 }
 
@@ -283,7 +285,9 @@ fn failure(code: RefusalCode) -> &'static str {
         | RefusalCode::NotLocal
         | RefusalCode::WrongCode
         | RefusalCode::Revoked
-        | RefusalCode::NotImported => id!("unknown"),
+        | RefusalCode::NotImported
+        | RefusalCode::WireguardOff
+        | RefusalCode::NoWireguardKey => id!("unknown"),
     }
 }
 
