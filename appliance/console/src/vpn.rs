@@ -124,12 +124,7 @@ impl Ask {
     pub fn only_reads(&self) -> bool {
         matches!(
             self,
-            Self::Status
-                | Self::Sessions
-                | Self::Users
-                | Self::Devices
-                | Self::Authorities
-                | Self::Wireguard
+            Self::Status | Self::Sessions | Self::Users | Self::Devices | Self::Authorities | Self::Wireguard
         )
     }
 

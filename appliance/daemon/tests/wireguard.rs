@@ -333,7 +333,11 @@ fn keys_are_the_same_on_both_nodes() {
     until("the other node's key", || key_of(standby).as_ref() == Some(&made.public_key));
 
     let client = active.client(request()).unwrap();
-    assert!(client.text.contains("PresharedKey") && client.entry.contains("wireguard-phone"), "{}", client.entry);
+    assert!(
+        client.text.contains("PresharedKey") && client.entry.contains("wireguard-phone"),
+        "{}",
+        client.entry
+    );
     told.tell(standby);
     let shared = |n: usize| std::fs::read_to_string(folders[n].0.join("wireguard-phone")).ok();
     until("the peer's key", || shared(1).is_some() && shared(0) == shared(1));

@@ -15,8 +15,8 @@ use crate::draft::{Document, WireguardDraft, WireguardPeerDraft};
 use crate::faults::{Faults, Span};
 use crate::limits::MAX_WIREGUARD_PEERS;
 use crate::model::{
-    Flow, Interface, InterfaceName, Name, UDP, Vpn, VpnListen, WIREGUARD_DEVICE, Wireguard, WireguardPeer, Zone,
-    ZoneName, is_link_local,
+    Flow, Interface, InterfaceName, Name, UDP, Vpn, VpnListen, WIREGUARD_DEVICE, Wireguard, WireguardPeer,
+    Zone, ZoneName, is_link_local,
 };
 use crate::space::AddressSet;
 use crate::text::word::NameText;
@@ -270,10 +270,9 @@ fn check_routes(document: &Document, networks: &[(IpNet, &Span, String)], faults
         let Some(to) = &draft.value.to else { continue };
         if let Some((net, span, whose)) = networks.iter().find(|(net, ..)| net.contains(&to.value.0)) {
             let message = format!("the route to {} leads into {net} of {whose}", to.value.0);
-            faults
-                .error("overlapping-networks", &to.span, message)
-                .related(span, "behind WireGuard")
-                .hint("what is behind the tunnel is there and nowhere else; its routes are made by themselves");
+            faults.error("overlapping-networks", &to.span, message).related(span, "behind WireGuard").hint(
+                "what is behind the tunnel is there and nowhere else; its routes are made by themselves",
+            );
         }
     }
 }
@@ -298,7 +297,9 @@ impl World<'_> {
         (flows, spans): (&[Flow], &[Span]),
         faults: &mut Faults,
     ) {
-        let Some((draft, wireguard)) = document.wireguard.as_ref().zip(self.wireguard.as_ref()) else { return };
+        let Some((draft, wireguard)) = document.wireguard.as_ref().zip(self.wireguard.as_ref()) else {
+            return;
+        };
         let given = draft.port.as_ref().map(|p| &p.span).or(draft.enabled.as_ref().map(|e| &e.span));
         let Some(span) = given.filter(|_| wireguard.enabled) else { return };
         let number = wireguard.port;
@@ -311,7 +312,8 @@ impl World<'_> {
             names.into_iter().find(|name| self.interfaces.get(*name).is_some_and(listens))
         });
         if let Some(name) = both {
-            let message = format!("WireGuard and remote access would both listen on UDP {number} of `{name}`");
+            let message =
+                format!("WireGuard and remote access would both listen on UDP {number} of `{name}`");
             let other = document.vpn.as_ref().map(|v| v.port.as_ref().map_or(&v.span, |p| &p.span));
             let fault = faults.error("wireguard-port-taken", span, message).hint(hint);
             if let Some(other) = other {
@@ -325,7 +327,8 @@ impl World<'_> {
         }
         let taken = Taken { world: self, flows: (flows, spans), places: &places };
         if let Some((flow, published)) = places.iter().find_map(|place| taken.by(place, UDP, number)) {
-            let message = format!("UDP {number} is published by {} already, so nobody reaches WireGuard", flow.label);
+            let message =
+                format!("UDP {number} is published by {} already, so nobody reaches WireGuard", flow.label);
             faults
                 .error("wireguard-port-taken", span, message)
                 .related(published, "published here")

@@ -370,7 +370,9 @@ pub async fn vpn(console: &Console, verb: Option<VpnVerb>) -> Result<(), Stop> {
         Some(VpnVerb::Wireguard { verb }) => match verb {
             None | Some(wireguard::WireguardVerb::Status) => Ask::Wireguard,
             Some(wireguard::WireguardVerb::Key { anew }) => Ask::WireguardKey(anew, by),
-            Some(wireguard::WireguardVerb::Client(args)) => return wireguard::client(console, args, by).await,
+            Some(wireguard::WireguardVerb::Client(args)) => {
+                return wireguard::client(console, args, by).await;
+            }
         },
     };
     let request = Request::Vpn(Box::new(ask));

@@ -60,7 +60,8 @@ pub fn assemble(arguments: &Arguments, plan: &RemotePlan, file: PlanFile) -> any
             let wireguard = Arc::new(wireguard.context("WireGuard cannot start")?);
             news.begin(people.clone(), wireguard.clone());
             let (moved, server) = (replica.clone(), server.clone());
-            let program = Program { people: people.clone(), wireguard: wireguard.clone(), server, file, index };
+            let program =
+                Program { people: people.clone(), wireguard: wireguard.clone(), server, file, index };
             let configure: Configure = Arc::new(move |plan, revision| {
                 program.configure(plan, revision, |pair| moved.set_relay(pair.then(|| relay.clone())));
             });

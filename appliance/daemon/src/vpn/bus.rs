@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rempart_bus::codes::RefusalCode;
 use rempart_bus::vpn::{VpnStatus, WireguardStatus};
 use rempart_bus::{VPN_NAME, VPN_PATH};
 use rempart_daemon::caller::only_root;
@@ -61,6 +62,9 @@ async fn stay(connection: &zbus::Connection) {
     }
 }
 
+/// What is said of anything else than the plan.
+const NOTHING: &str = "the document asks for no remote access";
+
 /// Takes the first plan and says that there was none.
 struct First {
     node: String,
@@ -77,6 +81,14 @@ impl First {
     async fn wireguard(&self) -> Result<String, rempart_bus::Error> {
         let status = WireguardStatus { version: 1, node: self.node.clone(), ..WireguardStatus::default() };
         serde_json::to_string(&status).map_err(refused)
+    }
+
+    async fn make_wireguard_key(&self, _anew: bool, _by: &str) -> Result<String, rempart_bus::Error> {
+        Err(RefusalCode::WireguardOff.error(NOTHING))
+    }
+
+    async fn wireguard_client(&self, _request: &str, _by: &str) -> Result<String, rempart_bus::Error> {
+        Err(RefusalCode::WireguardOff.error(NOTHING))
     }
 
     async fn configure(

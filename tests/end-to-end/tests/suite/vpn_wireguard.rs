@@ -250,7 +250,9 @@ fn a_change_of_wireguard_disturbs_no_openvpn() {
     stage.nodes[active].must(&["vpn", "wireguard", "key"]).expect("a key");
     stage.commit(active, &both.and(peer));
     for node in 0..2 {
-        until(&stage, node, "has a peer", |s| s.peers.len() == 1 && s.public_key.is_some() && s.trouble.is_none());
+        until(&stage, node, "has a peer", |s| {
+            s.peers.len() == 1 && s.public_key.is_some() && s.trouble.is_none()
+        });
     }
     stage.commit(active, &alone);
     until(&stage, active, "is off", |status| !status.enabled);

@@ -203,7 +203,13 @@ fn answers() -> Vec<(&'static str, Answer)> {
             "wireguard-off",
             Answer::Wireguard(WireguardStatus { node: "rte01".into(), ..WireguardStatus::default() }),
         ),
-        ("wireguard-key", Answer::WireguardKey(WireguardKey { public_key: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".into(), made: true })),
+        (
+            "wireguard-key",
+            Answer::WireguardKey(WireguardKey {
+                public_key: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".into(),
+                made: true,
+            }),
+        ),
     ]
 }
 

@@ -11,9 +11,9 @@ use crate::cli::print::{dim, heads, plain};
 use crate::cli::run::{Console, Stop, connect};
 use crate::cli::table::{Align, Table};
 use crate::format::{bytes, date_time};
-use crate::{id, tr};
 use crate::vpn::{Answer, Ask};
 use crate::words::Tone;
+use crate::{id, tr};
 
 /// A verb about WireGuard.
 #[derive(Subcommand, PartialEq, Eq, Debug)]

@@ -107,7 +107,8 @@ fn entry(
     let behind = known.map_or(&[][..], |peer| peer.allowed.as_slice());
     let behind = behind.iter().filter(|net| !addresses.contains(net));
     let nets: Vec<String> = addresses.iter().chain(behind).map(|net| format!("\"{net}\"")).collect();
-    let mut out = format!("[wireguard.peer.{name}]\npublic_key = \"{key}\"\naddress = [{}]\n", nets.join(", "));
+    let mut out =
+        format!("[wireguard.peer.{name}]\npublic_key = \"{key}\"\naddress = [{}]\n", nets.join(", "));
     if let Some(secret) = preshared {
         let _ = writeln!(out, "preshared_key = \"{secret}\"");
     }
@@ -181,7 +182,8 @@ fn endpoint(plan: &WireguardPlan, asked: Option<&str>) -> Result<String, Error> 
 fn networks(texts: &[String]) -> Result<Vec<IpNet>, Error> {
     few(texts)?;
     let read = |text: &String| {
-        let net = text.parse::<IpNet>().or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error));
+        let net =
+            text.parse::<IpNet>().or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error));
         net.map(|net| net.trunc()).map_err(|_| bad(format!("`{text}` is no network")))
     };
     texts.iter().map(read).collect()

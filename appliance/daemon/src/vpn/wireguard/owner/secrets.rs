@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use super::Owner;
 use crate::vpn::seam::Kind;
-use crate::vpn::wireguard::keys::{self, NoKey};
 use crate::vpn::wireguard::client;
+use crate::vpn::wireguard::keys::{self, NoKey};
 
 impl Owner {
     /// The other node gets the keys that are in force here.
@@ -44,7 +44,10 @@ impl Owner {
             Ok(ours) if self.active => self.hand_over(name, &ours),
             // Something else has the name: a password of another server is not to be lost.
             Err(NoKey::Malformed(_)) => {
-                tracing::error!(name, "the other node has a key of WireGuard where this node has something else");
+                tracing::error!(
+                    name,
+                    "the other node has a key of WireGuard where this node has something else"
+                );
             }
             Ok(_) | Err(NoKey::Read { .. }) => match keys::write(&self.secrets, name, &theirs) {
                 Ok(()) => {
