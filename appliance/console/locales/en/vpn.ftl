@@ -92,9 +92,9 @@ help-vpn-wireguard-client-out = Where to: a file, a folder (a USB stick), or - f
 help-vpn-wireguard-client-qr = A QR code on this screen instead of a file
 
 error-refused-detail = Not done: { $text } ({ $detail })
-refusal-refusal-wireguard-off = the document in force does not switch WireGuard on. Commit one with “enabled = true” in [wireguard] first.
+refusal-vpn-standby = this node is on standby. People and keys are managed on the active one.
+refusal-wireguard-off = the document in force does not switch WireGuard on. Commit one with “enabled = true” in [wireguard] first.
 refusal-no-wireguard-key = the gateway has no key of WireGuard yet. Make it: “rempart vpn wireguard key”.
-vpn-standby = this node is on standby. People and keys are managed on the active one.
 refusal-vpn-off = the document in force asks for no VPN. Commit one with [vpn] first.
 refusal-no-authority = there is no authority that could certify a device. Make one: “rempart vpn authority make”, or take one over with its key: “rempart vpn authority import FILE”.
 refusal-taken = it is taken.
