@@ -221,6 +221,10 @@ codes! {
         NoOtherVersion = "no-other-version",
         /// It is no place that updates come from.
         BadSource = "bad-source",
+        /// The document does not switch WireGuard on.
+        WireguardOff = "wireguard-off",
+        /// The gateway has no key of WireGuard.
+        NoWireguardKey = "no-wireguard-key",
     }
 }
 

@@ -22,8 +22,8 @@ pub const VPN_PATH: &str = "/org/rempart/Vpn1";
 pub trait Vpn1 {
     /// A [`VpnStatus`].
     fn status(&self) -> Result<String, Error>;
-    /// Takes a `rempart_plan::vpn::VpnPlan` and the revision that it belongs to; the empty text when the document asks for no
-    /// VPN. Only root may call it.
+    /// Takes a `rempart_plan::remote::RemotePlan` and the revision that it belongs to; the empty text when the document asks for
+    /// no VPN. Only root may call it.
     fn configure(&self, plan: &str, revision: u32) -> Result<(), Error>;
     /// A list of [`SessionView`].
     fn sessions(&self) -> Result<String, Error>;
@@ -73,6 +73,14 @@ pub trait Vpn1 {
 
     /// A login that lets nobody in: takes a [`TestRequest`], gives a [`TestReport`].
     fn test_login(&self, request: &str) -> Result<String, Error>;
+
+    /// WireGuard: a [`WireguardStatus`].
+    fn wireguard(&self) -> Result<String, Error>;
+    /// The gateway's key of WireGuard, made where there is none, or `anew` in any case: a [`WireguardKey`].
+    fn make_wireguard_key(&self, anew: bool, by: &str) -> Result<String, Error>;
+    /// A key and a configuration for a client of WireGuard: takes a [`WireguardClientRequest`], gives a [`WireguardClient`]. The
+    /// client's key is not kept.
+    fn wireguard_client(&self, request: &str, by: &str) -> Result<String, Error>;
 }
 
 /// What `rempart vpn status` tells at a glance.
@@ -411,4 +419,99 @@ pub struct TestReport {
     pub groups: Vec<String>,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+}
+
+/// What `rempart vpn wireguard` tells.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WireguardStatus {
+    /// Of this document: 1.
+    pub version: u32,
+    /// This node.
+    pub node: String,
+    /// Whether the document switches it on.
+    pub enabled: bool,
+    /// Whether this node carries the tunnels.
+    pub active: bool,
+    /// What carries them: `userspace`. Empty where nothing does.
+    pub backend: String,
+    /// Its device.
+    pub device: String,
+    /// Where it listens, `192.0.2.1:51820`.
+    pub listen: Vec<String>,
+    /// Its addresses in the tunnel.
+    pub addresses: Vec<String>,
+    /// The gateway's public key, where it has a key.
+    pub public_key: Option<String>,
+    /// Why it is not as the document asks; what could be kept is in force.
+    pub trouble: Option<String>,
+    /// The peers. On a standby node where they are and when they were last heard is what the active one has told.
+    pub peers: Vec<WireguardPeerView>,
+}
+
+/// A peer of WireGuard.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WireguardPeerView {
+    /// As the document calls it.
+    pub name: String,
+    /// Its public key.
+    pub public_key: String,
+    /// Its addresses and the networks behind it.
+    pub allowed: Vec<String>,
+    /// Where it is, with the port.
+    pub endpoint: Option<String>,
+    /// When the last handshake was.
+    pub handshake: Option<String>,
+    /// Bytes from it, since this node carries the tunnels.
+    pub bytes_in: u64,
+    /// Bytes to it.
+    pub bytes_out: u64,
+}
+
+/// The gateway's key of WireGuard.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WireguardKey {
+    /// What clients know it by.
+    pub public_key: String,
+    /// Whether it was made just now.
+    pub made: bool,
+}
+
+/// For whom a configuration of WireGuard is. What is left out comes from the document.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireguardClientRequest {
+    /// The peer, as the document calls it or will.
+    pub peer: String,
+    /// Its addresses in the tunnel; those in the document, or the first free ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// What it sends into the tunnel; everything if left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// Resolvers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// The gateway as it sees it, `vpn.example.org` or `192.0.2.1:51820`; the first address that is listened on if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// With a preshared key too, a new secret that the document has to name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preshared: bool,
+}
+
+/// A client's configuration. Secret: it holds the client's key, which is nowhere else.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WireguardClient {
+    /// The peer.
+    pub peer: String,
+    /// Its public key.
+    pub public_key: String,
+    /// What to call the file.
+    pub file: String,
+    /// The configuration, as `wg-quick` and the applications read it.
+    pub text: String,
+    /// What the document has to say of it.
+    pub entry: String,
+    /// The QR code for a terminal, line by line: two columns to a point, light on dark.
+    pub qr: Vec<String>,
 }

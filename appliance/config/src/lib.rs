@@ -38,6 +38,11 @@ pub struct Reading {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// Whether a document may call something by this name.
+pub fn is_name(text: &str) -> bool {
+    text::check_name(text).is_ok()
+}
+
 /// Reads a document. Never panics, whatever the text; every fault that it finds is among the diagnostics.
 pub fn read(text: &str) -> Reading {
     let mut faults = faults::Faults::default();

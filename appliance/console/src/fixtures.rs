@@ -50,6 +50,39 @@ pub fn diverged() -> HaStatus {
     status
 }
 
+/// WireGuard with a branch that was heard just now and a phone that never was.
+pub fn wireguard() -> rempart_bus::vpn::WireguardStatus {
+    let peer = |name: &str, net: &str, endpoint: Option<&str>, handshake: Option<&str>| {
+        rempart_bus::vpn::WireguardPeerView {
+            name: name.into(),
+            public_key: WIREGUARD_KEY.into(),
+            allowed: vec![net.into(), "192.168.44.0/24".into()],
+            endpoint: endpoint.map(str::to_owned),
+            handshake: handshake.map(str::to_owned),
+            bytes_in: if handshake.is_some() { 1_204_551 } else { 0 },
+            bytes_out: if handshake.is_some() { 88_213_402 } else { 0 },
+        }
+    };
+    rempart_bus::vpn::WireguardStatus {
+        version: 1,
+        node: "rte01".into(),
+        enabled: true,
+        active: true,
+        backend: "userspace".into(),
+        device: "wg0".into(),
+        listen: vec!["203.0.113.100:51820".into()],
+        addresses: vec!["10.99.0.1/24".into()],
+        public_key: Some(WIREGUARD_KEY.into()),
+        trouble: Some("the secret `alice-psk` of WireGuard cannot be read: this peer is left out".into()),
+        peers: vec![
+            peer("alice", "10.99.0.10/32", None, None),
+            peer("branch", "10.99.0.20/32", Some("198.51.100.7:51820"), Some("2026-11-22T07:58:12Z")),
+        ],
+    }
+}
+
+const WIREGUARD_KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+
 /// Three sessions of remote access.
 pub fn sessions() -> Vec<rempart_bus::vpn::SessionView> {
     let session =

@@ -2,7 +2,8 @@
 
 use rempart_bus::vpn::{
     AuthorityView, DeviceView, DisconnectRequest, Enrolment, ExportRequest, ImportClient, Imported, Profile,
-    SessionView, TestReport, TestRequest, UserChange, UserRequest, UserView, VpnStatus,
+    SessionView, TestReport, TestRequest, UserChange, UserRequest, UserView, VpnStatus, WireguardClient,
+    WireguardClientRequest, WireguardKey, WireguardStatus,
 };
 use rempart_bus::{Error, Vpn1Proxy};
 use serde::de::DeserializeOwned;
@@ -54,6 +55,12 @@ pub enum Ask {
     RemoveAuthority(String, String),
     /// A login that lets nobody in.
     Test(TestRequest),
+    /// WireGuard.
+    Wireguard,
+    /// The gateway's key of WireGuard, or another one.
+    WireguardKey(bool, String),
+    /// A client's configuration.
+    WireguardClient(WireguardClientRequest, String),
 }
 
 /// Passwords and keys stand in some of them.
@@ -88,6 +95,12 @@ pub enum Answer {
     Authority(AuthorityView),
     /// To `Test`.
     Test(TestReport),
+    /// To `Wireguard`.
+    Wireguard(WireguardStatus),
+    /// To `WireguardKey`.
+    WireguardKey(WireguardKey),
+    /// To `WireguardClient`.
+    WireguardClient(WireguardClient),
     /// To everything else.
     Done,
 }
@@ -109,7 +122,10 @@ fn nothing((): ()) -> String {
 impl Ask {
     /// Whether it changes nothing and asks nobody else.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Self::Status | Self::Sessions | Self::Users | Self::Devices | Self::Authorities)
+        matches!(
+            self,
+            Self::Status | Self::Sessions | Self::Users | Self::Devices | Self::Authorities | Self::Wireguard
+        )
     }
 
     /// Asks, and gives the answer as it came; a number or nothing becomes a small JSON object.
@@ -140,6 +156,9 @@ impl Ask {
             Self::ImportList(print, file, by) => p.import_list(print, file, by).await.map(nothing),
             Self::RemoveAuthority(print, by) => p.remove_authority(print, by).await.map(nothing),
             Self::Test(request) => p.test_login(&json(request)).await,
+            Self::Wireguard => p.wireguard().await,
+            Self::WireguardKey(anew, by) => p.make_wireguard_key(*anew, by).await,
+            Self::WireguardClient(request, by) => p.wireguard_client(&json(request), by).await,
         }
     }
 
@@ -166,6 +185,9 @@ impl Ask {
             Self::Authorities => Answer::Authorities(read(text)?),
             Self::MakeAuthority(..) => Answer::Authority(read(text)?),
             Self::Test(_) => Answer::Test(read(text)?),
+            Self::Wireguard => Answer::Wireguard(read(text)?),
+            Self::WireguardKey(..) => Answer::WireguardKey(read(text)?),
+            Self::WireguardClient(..) => Answer::WireguardClient(read(text)?),
             Self::AddUser(..)
             | Self::SetUser(..)
             | Self::RemoveUser(..)

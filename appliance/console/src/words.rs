@@ -205,6 +205,8 @@ pub fn refusal(code: RefusalCode) -> &'static str {
         RefusalCode::UpdateBusy => id!("refusal-update-busy"),
         RefusalCode::NoOtherVersion => id!("refusal-no-other-version"),
         RefusalCode::BadSource => id!("refusal-bad-source"),
+        RefusalCode::WireguardOff => id!("refusal-wireguard-off"),
+        RefusalCode::NoWireguardKey => id!("refusal-no-wireguard-key"),
     }
 }
 
@@ -294,7 +296,9 @@ fn failure(code: RefusalCode) -> &'static str {
         | RefusalCode::NotOnTrial
         | RefusalCode::UpdateBusy
         | RefusalCode::NoOtherVersion
-        | RefusalCode::BadSource => id!("unknown"),
+        | RefusalCode::BadSource
+        | RefusalCode::WireguardOff
+        | RefusalCode::NoWireguardKey => id!("unknown"),
     }
 }
 

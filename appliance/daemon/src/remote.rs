@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What `rempart-vpn` must know.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Told {
-    /// A `VpnPlan` as JSON, or the empty text.
+    /// A `RemotePlan` as JSON, or the empty text.
     pub plan: String,
     /// Its revision.
     pub revision: u32,

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::Namespace;
+use rempart_bus::codes::RefusalCode;
+use rempart_bus::vpn::WireguardClientRequest;
 use rempart_daemon::vpn::seam::{FromReplica, Kind, Replica, ReplicaTicket};
 use rempart_daemon::vpn::wireguard::Wireguard;
 use rempart_plan::wireguard::{WireguardPeerPlan, WireguardPlan};
@@ -130,12 +132,11 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// What a node has put, for the other one to hear.
 #[derive(Default)]
-struct Held(Mutex<Vec<(Vec<u8>, Vec<u8>)>>);
+struct Held(Mutex<Vec<(Kind, Vec<u8>, Vec<u8>)>>);
 
 impl Replica for Held {
     fn put(&self, kind: Kind, key: &[u8], value: Zeroizing<Vec<u8>>) -> ReplicaTicket {
-        assert_eq!(kind, Kind::Wireguard);
-        self.0.lock().unwrap().push((key.to_vec(), value.to_vec()));
+        self.0.lock().unwrap().push((kind, key.to_vec(), value.to_vec()));
         ReplicaTicket(0)
     }
     fn remove(&self, _: Kind, _: &[u8]) {}
@@ -143,9 +144,13 @@ impl Replica for Held {
 
 impl Held {
     fn tell(&self, other: &Wireguard) {
-        for (key, value) in self.0.lock().unwrap().drain(..) {
-            other.hear(&FromReplica::Put(Kind::Wireguard, key, Zeroizing::new(value)));
+        for (kind, key, value) in self.0.lock().unwrap().drain(..) {
+            other.hear(&FromReplica::Put(kind, key, Zeroizing::new(value)));
         }
+    }
+
+    fn of(&self, kind: Kind) -> usize {
+        self.0.lock().unwrap().iter().filter(|(held, ..)| *held == kind).count()
     }
 }
 
@@ -241,7 +246,7 @@ fn a_stock_peer_roams() {
     let [status] = &two.wireguard.status()[..] else { panic!("one peer") };
     assert_eq!(status.endpoint, Some("192.0.2.2:7777".parse().unwrap()));
     two.server.shell("ping -q -c 2 -i 0.2 -W 5 10.99.0.10");
-    assert!(two.held.0.lock().unwrap().len() >= 2, "the other node is told");
+    assert!(two.held.of(Kind::Wireguard) >= 2, "the other node is told");
 }
 
 /// Another plan: an address more, the network behind the peer gone; then switched off, and on again.
@@ -281,6 +286,85 @@ fn another_plan_changes_what_it_changes() {
         })
     });
     two.ping("10.99.0.1");
+}
+
+/// Two nodes without any key, and a document that names one for the gateway and one for a peer: the active node makes them, the
+/// other one gets them, and makes none itself. Anew, both have the new one. What is no key is left alone.
+#[test]
+fn keys_are_the_same_on_both_nodes() {
+    if !ready() {
+        return;
+    }
+    let (spaces, folders) = ([Namespace::new(), Namespace::new()], [Folder::new(), Folder::new()]);
+    for folder in &folders {
+        std::fs::remove_file(folder.0.join("box")).unwrap();
+        std::fs::remove_file(folder.0.join("shared")).unwrap();
+        std::fs::write(folder.0.join("radius"), "a password of RADIUS\n").unwrap();
+    }
+    let mut document = plan();
+    document.peers[0].preshared_key = None;
+    let nodes = [0, 1].map(|n| {
+        let held = Arc::new(Held::default());
+        let (folder, replica): (_, Arc<Held>) = (folders[n].0.clone(), held.clone());
+        let plan = document.clone();
+        (spaces[n].run(move || Wireguard::start(Some(plan), &folder, replica).unwrap()), held)
+    });
+    let [(active, told), (standby, silent)] = &nodes;
+    active.set_active(true);
+    let status = active.report("rte01").unwrap();
+    assert!(status.enabled && status.active && status.public_key.is_none(), "{status:?}");
+    assert!(status.trouble.is_some_and(|why| why.contains("`box`")));
+    let refusal = |error: Result<_, rempart_bus::Error>| match error {
+        Err(rempart_bus::Error::Refused(text)) => RefusalCode::of(&text),
+        Err(other) => panic!("{other}"),
+        Ok(()) => None,
+    };
+    assert_eq!(refusal(standby.make_key(false).map(drop)), Some(RefusalCode::VpnStandby));
+    let request = || WireguardClientRequest { peer: "phone".into(), preshared: true, ..Default::default() };
+    assert_eq!(refusal(active.client(request()).map(drop)), Some(RefusalCode::NoWireguardKey));
+
+    let made = active.make_key(false).unwrap();
+    assert!(made.made && !active.make_key(false).unwrap().made);
+    let mode = std::fs::metadata(folders[0].0.join("box")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+    until("the device", || spaces[0].shell("ip -o address show dev wg0 || true").contains("10.99.0.1/24"));
+    told.tell(standby);
+    let key_of = |node: &Wireguard| node.report("n").unwrap().public_key;
+    until("the other node's key", || key_of(standby).as_ref() == Some(&made.public_key));
+
+    let client = active.client(request()).unwrap();
+    assert!(
+        client.text.contains("PresharedKey") && client.entry.contains("wireguard-phone"),
+        "{}",
+        client.entry
+    );
+    told.tell(standby);
+    let shared = |n: usize| std::fs::read_to_string(folders[n].0.join("wireguard-phone")).ok();
+    until("the peer's key", || shared(1).is_some() && shared(0) == shared(1));
+
+    // A peer whose key is nowhere is left out, and said to be; the others come in.
+    let mut lacking = document.clone();
+    lacking.peers[0].preshared_key = Some("nowhere".into());
+    active.configure(Some(lacking));
+    until("the complaint", || active.report("n").unwrap().trouble.is_some_and(|why| why.contains("nowhere")));
+    assert!(active.status().is_empty());
+    active.configure(Some(document));
+    until("its end", || active.report("n").unwrap().trouble.is_none());
+
+    let anew = active.make_key(true).unwrap();
+    assert_ne!(anew.public_key, made.public_key);
+    told.tell(standby);
+    until("the other node's new key", || key_of(standby).as_ref() == Some(&anew.public_key));
+    for name in ["radius", "../radius", ".hidden"] {
+        let value = Zeroizing::new(vec![1; 32]);
+        standby.hear(&FromReplica::Put(Kind::WireguardKey, name.into(), value));
+    }
+    standby.hear(&FromReplica::Put(Kind::WireguardKey, b"short".to_vec(), Zeroizing::new(vec![1; 31])));
+    assert_eq!(standby.report("n").unwrap().trouble, None);
+    let left = std::fs::read_to_string(folders[1].0.join("radius")).unwrap();
+    assert_eq!(left, "a password of RADIUS\n");
+    assert!(!folders[1].0.join("short").exists() && !folders[1].0.join(".hidden").exists());
+    assert_eq!(silent.of(Kind::WireguardKey), 0, "the standby node hands nothing over");
 }
 
 /// Initiations of a stranger as fast as they go, for some seconds: the tunnel goes on without a loss, memory stays as it was,

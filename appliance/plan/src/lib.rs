@@ -14,6 +14,7 @@ pub mod ids;
 pub mod net;
 pub mod nft;
 pub mod print;
+pub mod remote;
 pub mod tuning;
 pub mod vpn;
 pub mod wireguard;
@@ -47,8 +48,8 @@ pub struct Plan {
     pub ruleset: nft::Ruleset,
     /// The network as the policy sees it.
     pub world: World,
-    /// What remote access is told, where the document has a group.
-    pub vpn: Option<vpn::VpnPlan>,
+    /// What remote access is told, where the document has any.
+    pub remote: Option<remote::RemotePlan>,
 }
 
 impl Plan {
@@ -63,7 +64,7 @@ impl Plan {
     ) -> Result<Self, compile::CompileError> {
         let world = World::new(model, node, role, facts);
         let ruleset = compile::compile(model, &world, facts, ids)?;
-        let vpn = vpn::VpnPlan::of(model, node, facts);
-        Ok(Self { role, network: net::Network::of(model, node, facts), ruleset, world, vpn })
+        let remote = remote::RemotePlan::of(model, node, facts, &world);
+        Ok(Self { role, network: net::Network::of(model, node, facts), ruleset, world, remote })
     }
 }

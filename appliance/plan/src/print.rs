@@ -10,6 +10,7 @@ use rempart_config::model::{Flow, NodeName};
 use crate::ha::{Failback, HaPlan, VirtualProtocol};
 use crate::net::{LinkKind, NextHop};
 use crate::vpn::VpnPlan;
+use crate::wireguard::WireguardPlan;
 use crate::{Facts, Ids, Plan, Role, explain};
 
 /// Prints a plan with the flows that it was made from.
@@ -80,7 +81,24 @@ fn write_network(out: &mut String, plan: &Plan) -> fmt::Result {
         writeln!(out, "sysctl {key} = {}", sysctl.value)?;
     }
     plan.world.ha.as_ref().map_or(Ok(()), |ha| write_ha(out, ha))?;
-    plan.vpn.as_ref().map_or(Ok(()), |vpn| write_vpn(out, vpn))
+    let Some(remote) = &plan.remote else { return Ok(()) };
+    remote.vpn.as_ref().map_or(Ok(()), |vpn| write_vpn(out, vpn))?;
+    remote.wireguard.as_ref().map_or(Ok(()), |wireguard| write_wireguard(out, wireguard))
+}
+
+/// What WireGuard is told.
+fn write_wireguard(out: &mut String, wireguard: &WireguardPlan) -> fmt::Result {
+    for place in &wireguard.listen {
+        writeln!(out, "wireguard listens on udp {place}")?;
+    }
+    for peer in &wireguard.peers {
+        write!(out, "wireguard peer {} on {}:", peer.name, wireguard.device)?;
+        for net in &peer.allowed {
+            write!(out, " {net}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 /// What remote access is told.

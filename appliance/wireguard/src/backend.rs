@@ -20,6 +20,8 @@ pub enum BackendError {
 
 /// What carries the tunnels of one interface. None of the calls waits for the network.
 pub trait Backend: Send {
+    /// What it is called where it is shown: `userspace`.
+    fn name(&self) -> &'static str;
     /// Takes other settings. Peers that stay keep their sessions.
     fn configure(&mut self, settings: Settings) -> Result<(), BackendError>;
     /// This node carries the tunnels from now on: every peer whose whereabouts are known is asked for a handshake at once,

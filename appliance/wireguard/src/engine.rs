@@ -563,8 +563,7 @@ fn wall_at((since, wall): (Instant, Duration), now: Instant) -> Duration {
 }
 
 fn is_same_secret(peer: &Peer, settings: &crate::PeerSettings) -> bool {
-    let bytes = |secret: &Option<crate::Secret>| secret.as_ref().map(|s| *s.bytes());
-    bytes(&peer.settings.preshared) == bytes(&settings.preshared)
+    peer.settings.preshared == settings.preshared
 }
 
 /// 24 bits that no other peer has, and nobody guesses.

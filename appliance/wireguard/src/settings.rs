@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
 use ipnet::IpNet;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// Most peers of one interface: each has two kilobytes, and every tick looks at all.
@@ -28,7 +29,21 @@ impl Secret {
         (length == key.len()).then_some(Self(key))
     }
 
-    pub(crate) fn bytes(&self) -> &[u8; 32] {
+    /// A private key out of 32 bytes that nobody can guess, with the bits that every X25519 key has (RFC 7748 §5).
+    pub fn private(mut random: Zeroizing<[u8; 32]>) -> Self {
+        random[0] &= 248;
+        random[31] &= 127;
+        random[31] |= 64;
+        Self(random)
+    }
+
+    /// As `wg genkey` prints it.
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(Base64::encode_string(self.0.as_slice()))
+    }
+
+    /// Its bytes, to be kept or handed to the other node.
+    pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
@@ -37,6 +52,15 @@ impl Secret {
         crate::tunnel::public_of(self)
     }
 }
+
+/// In constant time.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(other.0.as_slice()).into()
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,6 +71,14 @@ impl fmt::Debug for Secret {
 /// A peer's public key, which is its name on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PublicKey(pub [u8; 32]);
+
+/// As `wg` prints it.
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 44];
+        f.write_str(Base64::encode(&self.0, &mut text).unwrap_or_default())
+    }
+}
 
 /// A way to a peer: the socket by which it is reached, and where it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

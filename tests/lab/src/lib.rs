@@ -48,6 +48,7 @@ mod topology;
 pub mod traffic;
 pub mod tunnel;
 mod watch;
+pub mod wireguard;
 
 pub use host::{Host, HttpReply};
 pub use lab::{Lab, LabBuilder};
@@ -60,6 +61,7 @@ pub use topology::Topology;
 pub use traffic::Transport;
 pub use tunnel::Tunnel;
 pub use watch::{Watch, Watched};
+pub use wireguard::Wireguard;
 
 /// Leaves a test early, with a line that says why, where the lab cannot be had: without root.
 ///

@@ -55,7 +55,7 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
     let groups::Groups { all: mut vpn_groups, order, pools } = groups::groups(document, faults);
     networks::check(&nodes, &interfaces, &spans, &pools, faults);
     let zones = zones::resolve(document, &interfaces, !vpn_groups.is_empty(), faults);
-    let wireguard = wireguard::resolve(document, &interfaces, &zones, faults);
+    let wireguard = wireguard::resolve(document, &interfaces, &zones, &pools, faults);
     let networks = Networks::of(&interfaces);
     let routes = routes::resolve(document, &interfaces, &networks, faults);
     networks::check_routes(document, &pools, faults);
@@ -80,6 +80,7 @@ pub(crate) fn model(document: &Document, lines: &Lines, faults: &mut Faults) -> 
     let (flows, flow_spans) = world.flows(document, faults);
     let nat = world.nat(document, faults);
     let vpn = world.vpn(document, &nodes.names, order, (&flows, &flow_spans), faults);
+    world.check_wireguard_port(document, vpn.as_ref(), (&flows, &flow_spans), faults);
     let blocklists = rest::blocklists(document, &world.zones, faults);
     let noise = world.noise(document, faults);
     let checks = world.checks(document, faults);

@@ -326,10 +326,10 @@ impl World<'_> {
 }
 
 /// What else of the document may want the same packets.
-struct Taken<'a, 'w> {
-    world: &'a World<'w>,
-    flows: (&'a [Flow], &'a [Span]),
-    places: &'a BTreeSet<VpnPlace>,
+pub(super) struct Taken<'a, 'w> {
+    pub world: &'a World<'w>,
+    pub flows: (&'a [Flow], &'a [Span]),
+    pub places: &'a BTreeSet<VpnPlace>,
 }
 
 impl Taken<'_, '_> {
@@ -375,7 +375,7 @@ impl Taken<'_, '_> {
 
     /// The flow that publishes that place, and where it stands. One-to-one translations never have an address of the
     /// box, and IPv6 is not published under another address.
-    fn by(&self, (name, address): &VpnPlace, protocol: u8, port: u16) -> Option<(&Flow, &Span)> {
+    pub fn by(&self, (name, address): &VpnPlace, protocol: u8, port: u16) -> Option<(&Flow, &Span)> {
         if address.is_some_and(|a| a.is_ipv6()) {
             return None;
         }

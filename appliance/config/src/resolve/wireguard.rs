@@ -6,14 +6,17 @@ use ipnet::IpNet;
 
 use super::World;
 use super::devices::reserve;
+use super::groups::Pool;
 use super::interfaces::check_host_part;
+use super::remote::Taken;
 use super::virtuals::whole_seconds;
 use crate::decode::At;
 use crate::draft::{Document, WireguardDraft, WireguardPeerDraft};
 use crate::faults::{Faults, Span};
 use crate::limits::MAX_WIREGUARD_PEERS;
 use crate::model::{
-    Interface, InterfaceName, Name, WIREGUARD_DEVICE, Wireguard, WireguardPeer, Zone, ZoneName, is_link_local,
+    Flow, Interface, InterfaceName, Name, UDP, Vpn, VpnListen, WIREGUARD_DEVICE, Wireguard, WireguardPeer,
+    Zone, ZoneName, is_link_local,
 };
 use crate::space::AddressSet;
 use crate::text::word::NameText;
@@ -30,6 +33,7 @@ pub(super) fn resolve(
     document: &Document,
     interfaces: &BTreeMap<InterfaceName, Interface>,
     zones: &BTreeMap<ZoneName, Zone>,
+    pools: &[Pool],
     faults: &mut Faults,
 ) -> Option<Wireguard> {
     let draft = document.wireguard.as_ref()?;
@@ -43,6 +47,8 @@ pub(super) fn resolve(
         networks.extend(items.map(|n| (n.value.0, &n.span, format!("peer `{}`", name.value))));
     }
     check_overlaps(&networks, interfaces, faults);
+    check_pools(&networks, pools, faults);
+    check_routes(document, &networks, faults);
     reserve((WIREGUARD_DEVICE, "WireGuard"), document, interfaces, faults);
     let mtu = mtu(draft, &networks, faults);
     let wireguard = Wireguard {
@@ -244,6 +250,33 @@ fn check_overlaps(
     }
 }
 
+/// Nor is it in both tunnels.
+fn check_pools(networks: &[(IpNet, &Span, String)], pools: &[Pool], faults: &mut Faults) {
+    for (net, span, whose) in networks {
+        let meets = |pool: &&Pool| net.contains(&pool.net) || pool.net.contains(net);
+        if let Some(Pool { group, net: pool, span: place }) = pools.iter().find(meets) {
+            let message = format!("{net} of {whose} overlaps {pool} of VPN group `{group}`");
+            faults
+                .error("overlapping-networks", span, message)
+                .related(place, "the pool")
+                .hint("each tunnel has networks of its own: flows and the box tell its people by them");
+        }
+    }
+}
+
+/// A static route into the tunnel would take addresses from it; one around it only says where the rest goes.
+fn check_routes(document: &Document, networks: &[(IpNet, &Span, String)], faults: &mut Faults) {
+    for draft in document.route.iter().flat_map(|r| &r.items) {
+        let Some(to) = &draft.value.to else { continue };
+        if let Some((net, span, whose)) = networks.iter().find(|(net, ..)| net.contains(&to.value.0)) {
+            let message = format!("the route to {} leads into {net} of {whose}", to.value.0);
+            faults.error("overlapping-networks", &to.span, message).related(span, "behind WireGuard").hint(
+                "what is behind the tunnel is there and nowhere else; its routes are made by themselves",
+            );
+        }
+    }
+}
+
 fn mtu(draft: &WireguardDraft, networks: &[(IpNet, &Span, String)], faults: &mut Faults) -> u16 {
     let Some(given) = &draft.mtu else { return MTU };
     let mtu = u16::try_from(given.value.0).unwrap_or(MTU);
@@ -256,6 +289,53 @@ fn mtu(draft: &WireguardDraft, networks: &[(IpNet, &Span, String)], faults: &mut
 }
 
 impl World<'_> {
+    /// A port of an address has one owner: WireGuard, remote access, or a service that is published.
+    pub(super) fn check_wireguard_port(
+        &self,
+        document: &Document,
+        vpn: Option<&Vpn>,
+        (flows, spans): (&[Flow], &[Span]),
+        faults: &mut Faults,
+    ) {
+        let Some((draft, wireguard)) = document.wireguard.as_ref().zip(self.wireguard.as_ref()) else {
+            return;
+        };
+        let given = draft.port.as_ref().map(|p| &p.span).or(draft.enabled.as_ref().map(|e| &e.span));
+        let Some(span) = given.filter(|_| wireguard.enabled) else { return };
+        let number = wireguard.port;
+        let hint = "another port for one of the two: `port = …` in [wireguard]";
+        let listens = |interface: &Interface| {
+            interface.zone.as_ref().is_some_and(|zone| wireguard.zones.contains(zone))
+        };
+        let both = vpn.filter(|vpn| vpn.udp.port == number).and_then(|vpn| {
+            let names = vpn.listen.iter().map(|one| &one.interface);
+            names.into_iter().find(|name| self.interfaces.get(*name).is_some_and(listens))
+        });
+        if let Some(name) = both {
+            let message =
+                format!("WireGuard and remote access would both listen on UDP {number} of `{name}`");
+            let other = document.vpn.as_ref().map(|v| v.port.as_ref().map_or(&v.span, |p| &p.span));
+            let fault = faults.error("wireguard-port-taken", span, message).hint(hint);
+            if let Some(other) = other {
+                fault.related(other, "remote access");
+            }
+        }
+        let mut places = BTreeSet::new();
+        for (name, interface) in self.interfaces.iter().filter(|(_, interface)| listens(interface)) {
+            let whole = VpnListen { interface: name.clone(), only: None };
+            places.extend(interface.addresses.iter().flat_map(|own| whole.places(interface, own)));
+        }
+        let taken = Taken { world: self, flows: (flows, spans), places: &places };
+        if let Some((flow, published)) = places.iter().find_map(|place| taken.by(place, UDP, number)) {
+            let message =
+                format!("UDP {number} is published by {} already, so nobody reaches WireGuard", flow.label);
+            faults
+                .error("wireguard-port-taken", span, message)
+                .related(published, "published here")
+                .hint("another port (`port = …` in [wireguard]), or publish that one elsewhere");
+        }
+    }
+
     /// The addresses of the peer that an endpoint of a flow names: `wireguard:alice`.
     pub(super) fn peer_hosts(&self, zone: Option<&ZoneName>, name: &str) -> Option<AddressSet> {
         zone.filter(|zone| zone.is_wireguard())?;

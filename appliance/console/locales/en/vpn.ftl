@@ -77,9 +77,24 @@ help-vpn-test-login = A login that lets nobody in, step by step; the password is
 help-vpn-test-login-user = Who
 help-vpn-test-login-device = As if the certificate of this device were shown
 help-vpn-test-login-code = With this code; it stays good
+help-vpn-wireguard = WireGuard: ChaCha20, outside an AES-256 policy
+help-vpn-wireguard-status = How it is, and its peers: where they are, when they were last heard
+help-vpn-wireguard-key = The gateway's public key; the pair of keys is made where there is none
+help-vpn-wireguard-key-anew = Make another pair: every client needs the new public key
+help-vpn-wireguard-client = Make a key and a configuration for a client; says what the document must have
+help-vpn-wireguard-client-peer = The peer, as the document calls it or will
+help-vpn-wireguard-client-address = Its addresses in the tunnel; those in the document or the first free ones if left out
+help-vpn-wireguard-client-routes = What it sends into the tunnel; everything if left out
+help-vpn-wireguard-client-dns = Its resolvers
+help-vpn-wireguard-client-endpoint = Where it finds the gateway: a name or an address, with or without a port
+help-vpn-wireguard-client-preshared = With a preshared key, which the document names as a secret
+help-vpn-wireguard-client-out = Where to: a file, a folder (a USB stick), or - for standard output; here if left out
+help-vpn-wireguard-client-qr = A QR code on this screen instead of a file
 
 error-refused-detail = Not done: { $text } ({ $detail })
-refusal-vpn-standby = this node is on standby. People are managed on the active one.
+refusal-vpn-standby = this node is on standby. People and keys are managed on the active one.
+refusal-wireguard-off = the document in force does not switch WireGuard on. Commit one with “enabled = true” in [wireguard] first.
+refusal-no-wireguard-key = the gateway has no key of WireGuard yet. Make it: “rempart vpn wireguard key”.
 refusal-vpn-off = the document in force asks for no VPN. Commit one with [vpn] first.
 refusal-no-authority = there is no authority that could certify a device. Make one: “rempart vpn authority make”, or take one over with its key: “rempart vpn authority import FILE”.
 refusal-taken = it is taken.
@@ -90,7 +105,7 @@ refusal-not-local = this person's password is kept by another server; change it 
 refusal-wrong-code = the code is wrong or was used. Check the clock of the phone and of the box, and take the next one.
 refusal-revoked = it is revoked, which cannot be taken back. Export a profile for a new device.
 refusal-not-imported = the file cannot be taken over.
-vpn-standby = people are managed on the active node, which is { $node }. Type this there.
+vpn-standby = people and keys are managed on the active node, which is { $node }. Type this there.
 
 head-user = USER
 head-label = DEVICE
@@ -177,6 +192,34 @@ vpn-password-empty = The password is empty; “--remove” takes it away.
 vpn-password-differs = The two passwords differ.
 vpn-test-accepted = Would come in, in { $groups } ({ $ms } ms).
 vpn-test-refused = Would stay out ({ $ms } ms). The person reads: { $told }
+
+wireguard-off = { $node }: the document does not switch WireGuard on.
+wireguard-carries = ● { $node } carries WireGuard: { $peers ->
+    [one] { $peers } peer
+   *[other] { $peers } peers
+} on { $device }.
+wireguard-waits = { $node } waits; it knows { $peers ->
+    [one] { $peers } peer
+   *[other] { $peers } peers
+}.
+wireguard-outside = ! ChaCha20-Poly1305: outside the AES-256 policy. What must be AES-256 goes by OpenVPN.
+wireguard-backend-userspace = Carried by: rempart-vpn.
+wireguard-backend-none = Carried by nothing.
+wireguard-public-key = Public key of the gateway: { $key }
+wireguard-no-key = ! The gateway has no key, so nobody connects. Make it: rempart vpn wireguard key
+wireguard-trouble = ! Not as the document asks: { $why }
+wireguard-key-made = Made, on both nodes. Public key of the gateway: { $key }
+wireguard-key-there = Public key of the gateway: { $key }
+wireguard-entry = For the document, so that it may come in:
+wireguard-exported = { $file }: for { $peer }.
+    Who has this file has the client's key. It was made for it and is nowhere else; delete it once it is on the device.
+wireguard-shown = For { $peer }. The key was made for this code and is nowhere else.
+wireguard-no-code = The configuration is too long for a QR code; write it to a file.
+wireguard-lost = { $file } could not be written: { $error }. The key is lost; make another.
+head-peer = PEER
+head-endpoint = WHERE
+head-handshake = LAST HEARD
+wireguard-on = WireGuard (ChaCha20)
 
 tab-vpn = 7 VPN
 keys-vpn = ↑↓ PgUp PgDn scroll  1-7 screens  ? help  L français  q quit

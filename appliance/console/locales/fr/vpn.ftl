@@ -76,10 +76,25 @@ help-vpn-test = Essayer quelque chose
 help-vpn-test-login = Une connexion qui ne laisse entrer personne, pas à pas ; le mot de passe est demandé
 help-vpn-test-login-user = Qui
 help-vpn-test-login-device = Comme si le certificat de cet appareil était présenté
+help-vpn-wireguard = WireGuard : ChaCha20, hors d’une politique AES-256
+help-vpn-wireguard-status = Son état et ses pairs : où ils sont, quand on les a entendus
+help-vpn-wireguard-key = La clé publique de la passerelle ; la paire de clés est faite s’il n’y en a pas
+help-vpn-wireguard-key-anew = Faire une autre paire : chaque client a besoin de la nouvelle clé publique
+help-vpn-wireguard-client = Faire une clé et une configuration pour un client ; dit ce que le document doit contenir
+help-vpn-wireguard-client-peer = Le pair, tel que le document l’appelle ou l’appellera
+help-vpn-wireguard-client-address = Ses adresses dans le tunnel ; celles du document ou les premières libres si absent
+help-vpn-wireguard-client-routes = Ce qu’il envoie dans le tunnel ; tout si absent
+help-vpn-wireguard-client-dns = Ses résolveurs
+help-vpn-wireguard-client-endpoint = Où il trouve la passerelle : un nom ou une adresse, avec ou sans port
+help-vpn-wireguard-client-preshared = Avec une clé partagée, que le document nomme comme secret
+help-vpn-wireguard-client-out = Où : un fichier, un dossier (une clé USB), ou - pour la sortie standard ; ici si absent
+help-vpn-wireguard-client-qr = Un QR code sur cet écran au lieu d’un fichier
 help-vpn-test-login-code = Avec ce code ; il reste valable
 
 error-refused-detail = Pas fait : { $text } ({ $detail })
-refusal-vpn-standby = ce nœud est en veille. Les personnes se gèrent sur le nœud actif.
+refusal-vpn-standby = ce nœud est en veille. Les personnes et les clés se gèrent sur le nœud actif.
+refusal-wireguard-off = le document en vigueur n’active pas WireGuard. Validez-en d’abord un avec « enabled = true » dans [wireguard].
+refusal-no-wireguard-key = la passerelle n’a pas encore de clé WireGuard. Faites-la : « rempart vpn wireguard key ».
 refusal-vpn-off = le document en vigueur ne demande pas de VPN. Validez-en d’abord un avec [vpn].
 refusal-no-authority = aucune autorité ne peut certifier un appareil. Faites-en une : « rempart vpn authority make », ou reprenez-en une avec sa clé : « rempart vpn authority import FICHIER ».
 refusal-taken = c’est déjà pris.
@@ -90,7 +105,7 @@ refusal-not-local = le mot de passe de cette personne est tenu par un autre serv
 refusal-wrong-code = le code est faux ou a déjà servi. Vérifiez l’heure du téléphone et du boîtier, et prenez le suivant.
 refusal-revoked = il est révoqué, ce qui ne se reprend pas. Exportez un profil pour un nouvel appareil.
 refusal-not-imported = le fichier ne peut pas être repris.
-vpn-standby = les personnes se gèrent sur le nœud actif, qui est { $node }. Tapez la commande là-bas.
+vpn-standby = les personnes et les clés se gèrent sur le nœud actif, qui est { $node }. Tapez la commande là-bas.
 
 head-user = IDENTIFIANT
 head-label = APPAREIL
@@ -177,6 +192,34 @@ vpn-password-empty = Le mot de passe est vide ; « --remove » le retire.
 vpn-password-differs = Les deux mots de passe diffèrent.
 vpn-test-accepted = Entrerait, dans { $groups } ({ $ms } ms).
 vpn-test-refused = Resterait dehors ({ $ms } ms). La personne lit : { $told }
+
+wireguard-off = { $node } : le document n’active pas WireGuard.
+wireguard-carries = ● { $node } porte WireGuard : { $peers ->
+    [one] { $peers } pair
+   *[other] { $peers } pairs
+} sur { $device }.
+wireguard-waits = { $node } attend ; il connaît { $peers ->
+    [one] { $peers } pair
+   *[other] { $peers } pairs
+}.
+wireguard-outside = ! ChaCha20-Poly1305 : hors de la politique AES-256. Ce qui doit être en AES-256 passe par OpenVPN.
+wireguard-backend-userspace = Porté par : rempart-vpn.
+wireguard-backend-none = Porté par rien.
+wireguard-public-key = Clé publique de la passerelle : { $key }
+wireguard-no-key = ! La passerelle n’a pas de clé, personne ne se connecte. Faites-la : rempart vpn wireguard key
+wireguard-trouble = ! Pas comme le document le demande : { $why }
+wireguard-key-made = Faite, sur les deux nœuds. Clé publique de la passerelle : { $key }
+wireguard-key-there = Clé publique de la passerelle : { $key }
+wireguard-entry = Pour le document, afin qu’il puisse entrer :
+wireguard-exported = { $file } : pour { $peer }.
+    Qui a ce fichier a la clé du client. Elle a été faite pour lui et n’est nulle part ailleurs ; effacez-le une fois sur l’appareil.
+wireguard-shown = Pour { $peer }. La clé a été faite pour ce code et n’est nulle part ailleurs.
+wireguard-no-code = La configuration est trop longue pour un QR code ; écrivez-la dans un fichier.
+wireguard-lost = { $file } n’a pas pu être écrit : { $error }. La clé est perdue ; faites-en une autre.
+head-peer = PAIR
+head-endpoint = OÙ
+head-handshake = ENTENDU
+wireguard-on = WireGuard (ChaCha20)
 
 tab-vpn = 7 VPN
 keys-vpn = ↑↓ Pg↑ Pg↓ défiler  1-7 écrans  ? aide  L English  q quitter

@@ -7,6 +7,7 @@ mod print;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod wireguard;
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -89,6 +90,12 @@ pub enum VpnVerb {
         /// What.
         #[command(subcommand)]
         verb: TestVerb,
+    },
+    /// WireGuard, which is outside AES-256.
+    Wireguard {
+        /// What about it.
+        #[command(subcommand)]
+        verb: Option<wireguard::WireguardVerb>,
     },
 }
 
@@ -360,6 +367,13 @@ pub async fn vpn(console: &Console, verb: Option<VpnVerb>) -> Result<(), Stop> {
         Some(VpnVerb::Test { verb: TestVerb::Login { user, device, code } }) => {
             return test(console, user, device, code).await;
         }
+        Some(VpnVerb::Wireguard { verb }) => match verb {
+            None | Some(wireguard::WireguardVerb::Status) => Ask::Wireguard,
+            Some(wireguard::WireguardVerb::Key { anew }) => Ask::WireguardKey(anew, by),
+            Some(wireguard::WireguardVerb::Client(args)) => {
+                return wireguard::client(console, args, by).await;
+            }
+        },
     };
     let request = Request::Vpn(Box::new(ask));
     let answer = said(console, &connect().await?, &request).await?;

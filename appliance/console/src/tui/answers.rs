@@ -59,7 +59,10 @@ fn screen_polls(m: &mut Model, all: bool, effects: &mut Vec<Effect>) {
         Screen::Configuration if all => ask(m, Poll::History, Request::History, effects),
         Screen::Configuration => {}
         Screen::Pair => ask(m, Poll::Pair, Request::HaStatus, effects),
-        Screen::Vpn => ask(m, Poll::Vpn, Request::Vpn(Box::new(Ask::Sessions)), effects),
+        Screen::Vpn => {
+            ask(m, Poll::Vpn, Request::Vpn(Box::new(Ask::Sessions)), effects);
+            ask(m, Poll::Wireguard, Request::Vpn(Box::new(Ask::Wireguard)), effects);
+        }
     }
 }
 
@@ -92,6 +95,11 @@ pub fn take(m: &mut Model, request: &Request, answer: Result<Reply, Failure>) ->
             m.vpn = Some(Err(failure));
             Vec::new()
         }
+        // Above it stands that rempart-vpn is away.
+        (Err(_), Some(Poll::Wireguard)) => {
+            m.wireguard = None;
+            Vec::new()
+        }
         (Err(failure), Some(Poll::Pair)) => {
             m.pair = Some(Err(failure));
             Vec::new()
@@ -109,6 +117,7 @@ fn poll_of(request: &Request) -> Option<Poll> {
         Request::History => Some(Poll::History),
         Request::HaStatus => Some(Poll::Pair),
         Request::Vpn(ask) if **ask == Ask::Sessions => Some(Poll::Vpn),
+        Request::Vpn(ask) if **ask == Ask::Wireguard => Some(Poll::Wireguard),
         Request::Kill(_)
         | Request::Check(_)
         | Request::Plan(_)
@@ -216,9 +225,14 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
         }
         // The screens do not pair.
         Reply::Vpn(answer) => {
-            if let Answer::Sessions(sessions) = *answer {
-                m.vpn_cursor = m.vpn_cursor.min(sessions.len().saturating_sub(1));
-                m.vpn = Some(Ok(sessions));
+            match *answer {
+                Answer::Sessions(sessions) => {
+                    m.vpn_cursor = m.vpn_cursor.min(sessions.len().saturating_sub(1));
+                    m.vpn = Some(Ok(sessions));
+                }
+                Answer::Wireguard(status) => m.wireguard = Some(Box::new(status)),
+                // The screens ask for nothing else.
+                _ => {}
             }
         }
         Reply::PairingOffer(_) | Reply::Pairing(_) | Reply::Audit(_) | Reply::Update(_) => {}

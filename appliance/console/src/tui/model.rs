@@ -12,7 +12,7 @@ use rempart_bus::documents::{
     Status,
 };
 use rempart_bus::ha::HaStatus;
-use rempart_bus::vpn::SessionView;
+use rempart_bus::vpn::{SessionView, WireguardStatus};
 
 use crate::bus::{Choice, Failure, Reply, Request};
 use crate::filter::{Filter, Order, Subject};
@@ -130,6 +130,8 @@ pub enum Poll {
     Pair,
     /// Who is on.
     Vpn,
+    /// The same of WireGuard.
+    Wireguard,
 }
 
 /// A line of text that a person types.
@@ -424,6 +426,8 @@ pub struct Model {
     pub vpn: Option<Result<Vec<SessionView>, Failure>>,
     /// The selected one.
     pub vpn_cursor: usize,
+    /// WireGuard, once that was said.
+    pub wireguard: Option<Box<WireguardStatus>>,
     /// In the lab, its streams.
     pub lab: Option<Traffic>,
 }
@@ -466,6 +470,7 @@ impl Model {
             pair_scroll: 0,
             vpn: None,
             vpn_cursor: 0,
+            wireguard: None,
             lab: None,
         }
     }

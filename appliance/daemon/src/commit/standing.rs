@@ -108,7 +108,7 @@ impl Control {
             self.accord.machine.set_first(running.node.get() == 0);
             self.accord.plan = (self.ha_plan().unwrap_or_default(), running.revision);
             let plan =
-                running.plan.vpn.as_ref().map_or_else(String::new, |plan| json(plan).unwrap_or_default());
+                running.plan.remote.as_ref().map_or_else(String::new, |plan| json(plan).unwrap_or_default());
             let (revision, tables) = (running.revision, self.engine.tables());
             self.remote.tell(remote::Told { plan, revision, tables });
         }

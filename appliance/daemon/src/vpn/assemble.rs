@@ -10,7 +10,10 @@ use rempart_daemon::vpn::replica;
 use rempart_daemon::vpn::seam::{FromReplica, Server, Tell, Whom};
 use rempart_daemon::vpn::server::Surroundings;
 use rempart_daemon::vpn::server::status::SessionStatus;
+use rempart_daemon::vpn::service::{Configure, Service};
+use rempart_daemon::vpn::wireguard::Wireguard;
 use rempart_openvpn::data::epoch::Parity;
+use rempart_plan::remote::RemotePlan;
 use rempart_plan::vpn::VpnPlan;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tracing::error;
@@ -19,16 +22,16 @@ use crate::{Arguments, PlanFile};
 
 /// What `main` needs of what was assembled.
 pub struct Parts {
-    pub people: Arc<Registry>,
+    pub service: Service,
     pub server: Handle,
 }
 
-/// Server, people and replica, each with its way to the others.
-pub fn assemble(arguments: &Arguments, plan: &VpnPlan, file: PlanFile) -> anyhow::Result<(Gate, Parts)> {
+/// Server, people, WireGuard and replica, each with its way to the others.
+pub fn assemble(arguments: &Arguments, plan: &RemotePlan, file: PlanFile) -> anyhow::Result<(Gate, Parts)> {
     let folder = arguments.state.join("vpn");
     let relay = arguments.relay.clone().unwrap_or_else(|| arguments.state.join("ha/relay.sock"));
     let parity = if plan.index == 0 { Parity::Even } else { Parity::Odd };
-    let (index, has_peer) = (plan.index, plan.peer.is_some());
+    let (index, paired) = (plan.index, plan.paired);
     let mut made = None;
     let (gate, server) = Gate::new(
         NftTable::default(),
@@ -38,7 +41,7 @@ pub fn assemble(arguments: &Arguments, plan: &VpnPlan, file: PlanFile) -> anyhow
             let replica = replica::start(replica::Config {
                 folder,
                 run: arguments.run.clone(),
-                relay: has_peer.then(|| relay.clone()),
+                relay: paired.then(|| relay.clone()),
                 parity,
                 tell: Arc::new(move |told| tell.tell(told)),
             })
@@ -51,15 +54,19 @@ pub fn assemble(arguments: &Arguments, plan: &VpnPlan, file: PlanFile) -> anyhow
             let people = Registry::open(settings, replica.clone(), server.people())
                 .context("people cannot be read")?;
             let people = Arc::new(people);
-            let moved = replica.clone();
-            people.attach(Arc::new(View {
-                server: server.clone(),
-                file,
-                index,
-                set_pair: Box::new(move |pair| moved.set_relay(pair.then(|| relay.clone()))),
-            }));
-            news.begin(people.clone());
-            made = Some(people.clone());
+            people.attach(Arc::new(View(server.clone())));
+            let secrets = arguments.state.join("secrets");
+            let wireguard = Wireguard::start(None, &secrets, replica.clone());
+            let wireguard = Arc::new(wireguard.context("WireGuard cannot start")?);
+            news.begin(people.clone(), wireguard.clone());
+            let (moved, server) = (replica.clone(), server.clone());
+            let program =
+                Program { people: people.clone(), wireguard: wireguard.clone(), server, file, index };
+            let configure: Configure = Arc::new(move |plan, revision| {
+                program.configure(plan, revision, |pair| moved.set_relay(pair.then(|| relay.clone())));
+            });
+            let (office, node) = (people.office(), arguments.node.clone());
+            made = Some(Service { office, wireguard, node, configure });
             let random = SystemRandom::new();
             Ok(Surroundings {
                 people,
@@ -73,11 +80,12 @@ pub fn assemble(arguments: &Arguments, plan: &VpnPlan, file: PlanFile) -> anyhow
             })
         }),
     )?;
-    let people = made.context("people are assembled with the server")?;
-    Ok((gate, Parts { people, server }))
+    let service = made.context("what the bus serves is assembled with the server")?;
+    Ok((gate, Parts { service, server }))
 }
 
-/// What the replica says goes to people and to the server, in this order; what it says before people are there is kept.
+/// What the replica says goes to people, to WireGuard and to the server, in this order; what it says before they are there is
+/// kept.
 #[derive(Clone)]
 struct News {
     people: Arc<Mutex<Listener>>,
@@ -86,7 +94,7 @@ struct News {
 
 enum Listener {
     Awaited(Vec<FromReplica>),
-    There(Arc<Registry>),
+    There(Arc<Registry>, Arc<Wireguard>),
 }
 
 impl News {
@@ -97,36 +105,60 @@ impl News {
     fn tell(&self, told: FromReplica) {
         match &mut *self.people.lock().unwrap_or_else(PoisonError::into_inner) {
             Listener::Awaited(kept) => kept.push(told),
-            Listener::There(people) => {
+            Listener::There(people, wireguard) => {
                 people.handle(&told);
+                wireguard.hear(&told);
                 (self.server)(told);
             }
         }
     }
 
-    fn begin(&self, people: Arc<Registry>) {
+    fn begin(&self, people: Arc<Registry>, wireguard: Arc<Wireguard>) {
         let mut listener = self.people.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Listener::Awaited(kept) = std::mem::replace(&mut *listener, Listener::There(people.clone())) {
+        let there = Listener::There(people.clone(), wireguard.clone());
+        if let Listener::Awaited(kept) = std::mem::replace(&mut *listener, there) {
             for told in kept {
                 people.handle(&told);
+                wireguard.hear(&told);
                 (self.server)(told);
             }
         }
+    }
+}
+
+/// Whom the document concerns.
+struct Program {
+    people: Arc<Registry>,
+    wireguard: Arc<Wireguard>,
+    server: Handle,
+    file: PlanFile,
+    index: u8,
+}
+
+impl Program {
+    /// What the document asks for, kept for the next start; then to each what is its own. `set_pair`: there is another node,
+    /// or none any more.
+    fn configure(&self, plan: Option<RemotePlan>, revision: u32, set_pair: impl FnOnce(bool)) {
+        self.file.write(plan.as_ref());
+        if let Some(plan) = &plan {
+            if plan.index != self.index {
+                error!("the nodes have changed places in the document: the program has to be started again");
+                return self.server.stop();
+            }
+            set_pair(plan.paired);
+        }
+        let (vpn, wireguard) = plan.map_or((None, None), |plan| (plan.vpn, plan.wireguard));
+        self.wireguard.configure(wireguard);
+        self.people.office().configure(vpn, revision);
     }
 }
 
 /// The server, as those who manage people see it.
-struct View {
-    server: Handle,
-    file: PlanFile,
-    index: u8,
-    /// There is another node, or none any more.
-    set_pair: Box<dyn Fn(bool) + Send + Sync>,
-}
+struct View(Handle);
 
 impl ServerView for View {
     fn sessions(&self) -> Vec<SessionView> {
-        let status = self.server.status().blocking_recv().unwrap_or_default();
+        let status = self.0.status().blocking_recv().unwrap_or_default();
         status.sessions.into_iter().map(view).collect()
     }
 
@@ -134,20 +166,12 @@ impl ServerView for View {
         let user = || whom.user.as_ref().and_then(|user| user.parse().ok()).map(Whom::User);
         let session = || whom.session.map(Whom::Session);
         let Some(whom) = whom.all.then_some(Whom::Everybody).or_else(session).or_else(user) else { return 0 };
-        let ended = self.server.disconnect(whom).blocking_recv().unwrap_or_default();
+        let ended = self.0.disconnect(whom).blocking_recv().unwrap_or_default();
         u32::try_from(ended).unwrap_or(u32::MAX)
     }
 
     fn configure(&self, plan: Option<VpnPlan>) {
-        self.file.write(plan.as_ref());
-        if let Some(plan) = &plan {
-            if plan.index != self.index {
-                error!("the nodes have changed places in the document: the program has to be started again");
-                return self.server.stop();
-            }
-            (self.set_pair)(plan.peer.is_some());
-        }
-        self.server.configure(plan.map(Box::new));
+        self.0.configure(plan.map(Box::new));
     }
 }
 

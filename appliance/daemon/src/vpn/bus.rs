@@ -1,14 +1,13 @@
 //! The program on the bus, for as long as there is one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rempart_bus::vpn::VpnStatus;
+use rempart_bus::codes::RefusalCode;
+use rempart_bus::vpn::{VpnStatus, WireguardStatus};
 use rempart_bus::{VPN_NAME, VPN_PATH};
 use rempart_daemon::caller::only_root;
-use rempart_daemon::vpn::people::Office;
 use rempart_daemon::vpn::service::Service;
-use rempart_plan::vpn::VpnPlan;
+use rempart_plan::remote::RemotePlan;
 use tokio::sync::watch;
 use tracing::{info, trace, warn};
 use zbus::message::Header;
@@ -19,9 +18,9 @@ const RETRY: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Serves the bus, and again whenever it comes back.
-pub async fn serve(office: Arc<Office>) {
+pub async fn serve(service: Service) {
     loop {
-        match connect(Service::new(office.clone())).await {
+        match connect(service.clone()).await {
             Ok(connection) => {
                 info!("on the bus");
                 stay(&connection).await;
@@ -33,7 +32,7 @@ pub async fn serve(office: Arc<Office>) {
 }
 
 /// What the document asks for, where nothing was ever kept: waits until `rempartd` says it.
-pub async fn first_plan(node: &str) -> VpnPlan {
+pub async fn first_plan(node: &str) -> RemotePlan {
     let (plan, mut told) = watch::channel(None);
     loop {
         match connect(First { node: node.to_owned(), plan: plan.clone() }).await {
@@ -63,10 +62,13 @@ async fn stay(connection: &zbus::Connection) {
     }
 }
 
+/// What is said of anything else than the plan.
+const NOTHING: &str = "the document asks for no remote access";
+
 /// Takes the first plan and says that there was none.
 struct First {
     node: String,
-    plan: watch::Sender<Option<VpnPlan>>,
+    plan: watch::Sender<Option<RemotePlan>>,
 }
 
 #[zbus::interface(name = "org.rempart.Vpn1")]
@@ -74,6 +76,19 @@ impl First {
     async fn status(&self) -> Result<String, rempart_bus::Error> {
         let status = VpnStatus { version: 1, node: self.node.clone(), ..VpnStatus::default() };
         serde_json::to_string(&status).map_err(refused)
+    }
+
+    async fn wireguard(&self) -> Result<String, rempart_bus::Error> {
+        let status = WireguardStatus { version: 1, node: self.node.clone(), ..WireguardStatus::default() };
+        serde_json::to_string(&status).map_err(refused)
+    }
+
+    async fn make_wireguard_key(&self, _anew: bool, _by: &str) -> Result<String, rempart_bus::Error> {
+        Err(RefusalCode::WireguardOff.error(NOTHING))
+    }
+
+    async fn wireguard_client(&self, _request: &str, _by: &str) -> Result<String, rempart_bus::Error> {
+        Err(RefusalCode::WireguardOff.error(NOTHING))
     }
 
     async fn configure(

@@ -4,6 +4,7 @@
 //! main ── bus: org.rempart.Vpn1
 //!  ├─ vpn-server   sessions          ◀─▶ vpn-out, vpn-in (packets), vpn-streams (TCP), vpn-kernel (nft, routes)
 //!  ├─ people       logins, devices, the authority
+//!  ├─ wireguard    its tunnels, with threads of their own
 //!  └─ replica      sessions and secrets on both nodes ◀─▶ rempart-ha
 //! ```
 //!
@@ -19,7 +20,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use rempart_daemon::{disk, logging};
-use rempart_plan::vpn::VpnPlan;
+use rempart_plan::remote::RemotePlan;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -55,14 +56,14 @@ struct Arguments {
 struct PlanFile(PathBuf);
 
 impl PlanFile {
-    fn read(&self) -> Option<VpnPlan> {
+    fn read(&self) -> Option<RemotePlan> {
         disk::read_json(&self.0).unwrap_or_else(|error| {
             warn!(path = %self.0.display(), %error, "what the document asked for last cannot be read; rempartd says it again");
             None
         })
     }
 
-    fn write(&self, plan: Option<&VpnPlan>) {
+    fn write(&self, plan: Option<&RemotePlan>) {
         let done = match plan {
             Some(plan) => disk::write_json(&self.0, plan),
             None => disk::remove(&self.0),
@@ -99,8 +100,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let server = gate.spawn().context("the server cannot start")?;
     // Kept for the next start by the way.
-    parts.people.office().configure(Some(plan), 0);
-    let bus = tokio::spawn(bus::serve(parts.people.office()));
+    (parts.service.configure)(Some(plan), 0);
+    let bus = tokio::spawn(bus::serve(parts.service.clone()));
     info!(node = arguments.node, "rempart-vpn is ready");
     while !server.is_finished() {
         tokio::select! {

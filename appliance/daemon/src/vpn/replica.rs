@@ -174,11 +174,19 @@ fn code(kind: Kind) -> u8 {
         Kind::Secret => 3,
         Kind::Admission => 4,
         Kind::Wireguard => 5,
+        Kind::WireguardKey => 6,
     }
 }
 
 fn kind(code: u8) -> Option<Kind> {
-    [Kind::Session, Kind::Store, Kind::UsedCode, Kind::Secret, Kind::Admission, Kind::Wireguard]
-        .get(usize::from(code))
-        .copied()
+    const KINDS: [Kind; 7] = [
+        Kind::Session,
+        Kind::Store,
+        Kind::UsedCode,
+        Kind::Secret,
+        Kind::Admission,
+        Kind::Wireguard,
+        Kind::WireguardKey,
+    ];
+    KINDS.get(usize::from(code)).copied()
 }

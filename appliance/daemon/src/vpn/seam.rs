@@ -124,6 +124,8 @@ pub enum Kind {
     Admission,
     /// A WireGuard peer: key = its public key; value = where it is, its last handshake, the stamp of our last initiation.
     Wireguard,
+    /// A key of WireGuard: key = the name of the secret; value = 32 bytes. Private ones, and those shared with a peer.
+    WireguardKey,
 }
 
 /// What both nodes hold. None of the calls waits for anything.

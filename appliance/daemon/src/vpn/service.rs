@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use rempart_bus::Error;
 use rempart_bus::codes::RefusalCode;
-use rempart_bus::vpn::DisconnectRequest;
+use rempart_bus::vpn::{DisconnectRequest, WireguardClientRequest};
 use rempart_identity::secret::Secret;
-use rempart_plan::vpn::VpnPlan;
+use rempart_plan::remote::RemotePlan;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::info;
@@ -17,6 +17,7 @@ use zbus::Connection;
 use zbus::message::Header;
 
 use super::people::Office;
+use super::wireguard::Wireguard;
 use crate::caller::only_root;
 
 /// Bytes of a file that is taken over: a list of revoked certificates is the largest.
@@ -24,17 +25,23 @@ const MAX_FILE: usize = 5 << 20;
 /// Bytes of any other text: a plan with all its groups is the largest.
 const MAX_TEXT: usize = 1 << 20;
 
-/// The object on the bus.
+/// Takes what the document asks for, and its revision: it may take its time.
+pub type Configure = Arc<dyn Fn(Option<RemotePlan>, u32) + Send + Sync>;
+
+/// The object on the bus: speaks for people, for the server that was attached to them, and for WireGuard.
+#[derive(Clone)]
 pub struct Service {
-    office: Arc<Office>,
+    /// People.
+    pub office: Arc<Office>,
+    /// WireGuard.
+    pub wireguard: Arc<Wireguard>,
+    /// The name of this node.
+    pub node: String,
+    /// What the document asks for goes there.
+    pub configure: Configure,
 }
 
 impl Service {
-    /// An object that speaks for these people, and for the server that was attached to them.
-    pub fn new(office: Arc<Office>) -> Self {
-        Self { office }
-    }
-
     /// Does something that may take its time.
     async fn run<T: Send + 'static>(
         &self,
@@ -43,6 +50,15 @@ impl Service {
         let office = self.office.clone();
         let done = tokio::task::spawn_blocking(move || what(&office)).await;
         done.map_err(|error| Error::Failed(error.to_string()))?
+    }
+
+    /// The same of WireGuard, with an answer in JSON.
+    async fn tunnel<T: Serialize + Send + 'static>(
+        &self,
+        what: impl FnOnce(&Wireguard) -> Result<T, Error> + Send + 'static,
+    ) -> Result<String, Error> {
+        let wireguard = self.wireguard.clone();
+        self.answer(move |_| what(&wireguard)).await
     }
 
     /// The same, with an answer in JSON.
@@ -70,10 +86,12 @@ impl Service {
     ) -> Result<(), Error> {
         // What the document asks for comes from `rempartd` alone.
         only_root(&header, connection).await?;
-        let plan: Option<VpnPlan> = if plan.is_empty() { None } else { Some(read(plan)?) };
-        info!(revision, asked_for = plan.is_some(), "the document was taken notice of");
-        self.run(move |office| {
-            office.configure(plan, revision);
+        let plan: Option<RemotePlan> = if plan.is_empty() { None } else { Some(read(plan)?) };
+        let wireguard = plan.as_ref().is_some_and(|plan| plan.wireguard.is_some());
+        info!(revision, asked_for = plan.is_some(), wireguard, "the document was taken notice of");
+        let configure = self.configure.clone();
+        self.run(move |_| {
+            configure(plan, revision);
             Ok(())
         })
         .await
@@ -194,6 +212,22 @@ impl Service {
     async fn test_login(&self, request: &str) -> Result<String, Error> {
         let request = read(request)?;
         self.answer(move |office| office.test_login(&request)).await
+    }
+
+    async fn wireguard(&self) -> Result<String, Error> {
+        let node = self.node.clone();
+        self.tunnel(move |wireguard| wireguard.report(&node)).await
+    }
+
+    async fn make_wireguard_key(&self, anew: bool, by: &str) -> Result<String, Error> {
+        info!(by, anew, "an administrator asks for WireGuard's key");
+        self.tunnel(move |wireguard| wireguard.make_key(anew)).await
+    }
+
+    async fn wireguard_client(&self, request: &str, by: &str) -> Result<String, Error> {
+        let request: WireguardClientRequest = read(request)?;
+        info!(by, peer = request.peer, "a configuration of WireGuard is made for a client");
+        self.tunnel(move |wireguard| wireguard.client(request)).await
     }
 }
 

@@ -4,13 +4,19 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
-use rempart_bus::vpn::{AuthorityView, DeviceView, Profile, TestReport, UserView, VpnStatus};
+use rempart_bus::codes::RefusalCode;
+use rempart_bus::vpn::{
+    AuthorityView, DeviceView, Profile, TestReport, UserView, VpnStatus, WireguardStatus,
+};
 use rempart_bus::{Error, VPN_NAME, VPN_PATH, Vpn1Proxy};
-use rempart_daemon::vpn::service::Service;
+use rempart_daemon::vpn::service::{Configure, Service};
+use rempart_daemon::vpn::wireguard::Wireguard;
+use rempart_plan::remote::RemotePlan;
 use serde_json::json;
 
-use crate::{Node, PASSWORD, group, plan};
+use crate::{Alone, Node, PASSWORD, group, plan};
 
 /// A `dbus-daemon` with the image's policy for this name, that ends with the test.
 struct PrivateBus {
@@ -96,7 +102,12 @@ fn a_persons_life_over_the_bus() {
 
 async fn life(bus: &PrivateBus, folder: &Path) {
     let node = Node::open(folder);
-    let service = Service::new(node.registry.office());
+    let (office, other) = (node.registry.office(), Arc::new(Alone::default()));
+    let wireguard = Arc::new(Wireguard::start(None, &folder.join("secrets"), other).unwrap());
+    let people = office.clone();
+    let configure: Configure =
+        Arc::new(move |plan, revision| people.configure(plan.and_then(|plan| plan.vpn), revision));
+    let service = Service { office, wireguard, node: "rte01".to_owned(), configure };
     let connection = zbus::connection::Builder::address(bus.address.as_str())
         .serve_at(VPN_PATH, service)
         .name(VPN_NAME)
@@ -107,7 +118,16 @@ async fn life(bus: &PrivateBus, folder: &Path) {
     let vpn = Vpn1Proxy::new(&caller).await.unwrap();
 
     let plan = plan("192.0.2.1:1194".parse().unwrap(), vec![group("agents", "certificate password", &[])]);
+    // A plan without the rest is none, so that nobody takes it for an empty one.
+    let Err(Error::Refused(_)) = vpn.configure(&serde_json::to_string(&plan).unwrap(), 7).await else {
+        panic!("half a plan is refused")
+    };
+    let plan = RemotePlan { index: 0, paired: false, vpn: Some(plan), wireguard: None };
     vpn.configure(&serde_json::to_string(&plan).unwrap(), 7).await.unwrap();
+    let wireguard: WireguardStatus = read(&vpn.wireguard().await.unwrap());
+    assert_eq!((wireguard.node.as_str(), wireguard.enabled), ("rte01", false));
+    let Err(Error::Refused(text)) = vpn.make_wireguard_key(false, "carol").await else { panic!("it is off") };
+    assert_eq!(RefusalCode::of(&text), Some(RefusalCode::WireguardOff));
     let status: VpnStatus = read(&vpn.status().await.unwrap());
     assert_eq!((status.configured, status.revision, status.active), (true, 7, true));
     assert_eq!(status.listen, ["udp 192.0.2.1:1194"]);

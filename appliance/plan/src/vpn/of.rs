@@ -65,15 +65,13 @@ impl VpnPlan {
     pub fn of(model: &Model, node: NodeIndex, facts: &Facts) -> Option<Self> {
         let vpn = model.vpn.as_ref()?;
         let listening = Listening::of(model, node, facts)?;
-        let shared = model.interfaces.values().any(|i| !i.routers.is_empty());
-        let other = model.nodes.iter().find(|n| model.node(n.as_str()) != Some(node));
         let remotes = remotes(vpn, &listening);
         let groups = vpn.order.iter().filter_map(|name| Some((name, model.vpn_groups.get(name)?)));
         Some(Self {
             node: model.nodes[node.get()].to_string(),
             // There are two at most.
             index: u8::from(node.get() > 0),
-            peer: other.filter(|_| shared).map(ToString::to_string),
+            peer: crate::remote::other_node(model, node),
             device: VPN_DEVICE.into(),
             udp: listening.udp,
             tcp: listening.tcp,

@@ -28,6 +28,9 @@ impl Console {
             Answer::Authorities(authorities) => self.authorities(authorities),
             Answer::Authority(authority) => self.authorities(std::slice::from_ref(authority)),
             Answer::Test(report) => self.test_report(report),
+            Answer::Wireguard(status) => self.wireguard(status),
+            Answer::WireguardKey(key) => self.wireguard_key(key),
+            Answer::WireguardClient(client) => client.text.clone(),
             Answer::Done => tr!(self.lang, "vpn-done"),
         }
     }

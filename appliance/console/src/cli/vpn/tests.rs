@@ -4,7 +4,7 @@ use clap::FromArgMatches as _;
 use jiff::tz::TimeZone;
 use rempart_bus::vpn::{
     AuthorityView, DeviceView, Enrolment, Imported, LoginCounts, Profile, SessionView, TestReport, UserView,
-    VpnStatus, Warning,
+    VpnStatus, Warning, WireguardKey, WireguardStatus,
 };
 
 use super::*;
@@ -188,7 +188,36 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("import", Answer::Imported(Imported { what: "CA".into(), advice: vec!["RSA of 2048 bits".into()] })),
         ("test", Answer::Test(report)),
         ("test-refused", Answer::Test(refused)),
+        ("wireguard", Answer::Wireguard(crate::fixtures::wireguard())),
+        (
+            "wireguard-standby",
+            Answer::Wireguard(WireguardStatus {
+                active: false,
+                public_key: None,
+                backend: String::new(),
+                trouble: Some("the secret `wireguard` of WireGuard cannot be read".into()),
+                ..crate::fixtures::wireguard()
+            }),
+        ),
+        (
+            "wireguard-off",
+            Answer::Wireguard(WireguardStatus { node: "rte01".into(), ..WireguardStatus::default() }),
+        ),
+        (
+            "wireguard-key",
+            Answer::WireguardKey(WireguardKey {
+                public_key: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".into(),
+                made: true,
+            }),
+        ),
     ]
+}
+
+/// In: a code of three lines. Out: two, with one character to a point.
+#[test]
+fn a_code_is_halved() {
+    let code: Vec<String> = ["██  ██", "████  ", "    ██"].map(str::to_owned).into();
+    assert_eq!(super::wireguard::halved(&code), ["█▄▀", "  ▀"]);
 }
 
 #[test]
@@ -208,7 +237,7 @@ fn answers_look_like_this() {
         root.build();
         let vpn = root.find_subcommand_mut("vpn").expect("the verb");
         let mut text = vpn.render_long_help().to_string();
-        for name in ["export", "user", "revoke"] {
+        for name in ["export", "user", "revoke", "wireguard"] {
             text += &vpn.find_subcommand_mut(name).expect("a verb").render_long_help().to_string();
         }
         assert_golden(&format!("cli/vpn-help.{suffix}"), &text);
@@ -254,6 +283,8 @@ fn verbs_are_read() {
         &["password", "alice", "secret"],
         &["test", "login", "alice", "secret"],
         &["user", "add", "alice", "--disabled", "perhaps"],
+        &["wireguard", "client"],
+        &["wireguard", "client", "alice", "--qr", "--out", "alice.conf"],
     ] {
         assert_eq!(read(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
     }

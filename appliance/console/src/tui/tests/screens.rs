@@ -11,7 +11,7 @@ use crate::golden::assert_golden;
 use crate::lab::{Stream, Traffic};
 use crate::lang::tests::is_in_font;
 use crate::tui::view::view;
-use crate::vpn::Ask;
+use crate::vpn::{Answer, Ask};
 
 /// What a model looks like.
 pub fn drawn(m: &Model) -> Buffer {
@@ -140,6 +140,14 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
             let gone = Failure::Unreachable(Daemon::Vpn, "gone".into());
             update(on("7"), Message::Answer(Request::Vpn(Box::new(Ask::Sessions)), Err(gone))).0
         }),
+        (
+            "vpn-wireguard",
+            give(
+                on("7"),
+                Request::Vpn(Box::new(Ask::Wireguard)),
+                Reply::Vpn(Box::new(Answer::Wireguard(fixtures::wireguard()))),
+            ),
+        ),
         ("choose", diverged("6c")),
         ("choose-mine", give(diverged("6cm"), Choice::Mine.diff(), Reply::Text(fixtures::DIFF.into()))),
         ("lab", lab("6")),

@@ -158,7 +158,12 @@ impl Office {
             }
             // What is old is forgotten on both nodes by itself, and the rest is never taken away.
             FromReplica::Removed(
-                Kind::Session | Kind::Store | Kind::UsedCode | Kind::Secret | Kind::Wireguard,
+                Kind::Session
+                | Kind::Store
+                | Kind::UsedCode
+                | Kind::Secret
+                | Kind::Wireguard
+                | Kind::WireguardKey,
                 _,
             ) => {}
             FromReplica::Peer(_) => {}
@@ -167,7 +172,7 @@ impl Office {
 
     fn hear_value(&self, kind: Kind, key: &[u8], value: &Zeroizing<Vec<u8>>) {
         match kind {
-            Kind::Session | Kind::Wireguard => {}
+            Kind::Session | Kind::Wireguard | Kind::WireguardKey => {}
             Kind::Store => self.inbox.put(|inbox| inbox.store = Some(value.clone())),
             Kind::Secret => match KeyName::named(key) {
                 Some(name) => self.inbox.put(|inbox| drop(inbox.keys.insert(name, value.clone()))),

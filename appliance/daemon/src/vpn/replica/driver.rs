@@ -31,6 +31,8 @@ const LIMITS: Limits = Limits {
         (64 << 10, 64),
         (64 << 10, MAX_USERS),
         (64, MAX_WIREGUARD_PEERS),
+        // One for each peer, the gateway's own, and those that were there before.
+        (32, 2 * MAX_WIREGUARD_PEERS),
     ],
     bytes: 192 << 20,
 };
@@ -354,6 +356,7 @@ impl Driver {
                 let sessions: Vec<_> =
                     sessions.map(|(key, value)| (key.name.clone(), Zeroizing::new(value.to_vec()))).collect();
                 info!(epoch, sessions = sessions.len(), "active");
+                self.tell_peers();
                 let peer = self.machine.peer_store().map(StoreId::new);
                 (self.config.tell)(FromReplica::Active { reign: Box::new(reign), peer, sessions });
             }
@@ -362,6 +365,15 @@ impl Driver {
                 self.obstacle = Some(error.to_string());
                 self.claim_at = Some(now + CLAIM_AGAIN);
             }
+        }
+    }
+
+    /// Where WireGuard's peers are: all of them, because those of the copy on tmpfs nobody was told of.
+    fn tell_peers(&self) {
+        let peers = self.machine.entries().filter(|(key, _)| key.kind == code(Kind::Wireguard));
+        for (key, value) in peers {
+            let value = Zeroizing::new(value.to_vec());
+            (self.config.tell)(FromReplica::Put(Kind::Wireguard, key.name.clone(), value));
         }
     }
 
@@ -377,8 +389,9 @@ impl Driver {
         self.write_at = None;
         self.written = self.machine.version();
         // People and secrets have files of their own.
-        let keeps = |kind| {
-            kind == code(Kind::Session) || kind == code(Kind::UsedCode) || kind == code(Kind::Admission)
+        let keeps = |number| match kind(number) {
+            Some(Kind::Session | Kind::UsedCode | Kind::Admission | Kind::Wireguard) => true,
+            Some(Kind::Store | Kind::Secret | Kind::WireguardKey) | None => false,
         };
         let Some(bytes) = disk::encode(&self.machine, keeps) else { return };
         let sessions = self.sessions.clone();

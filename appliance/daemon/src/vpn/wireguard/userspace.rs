@@ -57,6 +57,10 @@ impl Userspace {
 }
 
 impl Backend for Userspace {
+    fn name(&self) -> &'static str {
+        "userspace"
+    }
+
     fn configure(&mut self, mut settings: Settings) -> Result<(), BackendError> {
         settings.check()?;
         settings.sockets.truncate(MAX_LISTEN);
