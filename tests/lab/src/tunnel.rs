@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::process::{Process, output_with_input, succeeded, tail, wait_until};
-use crate::{Host, Lab, Node};
+use crate::{Host, Lab, Node, Stock};
 
 /// What openvpn says once it is connected, each time.
 pub const UP: &str = "Initialization Sequence Completed";
@@ -41,12 +41,33 @@ impl Host {
     /// Starts openvpn with a profile; name and password come from a file, as unattended clients have it. Does not wait:
     /// [`Tunnel::wait_up`] does.
     pub fn openvpn(&self, profile: &Path, user: &str, password: &str) -> Result<Tunnel> {
-        let login = self.run_dir().join(format!("{user}.login"));
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&login)?;
+        self.stock_openvpn(Stock::Own, profile, user, password, &[])
+    }
+
+    /// The same with another version of openvpn and more of its options, such as `["--proto", "tcp"]`.
+    pub fn stock_openvpn(
+        &self,
+        stock: Stock,
+        profile: &Path,
+        user: &str,
+        password: &str,
+        more: &[&str],
+    ) -> Result<Tunnel> {
+        let login = format!("{user}.login");
+        let mut file = (fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600))
+            .open(self.run_dir().join(&login))?;
         write!(file, "{user}\n{password}\n")?;
-        let mut openvpn = self.command("openvpn");
-        openvpn.arg("--config").arg(profile).arg("--auth-user-pass").arg(login);
+        self.start_openvpn(stock, profile, &[&["--auth-user-pass", &login], more].concat())
+    }
+
+    /// With a profile and nobody's name. Paths among the options are relative to [`Self::run_dir`].
+    pub fn start_openvpn(&self, stock: Stock, profile: &Path, more: &[&str]) -> Result<Tunnel> {
+        let copy = "client.ovpn";
+        fs::copy(profile, self.run_dir().join(copy))?;
+        let words = stock.words(self.run_dir());
+        let (program, arguments) = words.split_first().context("a program")?;
+        let mut openvpn = self.command(program);
+        openvpn.args(arguments).args(["--config", copy]).args(more);
         Ok(Tunnel { process: self.spawn("openvpn", openvpn)? })
     }
 }

@@ -3,8 +3,11 @@
 #[path = "../../../system/tests/common/mod.rs"]
 mod common;
 
+mod audit;
 mod cases;
+mod crowd;
 mod parts;
 mod stage;
 mod streams;
 mod takeover;
+mod versions;
