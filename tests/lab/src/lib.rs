@@ -30,6 +30,7 @@
 //! }
 //! ```
 
+pub mod capture;
 mod dbus;
 pub mod demo;
 mod document;

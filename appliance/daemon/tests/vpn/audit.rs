@@ -2,9 +2,7 @@
 //! keys that both nodes hold.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::Command;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -18,44 +16,27 @@ const TAG: usize = 16;
 
 /// A capture on the device where the client's packets come from either gateway.
 pub struct Capture {
-    tcpdump: Child,
-    said: BufReader<ChildStderr>,
-    file: tempfile::NamedTempFile,
+    capture: rempart_lab::capture::Capture,
+    _file: tempfile::TempPath,
 }
 
 impl Capture {
     pub fn begin(stage: &Stage) -> Self {
         for node in &stage.nodes {
-            // Super-packets are cut before they are seen.
             node.place.sh("ip link set dev wan gso_max_segs 1");
         }
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let pid = stage.client.pid().to_string();
-        let mut tcpdump = Command::new("nsenter")
-            .args(["-t", &pid, "-n", "--", "tcpdump", "-Z", "root", "-p", "-Q", "in", "-i", "wan"])
-            .args(["-U", "-s", "0", "-B", "65536", "-w"])
-            .arg(file.path())
-            .args(["udp", "src", "port", "1194"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(tcpdump.stderr.take().unwrap());
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        assert!(line.contains("listening on"), "{line}");
-        Self { tcpdump, said, file }
+        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let mut tcpdump = Command::new("nsenter");
+        tcpdump.args(["-t", &stage.client.pid().to_string(), "-n", "--", "tcpdump"]);
+        let capture =
+            rempart_lab::capture::Capture::start(tcpdump, "wan", "udp src port 1194", &file).unwrap();
+        Self { capture, _file: file }
     }
 
-    /// The data packets that were seen, as UDP carried them.
-    pub fn end(mut self) -> Vec<Vec<u8>> {
-        // What is under way is written.
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        Command::new("kill").args(["-INT", &self.tcpdump.id().to_string()]).status().unwrap();
-        let mut said = String::new();
-        self.said.read_to_string(&mut said).unwrap();
-        assert!(self.tcpdump.wait().unwrap().success(), "{said}");
-        assert!(said.contains("\n0 packets dropped by kernel"), "{said}");
-        packets(&fs::read(self.file.path()).unwrap())
+    /// The data packets that were seen.
+    fn end(self) -> Vec<Vec<u8>> {
+        let payloads = self.capture.stop().unwrap().into_iter().map(|datagram| datagram.payload);
+        payloads.filter(|payload| payload.len() >= HEADER + TAG && payload[0] & 0xf8 == DATA_V2).collect()
     }
 
     /// Ends, and fails unless every packet was sealed under a known key, each with a number of its own. How many there were under
@@ -66,39 +47,6 @@ impl Capture {
         assert_eq!((found.repeated.as_slice(), found.unknown), (&[][..], 0));
         (found.sealed.values().sum(), found.sealed.len())
     }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = self.tcpdump.kill();
-        let _ = self.tcpdump.wait();
-    }
-}
-
-/// The data packets of a file of tcpdump.
-fn packets(file: &[u8]) -> Vec<Vec<u8>> {
-    let number = |at: usize| u32::from_le_bytes(*file[at..].first_chunk().unwrap());
-    assert_eq!((number(0), number(20)), (0xa1b2_c3d4, 1), "a file of this machine's byte order, Ethernet");
-    let (mut at, mut found) = (24, Vec::new());
-    while at + 16 <= file.len() {
-        let (kept, length) = (number(at + 8) as usize, number(at + 12) as usize);
-        assert_eq!(kept, length, "a packet that was not kept whole");
-        let frame = &file[at + 16..at + 16 + kept];
-        at += 16 + kept;
-        let udp = match frame[12..14] {
-            [0x08, 0x00] => {
-                assert_eq!(u16::from_be_bytes([frame[20], frame[21]]) & 0x3fff, 0, "a fragment");
-                14 + usize::from(frame[14] & 15) * 4
-            }
-            _ => 14 + 40,
-        };
-        let payload =
-            &frame[udp + 8..udp + usize::from(u16::from_be_bytes([frame[udp + 4], frame[udp + 5]]))];
-        if payload[0] & 0xf8 == DATA_V2 {
-            found.push(payload.to_vec());
-        }
-    }
-    found
 }
 
 /// What an audit has found.

@@ -225,7 +225,7 @@ fn a_network_behind_a_client_is_carried_on() {
     stage.crowd.lock().unwrap().networks.insert(network);
     stage
         .client
-        .sh("ip link add behind type dummy; ip link set behind up; ip addr add 10.99.0.1/24 dev behind; \
+        .sh("ip link add behind type bridge; ip link set behind up; ip addr add 10.99.0.1/24 dev behind; \
                      sysctl -qw net.ipv4.ip_forward=1");
     let mut client = stage.client("alice", "");
     client.up();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rempart_daemon::vpn::seam::{CutOff, FromPeople, Server};
+use rempart_daemon::vpn::seam::{CutOff, FromPeople};
 
 use crate::parts::{CODE, PASSWORD};
 use crate::stage::{Client, Stage, Stock, can, plan};
@@ -190,8 +190,8 @@ fn a_narrow_way_is_passed() {
     let stage = Stage::new(1, &narrow);
     stage.client.sh("ip link set p0 mtu 1280; ip link set wan mtu 1280");
     stage.nodes[0].place.sh("ip link set wan mtu 1280");
-    for stock in Stock::all_here() {
-        let client = stage.client_of(stock, "alice", "");
+    for (stock, user) in Stock::all_here().zip(["alice", "bob", "carol"]) {
+        let client = stage.client_of(stock, user, "");
         client.up();
         // 2.5 cannot be told, and sends larger ones.
         let mtu = if stock == Stock::V25 { "mtu 1500" } else { "mtu 1400" };
