@@ -37,7 +37,7 @@ fn two_hundred_clients_are_carried_on() {
                 Stock::Own,
                 user,
                 device,
-                "dev null\ndev-type tun\nverb 3\nifconfig-noexec\nroute-noexec",
+                "dev null\nverb 3\nifconfig-noexec\nroute-noexec",
             )
         };
         let started: Vec<Client> = group.iter().map(start).collect();

@@ -230,11 +230,23 @@ impl Stage {
 
     /// `bytes` bytes by TCP from the host behind the gateways to the client, all of them as they were sent.
     pub fn download(&self, bytes: usize) {
+        self.download_in(bytes, Duration::ZERO);
+    }
+
+    /// The same, sent evenly over a time.
+    pub fn download_in(&self, bytes: usize, time: Duration) {
+        const PIECES: usize = 200;
         use std::io::Read as _;
         let listener = self.host.enter(|| std::net::TcpListener::bind("10.20.0.9:5001").unwrap());
         let sent: Vec<u8> = (0..bytes).map(|i| (i ^ i >> 8 ^ i >> 16) as u8).collect();
         let expected = sent.clone();
-        let sender = std::thread::spawn(move || listener.accept().unwrap().0.write_all(&sent).unwrap());
+        let sender = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            for piece in sent.chunks(bytes.div_ceil(PIECES)) {
+                stream.write_all(piece).unwrap();
+                std::thread::sleep(time / PIECES as u32);
+            }
+        });
         let mut stream = self.client.enter(|| std::net::TcpStream::connect("10.20.0.9:5001").unwrap());
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut got = Vec::new();

@@ -93,11 +93,9 @@ fn a_download_outlives_two_take_overs_under_one_key() {
         let stage = Stage::new(2, &plan());
         let client = stage.client_of(stock, "alice", "");
         client.up();
-        // The download is as long as all this, on any machine.
-        stage.host.sh("tc qdisc add dev lan root tbf rate 20mbit burst 32k limit 100k");
         let capture = Capture::begin(&stage);
         std::thread::scope(|scope| {
-            let download = scope.spawn(|| stage.download(12_000_000));
+            let download = scope.spawn(|| stage.download_in(12_000_000, Duration::from_secs(6)));
             std::thread::sleep(Duration::from_secs(1));
             for to in [1, 0] {
                 take_over(&stage, to);
@@ -119,7 +117,8 @@ fn a_download_outlives_two_take_overs_under_one_key() {
 }
 
 /// The active gateway dies in the middle of a renewal: it has acknowledged the client's first message, and its answer never comes.
-/// Data flows on under the key from before; the client ends that renewal by itself, and nobody is asked.
+/// Data flows on under the key from before; the client gives that renewal up, begins anew in place, and nobody is asked. Not 2.5:
+/// a session that begins in place gives it no keys, and it connects anew when it has heard nothing for a while (study §1.6).
 fn a_renewal_is_cut(stock: Stock) {
     let stage = Stage::new(2, &plan());
     let client = stage.client_of(stock, "alice", "reneg-sec 5");
@@ -144,14 +143,8 @@ fn a_renewal_is_cut(stock: Stock) {
     capture.audit(&stage);
     let (log, ups) = (client.log(), client.said("Initialization Sequence Completed"));
     assert!(!log.contains("AUTH_FAILED") && !log.contains("Enter Auth"), "{log}");
-    match stock {
-        // Study §1.6: it gives up and connects anew, by its token.
-        Stock::V25 => {}
-        Stock::Own | Stock::V27 => {
-            assert!(!log.contains("SIGUSR1") && ups <= 2, "up {ups} times: {log}");
-            assert!(received >= 600, "{received}");
-        }
-    }
+    assert!(!log.contains("SIGUSR1") && ups <= 2, "up {ups} times: {log}");
+    assert!(received >= 650, "{received}");
     let logins = stage.crowd.lock().unwrap().logins.clone();
     assert!(logins.iter().skip(1).all(|login| login.1 == "token"), "{logins:?}");
 }
@@ -160,7 +153,7 @@ fn a_renewal_is_cut(stock: Stock) {
 #[ignore = "three quarters of a minute for each version: `make test-vpn`"]
 fn a_take_over_in_the_middle_of_a_renewal_interrupts_nothing() {
     if can() {
-        Stock::all_here().for_each(a_renewal_is_cut);
+        [Stock::Own, Stock::V27].into_iter().filter(|stock| stock.is_here()).for_each(a_renewal_is_cut);
     }
 }
 

@@ -202,7 +202,7 @@ fn two_hundred_clients_outlive_a_power_cut() {
     let begin = Instant::now();
     let mut clients = Vec::new();
     // Without a device: the control channel and the keep-alives are all that they do.
-    let bare = ["--dev", "null", "--dev-type", "tun", "--ifconfig-noexec", "--route-noexec"];
+    let bare = ["--dev", "null", "--ifconfig-noexec", "--route-noexec"];
     for group in profiles.chunks(TOGETHER) {
         let mut some: Vec<Tunnel> = group
             .iter()
