@@ -232,6 +232,8 @@ fn a_network_behind_a_client_is_carried_on() {
         assert!(reach().contains(" 0% packet loss"));
         assert!(stage.nodes[to].live("vpn_live4").contains("10.99.0.0/24"));
     }
+    // What a client says under the key from before the take-over nobody can read (study §1.1).
+    stage.wait("a key is renewed", |stage| stage.nodes[0].status().counters.renewed >= 1);
     client.assert_undisturbed();
     client.signal("-INT");
     stage.wait("the client has ended", |_| client.has_ended());
