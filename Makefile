@@ -29,7 +29,7 @@ TARGET        := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down \
+.PHONY: help setup setup-clients build lab lab-up lab-exec lab-console lab-status lab-down \
   lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-ovpn test-image bench bench-large fuzz fuzz-vpn deny clean
 
 help: ## this page
@@ -38,6 +38,11 @@ help: ## this page
 
 setup: ## install what is missing to build and test (as root; says what it installs)
 	@tests/setup/install.sh
+
+# The stock VPN clients of other Debian suites. 2.5 is of a suite that may go from the mirrors: only the long tests want it.
+setup-clients: ## unpack openvpn 2.5 and 2.7 beside this machine's, into target/stock (as root)
+	@tests/setup/clients.sh '$(TARGET)/stock' 2.7
+	@tests/setup/clients.sh '$(TARGET)/stock' 2.5 || echo 'setup: without openvpn 2.5, whose tests are skipped' >&2
 
 build: ## build every program
 	$(CARGO) build --workspace --bins $(CARGO_PROFILE)
@@ -148,6 +153,7 @@ flash: ## write the image to a disk or stick and verify it: make flash DEV=/dev/
 test: ## format, lints and all tests
 	$(NEEDS_ROOT)
 	@$(MAKE) --no-print-directory setup
+	@tests/setup/clients.sh '$(TARGET)/stock' 2.7
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace --bins
@@ -165,7 +171,7 @@ test-pair: ## take-overs of every kind, measured: wants the machine for itself
 
 test-vpn: ## remote access with stock clients, take-overs measured: wants the machine for itself
 	$(NEEDS_ROOT)
-	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory setup setup-clients
 	$(CARGO) build --workspace --bins
 	$(CARGO) test -p rempartd --lib vpn
 	$(CARGO) test -p rempartd --test vpn --test people --test replica -- --include-ignored --test-threads=1

@@ -30,6 +30,7 @@
 //! }
 //! ```
 
+pub mod capture;
 mod dbus;
 pub mod demo;
 mod document;
@@ -44,6 +45,7 @@ mod record;
 mod requirements;
 mod servers;
 mod spec;
+mod stock;
 mod topology;
 pub mod traffic;
 pub mod tunnel;
@@ -57,6 +59,7 @@ pub use process::{Process, output_within, wait_until};
 pub use record::{Quiet, Record, remove_abandoned};
 pub use requirements::{missing_programs, obstacle, program};
 pub use spec::{DhcpService, DnsService, HostSpec, LegSpec, Server};
+pub use stock::Stock;
 pub use topology::Topology;
 pub use traffic::Transport;
 pub use tunnel::Tunnel;

@@ -3,8 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::process::{Process, output_with_input, succeeded, tail, wait_until};
-use crate::{Host, Lab, Node};
+use crate::{Host, Lab, Node, Stock};
 
 /// What openvpn says once it is connected, each time.
 pub const UP: &str = "Initialization Sequence Completed";
@@ -29,7 +30,46 @@ const AGENT: &str = "demo";
 const GROUP: &str = "agents";
 const PASSWORD: &str = "a password for the lab alone";
 /// The length of a step of RFC 6238, in seconds.
-const STEP_S: u64 = 30;
+pub const STEP_S: u64 = 30;
+
+/// How long a client may take to ask.
+const ASKS: Duration = Duration::from_secs(20);
+
+/// A person at a graphical client: what openvpn asks by its management interface, and the answers.
+#[derive(Debug)]
+pub struct Person(BufReader<UnixStream>);
+
+impl Person {
+    /// At the client that was started on a host with `--management SOCKET unix --management-query-passwords`.
+    pub fn at(host: &Host, socket: &str) -> Result<Self> {
+        let mut stream = None;
+        wait_until(ASKS, || {
+            stream = UnixStream::connect(host.run_dir().join(socket)).ok();
+            stream.is_some()
+        });
+        let stream = stream.context("the client has no management interface")?;
+        stream.set_read_timeout(Some(ASKS))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Waits for a question that begins like this; its rest.
+    pub fn asked(&mut self, beginning: &str) -> Result<String> {
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line)? == 0 {
+                bail!("the client has gone and never asked {beginning:?}");
+            }
+            if let Some(rest) = line.trim_end().strip_prefix(beginning) {
+                return Ok(rest.to_owned());
+            }
+        }
+    }
+
+    /// Says something.
+    pub fn say(&mut self, line: &str) -> Result<()> {
+        Ok(writeln!(self.0.get_mut(), "{line}")?)
+    }
+}
 
 /// A stock client with a profile. Dropping it ends the client.
 #[derive(Debug)]
@@ -41,17 +81,43 @@ impl Host {
     /// Starts openvpn with a profile; name and password come from a file, as unattended clients have it. Does not wait:
     /// [`Tunnel::wait_up`] does.
     pub fn openvpn(&self, profile: &Path, user: &str, password: &str) -> Result<Tunnel> {
-        let login = self.run_dir().join(format!("{user}.login"));
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&login)?;
+        self.stock_openvpn(Stock::Own, profile, user, password, &[])
+    }
+
+    /// The same with another version of openvpn and more of its options, such as `["--proto", "tcp"]`.
+    pub fn stock_openvpn(
+        &self,
+        stock: Stock,
+        profile: &Path,
+        user: &str,
+        password: &str,
+        more: &[&str],
+    ) -> Result<Tunnel> {
+        let login = format!("{user}.login");
+        let mut file = (fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600))
+            .open(self.run_dir().join(&login))?;
         write!(file, "{user}\n{password}\n")?;
-        let mut openvpn = self.command("openvpn");
-        openvpn.arg("--config").arg(profile).arg("--auth-user-pass").arg(login);
+        self.start_openvpn(stock, profile, &[&["--auth-user-pass", &login], more].concat())
+    }
+
+    /// With a profile and nobody's name. Paths among the options are relative to [`Self::run_dir`].
+    pub fn start_openvpn(&self, stock: Stock, profile: &Path, more: &[&str]) -> Result<Tunnel> {
+        let copy = "client.ovpn";
+        fs::copy(profile, self.run_dir().join(copy))?;
+        let words = stock.words(self.run_dir());
+        let (program, arguments) = words.split_first().context("a program")?;
+        let mut openvpn = self.command(program);
+        openvpn.args(arguments).args(["--config", copy]).args(more);
         Ok(Tunnel { process: self.spawn("openvpn", openvpn)? })
     }
 }
 
 impl Tunnel {
+    /// What holds its place in the system.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// What the client has said so far.
     pub fn log(&self) -> String {
         self.process.log()
@@ -164,7 +230,7 @@ impl Lab {
 }
 
 /// What an application shows `ahead_s` from now (RFC 6238, SHA-1, six digits), from the letters of its enrolment.
-fn code(host: &Host, letters: &str, ahead_s: u64) -> Result<String> {
+pub fn code(host: &Host, letters: &str, ahead_s: u64) -> Result<String> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let step = (since.as_secs() + ahead_s) / STEP_S;
     let mut openssl = host.command("openssl");
@@ -204,7 +270,8 @@ fn hex(letters: &str) -> String {
     out
 }
 
-fn base64(host: &Host, text: &str) -> Result<String> {
+/// RFC 4648 §4.
+pub fn base64(host: &Host, text: &str) -> Result<String> {
     let mut openssl = host.command("openssl");
     openssl.args(["base64", "-A"]);
     let output = output_with_input(openssl, text, VERB)?;

@@ -3,9 +3,12 @@
 #[path = "../../../system/tests/common/mod.rs"]
 mod common;
 
+mod audit;
 mod cases;
+mod crowd;
 mod parts;
 mod shards;
 mod stage;
 mod streams;
 mod takeover;
+mod versions;

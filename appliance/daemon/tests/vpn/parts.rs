@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use ipnet::IpNet;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -11,9 +12,11 @@ use rcgen::{
 use rempart_daemon::vpn::seam::{
     FromPeople, FromReplica, Kind, LoginTicket, Material, People, Replica, ReplicaTicket, Tell, Verdict,
 };
+use rempart_daemon::vpn::server::value::Value;
 use rempart_identity::demand::Admission;
 use rempart_identity::names::DeviceId;
 use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Record, StoreId};
+use rempart_openvpn::key_exchange::DataKeys;
 use rempart_openvpn::message::{Refusal, Submitted};
 use rempart_openvpn::session::{Credential, Login};
 use rempart_openvpn::wrap::{ClientKey, Metadata, ServerKey, StaticKey};
@@ -25,6 +28,7 @@ use zeroize::Zeroizing;
 pub const PASSWORD: &str = "correct horse";
 pub const CODE: &str = "123456";
 const WRAPPING: [u8; 128] = [5; 128];
+const SHARED: [u8; 256] = [6; 256];
 
 /// An authority, a certificate for the gateway, and certificates for people.
 pub struct Authority {
@@ -55,17 +59,23 @@ impl Authority {
 
     /// The inline parts of a profile for a person's device.
     pub fn device(&self, name: &str) -> String {
-        let (certificate, key) = leaf(&self.issuer, name, ExtendedKeyUsagePurpose::ClientAuth);
         let server = ServerKey::new(&WRAPPING);
         let client =
             ClientKey { key: StaticKey::new(&random()), metadata: Metadata::User(name.as_bytes().to_vec()) };
-        format!(
-            "<ca>\n{}</ca>\n<cert>\n{}</cert>\n<key>\n{}</key>\n<tls-crypt-v2>\n{}</tls-crypt-v2>\n",
-            self.root_pem,
-            certificate.pem(),
-            key.serialize_pem(),
-            *server.client_file(&client).unwrap()
-        )
+        let file = server.client_file(&client).unwrap();
+        format!("{}<tls-crypt-v2>\n{}</tls-crypt-v2>\n", self.certificate(name), *file)
+    }
+
+    /// The same with the key that all clients of an older set-up share.
+    pub fn device_of_old(&self, name: &str) -> String {
+        let file = StaticKey::new(&SHARED).to_file();
+        format!("{}<tls-crypt>\n{}</tls-crypt>\n", self.certificate(name), *file)
+    }
+
+    fn certificate(&self, name: &str) -> String {
+        let (certificate, key) = leaf(&self.issuer, name, ExtendedKeyUsagePurpose::ClientAuth);
+        let (root, certificate, key) = (&self.root_pem, certificate.pem(), key.serialize_pem());
+        format!("<ca>\n{root}</ca>\n<cert>\n{certificate}</cert>\n<key>\n{key}</key>\n")
     }
 
     pub fn material(&self) -> Box<Material> {
@@ -78,7 +88,7 @@ impl Authority {
             key: PrivateKeyDer::Pkcs8(self.key.clone_key()),
             clients,
             wrapping: Zeroizing::new(WRAPPING.to_vec()),
-            shared: None,
+            shared: Some(Zeroizing::new(SHARED.to_vec())),
             token: Zeroizing::new(vec![7; 32]),
         })
     }
@@ -115,6 +125,8 @@ pub struct Crowd {
     pub barred: BTreeSet<String>,
     /// A code is asked for.
     pub ask: bool,
+    /// What lies behind everybody's client.
+    pub networks: BTreeSet<IpNet>,
     /// Of whom, and what was shown.
     pub logins: Vec<(String, &'static str)>,
     asked: BTreeMap<u64, Admission>,
@@ -142,6 +154,9 @@ impl People for Fixed {
         let (shown, good) = match &login.credential {
             Credential::Token(verified) => ("token", verified.user() == login.user),
             Credential::Submitted(Submitted::Password(password)) => ("password", **password == PASSWORD),
+            Credential::Submitted(Submitted::WithCode { password, code }) => {
+                ("password and code", **password == PASSWORD && **code == CODE)
+            }
             Credential::Submitted(_) => ("nothing", false),
         };
         crowd.logins.push((login.user.clone(), shown));
@@ -151,8 +166,9 @@ impl People for Fixed {
         // A device is its certificate.
         let print = ring::digest::digest(&ring::digest::SHA256, login.certificates.first().unwrap());
         let device = DeviceId::new(*print.as_ref().first_chunk().unwrap());
-        let admission = admission(&login.user, Some(device));
-        let first = matches!(login.credential, Credential::Submitted(_));
+        let mut admission = admission(&login.user, Some(device));
+        admission.networks = crowd.networks.clone();
+        let first = matches!(login.credential, Credential::Submitted(Submitted::Password(_)));
         if crowd.ask && first {
             crowd.asked.insert(ticket.0, admission);
             let refusal = Box::new(Refusal::Failed("no questions?".to_owned()));
@@ -203,6 +219,17 @@ struct Inner {
     tells: [Option<Tell<FromReplica>>; 2],
     books: [EpochBook; 2],
     tickets: u64,
+    /// Every sending key that ever was, of which session.
+    made: Vec<Made>,
+}
+
+/// A sending key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Made {
+    pub peer: u32,
+    pub key_id: u8,
+    pub key: [u8; 32],
+    pub iv: [u8; 8],
 }
 
 impl Pair {
@@ -211,7 +238,8 @@ impl Pair {
             EpochBook::new(parity, Record { store: StoreId::new([store; 16]), highest: Epoch::new(0) })
         };
         let books = [book(Parity::Even, 1), book(Parity::Odd, 2)];
-        let inner = Inner { sessions: BTreeMap::new(), tells: [None, None], books, tickets: 0 };
+        let inner =
+            Inner { sessions: BTreeMap::new(), tells: [None, None], books, tickets: 0, made: Vec::new() };
         Arc::new(Self { inner: Mutex::new(inner) })
     }
 
@@ -222,6 +250,14 @@ impl Pair {
 
     /// A node is active from now on, the other one is told that it is not.
     pub fn activate(&self, node: usize) {
+        if let Some(other) = &self.inner.lock().unwrap().tells[1 - node] {
+            other(FromReplica::Standby);
+        }
+        self.activate_too(node);
+    }
+
+    /// A node is active from now on, and the other one, if it is, does not know.
+    pub fn activate_too(&self, node: usize) {
         let mut inner = self.inner.lock().unwrap();
         let known = inner.books.iter().map(EpochBook::highest).max().unwrap();
         let book = &mut inner.books[node];
@@ -229,14 +265,15 @@ impl Pair {
         let reign = Box::new(book.claim().unwrap().persist(|_| Ok::<(), ()>(())).unwrap());
         let peer = Some(inner.books[1 - node].store());
         let sessions = inner.sessions.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        if let Some(other) = &inner.tells[1 - node] {
-            other(FromReplica::Standby);
-        }
         inner.tells[node].as_ref().unwrap()(FromReplica::Active { reign, peer, sessions });
     }
 
     pub fn held(&self) -> usize {
         self.inner.lock().unwrap().sessions.len()
+    }
+
+    pub fn made(&self) -> Vec<Made> {
+        self.inner.lock().unwrap().made.clone()
     }
 
     pub fn put_session(&self, key: Vec<u8>, value: Zeroizing<Vec<u8>>) {
@@ -258,6 +295,14 @@ impl Replica for Half {
     fn put(&self, kind: Kind, key: &[u8], value: Zeroizing<Vec<u8>>) -> ReplicaTicket {
         assert_eq!(kind, Kind::Session);
         let mut inner = self.pair.inner.lock().unwrap();
+        let Value { snapshot, .. } = Value::decode(&value).unwrap();
+        for DataKeys { key_id, seal, .. } in snapshot.keys.iter().map(|key| &key.keys) {
+            let (key, iv) = (seal.key, seal.implicit_iv);
+            let made = Made { peer: snapshot.peer_id, key_id: key_id.get(), key, iv };
+            if !inner.made.contains(&made) {
+                inner.made.push(made);
+            }
+        }
         inner.sessions.insert(key.to_vec(), value);
         inner.tickets += 1;
         let ticket = ReplicaTicket(inner.tickets);

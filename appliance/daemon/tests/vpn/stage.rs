@@ -6,6 +6,8 @@
 //! ```
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,6 +18,7 @@ use rempart_daemon::vpn::gate::{Broken, Gate, Handle, NftTable};
 use rempart_daemon::vpn::seam::{FromPeople, Server};
 use rempart_daemon::vpn::server::Surroundings;
 use rempart_daemon::vpn::server::status::{SessionStatus, Status};
+pub use rempart_lab::Stock;
 use rempart_plan::vpn::{CertificatePlan, GroupPlan, VpnPlan};
 
 use crate::common::Neighbour;
@@ -195,12 +198,17 @@ impl Stage {
     }
 
     pub fn client(&self, user: &str, extra: &str) -> Client {
-        self.client_with(user, &self.authority.device(user), extra)
+        self.client_of(Stock::Own, user, extra)
+    }
+
+    /// Another version of the stock client.
+    pub fn client_of(&self, stock: Stock, user: &str, extra: &str) -> Client {
+        Client::start(&self.client, stock, user, &self.authority.device(user), extra)
     }
 
     /// With a device's certificate and key that there are already.
     pub fn client_with(&self, user: &str, device: &str, extra: &str) -> Client {
-        Client::start(&self.client, user, device, extra)
+        Client::start(&self.client, Stock::Own, user, device, extra)
     }
 
     pub fn wait(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
@@ -216,19 +224,56 @@ impl Stage {
         self.client.sh(&format!("ping -n -q -i 0.1 -c 3 -W 2 {more} {to}"))
     }
 
+    /// Pings an address from the client in the background.
+    pub fn probe(&self, to: &str, every_ms: u32, count: u32) -> Probe {
+        let (pid, every) = (self.client.pid().to_string(), format!("0.{every_ms:03}"));
+        let count = count.to_string();
+        let words = ["-t", &pid, "-n", "--", "ping", "-n", "-D", "-i", &every, "-c", &count, "-W", "1", to];
+        let child = Command::new("nsenter").args(words).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        Probe(child.unwrap())
+    }
+
     /// `bytes` bytes by TCP from the host behind the gateways to the client, all of them as they were sent.
     pub fn download(&self, bytes: usize) {
-        use std::io::{Read, Write};
+        self.download_in(bytes, Duration::ZERO);
+    }
+
+    /// The same, sent evenly over a time.
+    pub fn download_in(&self, bytes: usize, time: Duration) {
+        const PIECES: usize = 200;
+        use std::io::Read as _;
         let listener = self.host.enter(|| std::net::TcpListener::bind("10.20.0.9:5001").unwrap());
         let sent: Vec<u8> = (0..bytes).map(|i| (i ^ i >> 8 ^ i >> 16) as u8).collect();
         let expected = sent.clone();
-        let sender = std::thread::spawn(move || listener.accept().unwrap().0.write_all(&sent).unwrap());
+        let sender = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            for piece in sent.chunks(bytes.div_ceil(PIECES)) {
+                stream.write_all(piece).unwrap();
+                std::thread::sleep(time / PIECES as u32);
+            }
+        });
         let mut stream = self.client.enter(|| std::net::TcpStream::connect("10.20.0.9:5001").unwrap());
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut got = Vec::new();
         stream.read_to_end(&mut got).unwrap();
         sender.join().unwrap();
         assert!(got == expected, "what arrives is what was sent");
+    }
+}
+
+/// A ping in the background.
+pub struct Probe(Child);
+
+impl Probe {
+    /// Once it has ended: how many answers came, and the longest time without one in milliseconds.
+    pub fn report(self) -> (u32, u64) {
+        let said = self.0.wait_with_output().unwrap().stdout;
+        let said = String::from_utf8_lossy(&said);
+        // [1700000000.123456] 64 bytes from …
+        let came = |line: &str| line.strip_prefix('[')?.split_once("] 64 bytes")?.0.parse::<f64>().ok();
+        let times: Vec<f64> = said.lines().filter_map(came).collect();
+        let gaps = times.windows(2).map(|pair| ((pair[1] - pair[0]) * 1000.0) as u64);
+        (times.len() as u32, gaps.max().unwrap_or(u64::MAX))
     }
 }
 
@@ -239,33 +284,52 @@ pub struct Client {
 }
 
 impl Client {
-    fn start(place: &Neighbour, user: &str, device: &str, extra: &str) -> Self {
+    pub fn start(place: &Neighbour, stock: Stock, user: &str, device: &str, extra: &str) -> Self {
         let folder = std::env::temp_dir().join(format!(
             "rempart-vpn-{}-{:x}",
             std::process::id(),
             u64::from_be_bytes(random())
         ));
         fs::create_dir_all(&folder).unwrap();
-        let login = folder.join("login");
-        fs::write(&login, format!("{user}\n{PASSWORD}\n")).unwrap();
-        let remote = if extra.contains("remote ") { "" } else { "remote 192.0.2.1 1194 udp4\n" };
-        let bind = if extra.contains("lport ") { "" } else { "nobind\n" };
+        fs::write(folder.join("login"), format!("{user}\n{PASSWORD}\n")).unwrap();
+        // Whoever has a way to be asked is asked.
+        let login = if extra.contains("management ") { "" } else { "login" };
+        let unless =
+            |word: &str, line: &str| if extra.contains(word) { String::new() } else { line.to_owned() };
+        let (remote, bind) =
+            (unless("remote ", "remote 192.0.2.1 1194 udp4\n"), unless("lport ", "nobind\n"));
+        let (device_line, verb) = (unless("dev ", "dev tun\n"), unless("verb ", "verb 4\n"));
         let profile = format!(
-            "client\ndev tun\n{remote}{bind}remote-cert-tls server\nauth-user-pass {}\nconnect-retry 1 2\n\
-             hand-window 20\nverb 4\nauth-nocache\n{extra}\n{device}",
-            login.display()
+            "client\n{device_line}{remote}{bind}remote-cert-tls server\nauth-user-pass {login}\nconnect-retry 1 2\n\
+             hand-window 20\n{verb}auth-nocache\n{extra}\n{device}"
         );
         fs::write(folder.join("client.ovpn"), profile).unwrap();
         let log = fs::File::create(folder.join("log")).unwrap();
         let process = Command::new("nsenter")
-            .args(["-t", &place.pid().to_string(), "-n", "--", "openvpn", "--config"])
-            .arg(folder.join("client.ovpn"))
+            .args(["-t", &place.pid().to_string(), "-n", "--"])
+            .args(stock.words(&folder))
+            .args(["--config", "client.ovpn"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
         Self { process, folder }
+    }
+
+    /// Its management interface, if it was started with `management m unix`.
+    pub fn management(&self) -> Management {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match UnixStream::connect(self.folder.join("m")) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    return Management(BufReader::new(stream));
+                }
+                Err(error) => assert!(Instant::now() < end, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub fn log(&self) -> String {
@@ -308,8 +372,32 @@ impl Client {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
+    }
+}
+
+/// What a graphical client would be: asked for names, passwords and codes.
+pub struct Management(BufReader<UnixStream>);
+
+impl Management {
+    /// Waits for a line that begins like this; its rest.
+    pub fn wait(&mut self, beginning: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).unwrap() > 0, "the client has gone");
+            if let Some(rest) = line.trim_end().strip_prefix(beginning) {
+                return rest.to_owned();
+            }
+        }
+    }
+
+    pub fn say(&mut self, line: &str) {
+        writeln!(self.0.get_mut(), "{line}").unwrap();
     }
 }
 

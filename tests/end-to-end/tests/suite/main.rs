@@ -19,4 +19,5 @@ mod refusals;
 mod reload;
 mod tftp;
 mod vpn;
+mod vpn_stock;
 mod vpn_wireguard;

@@ -7,22 +7,23 @@ use std::time::Duration;
 
 use rempart_bus::vpn::{DeviceView, SessionView, VpnStatus};
 use rempart_end_to_end::{Document, PairStage, SOON, pair};
+use rempart_lab::capture::{Capture, Wire};
 use rempart_lab::traffic::{Direction, PingReport, StreamReport};
-use rempart_lab::{Quiet, Transport, Tunnel, skip_unless_root, wait_until};
+use rempart_lab::{Quiet, Stock, Transport, Tunnel, skip_unless_root, wait_until};
 
-const PASSWORD: &str = "correct horse battery staple";
+pub const PASSWORD: &str = "correct horse battery staple";
 /// What agents may reach, and by what.
 const DESK: [u8; 4] = [192, 168, 20, 11];
-const VOICE: [u8; 4] = [192, 168, 10, 13];
-const VOICE_PORT: u16 = 7100;
+pub const VOICE: [u8; 4] = [192, 168, 10, 13];
+pub const VOICE_PORT: u16 = 7100;
 /// How long everything flows before a fault and after it.
 const BEFORE: Duration = Duration::from_millis(500);
 const AFTER: Duration = Duration::from_secs(3);
 /// How soon a session that an administrator ended is gone.
-const AT_ONCE: Duration = Duration::from_secs(2);
+pub const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// The pair with remote access: agents come in with certificate and password, and reach a page, an echo and one port.
-fn document() -> Document {
+pub fn document() -> Document {
     pair()
         .and(
             "[vpn]\nlisten = \"wan\"\n\n[vpn.group.agents]\npool = \"10.77.10.0/24\"\n\
@@ -34,14 +35,18 @@ fn document() -> Document {
 }
 
 /// A pair with an authority and one person, all made at the console of the active node.
-struct Remote {
-    stage: PairStage,
-    profile: PathBuf,
+pub struct Remote {
+    pub stage: PairStage,
+    pub profile: PathBuf,
 }
 
 impl Remote {
-    fn up() -> Self {
-        let stage = PairStage::up(&document());
+    pub fn up() -> Self {
+        Self::of(&document())
+    }
+
+    pub fn of(document: &Document) -> Self {
+        let stage = PairStage::up(document);
         let active = stage.active();
         says(&stage, active, "serves", |status| status.active);
         says(&stage, 1 - active, "waits", |status| !status.active);
@@ -51,7 +56,7 @@ impl Remote {
         Self { stage, profile }
     }
 
-    fn connect(&self) -> Tunnel {
+    pub fn connect(&self) -> Tunnel {
         let mut tunnel = self.try_connect();
         tunnel.wait_up().expect("a connection");
         tunnel
@@ -61,12 +66,12 @@ impl Remote {
         self.stage.host("cli-wan").openvpn(&self.profile, "alice", PASSWORD).expect("openvpn")
     }
 
-    fn sessions(&self, node: usize) -> Vec<SessionView> {
+    pub fn sessions(&self, node: usize) -> Vec<SessionView> {
         self.stage.json(node, &["vpn", "list"])
     }
 
     /// The one session of a node, which is alice's.
-    fn session(&self, node: usize) -> SessionView {
+    pub fn session(&self, node: usize) -> SessionView {
         let sessions = self.sessions(node);
         let [session] = sessions.as_slice() else { panic!("{sessions:#?}") };
         assert_eq!((session.user.as_str(), session.group.as_str()), ("alice", "agents"), "{session:#?}");
@@ -85,8 +90,27 @@ impl Remote {
         probe.run().expect("a probe").passes()
     }
 
+    /// What the routers send to cli-wan for its tunnel, as the wire has it.
+    pub fn capture(&self) -> Capture {
+        for node in 0..2 {
+            let host = self.stage.host(self.stage.name(node));
+            host.must(&["ip", "link", "set", "dev", "enp1s0", "gso_max_segs", "1"]).expect("cut packets");
+        }
+        let client = self.stage.host("cli-wan");
+        let file = client.run_dir().join("wire.pcap");
+        Capture::start(client.command("tcpdump"), "eth0", "udp src port 1194", &file).expect("a capture")
+    }
+
+    /// Fails if the wire had a nonce twice (invariant I4).
+    pub fn audited(&self, capture: Capture) -> Wire {
+        let wire = Wire::audit(&capture.stop().expect("a capture"));
+        eprintln!("audit: {} packets under {} keys", wire.packets, wire.keys);
+        assert!(wire.packets > 0 && wire.repeated.is_empty(), "{wire:?}");
+        wire
+    }
+
     /// Does something while echoes and a stream by TCP go through the tunnel.
-    fn during<T>(&mut self, fault: impl FnOnce(&mut Self) -> T) -> (PingReport, StreamReport, T) {
+    pub fn during<T>(&mut self, fault: impl FnOnce(&mut Self) -> T) -> (PingReport, StreamReport, T) {
         let _quiet = Quiet::begin().expect("quiet");
         let client = self.stage.host("cli-wan").clone();
         let voice = self.stage.host("srv-voip").clone();
@@ -101,7 +125,7 @@ impl Remote {
 }
 
 /// Waits until a node has remote access, and says of it what `condition` wants.
-fn says(stage: &PairStage, node: usize, what: &str, condition: impl Fn(&VpnStatus) -> bool) {
+pub fn says(stage: &PairStage, node: usize, what: &str, condition: impl Fn(&VpnStatus) -> bool) {
     let mut last = String::new();
     let said = wait_until(SOON, || {
         let said = stage.nodes[node].verb(&["vpn", "status", "--json"]).expect("an answer");
@@ -192,12 +216,12 @@ fn a_revoked_device_is_cut_on_both_nodes() {
 
 /// In: the active loses power, twice in a row, with echoes and a stream by TCP in the tunnel. Out: the same tunnel goes on, once
 /// connected and never again; a gap little longer than the pair's own; every block of the stream.
-#[test]
-#[ignore = "measures: `make test-vpn` gives it the machine for itself"]
-fn a_tunnel_outlives_power_cuts() {
-    skip_unless_root!();
+fn outlives_power_cuts(stock: Stock) {
     let mut remote = Remote::up();
-    let tunnel = remote.connect();
+    let client = remote.stage.host("cli-wan");
+    let mut tunnel = client.stock_openvpn(stock, &remote.profile, "alice", PASSWORD, &[]).expect("openvpn");
+    tunnel.wait_up().expect("a connection");
+    let capture = remote.capture();
     let before = remote.session(remote.stage.active());
     for cut in 1..=2 {
         let (echo, stream, dead) = remote.during(|remote| {
@@ -220,6 +244,21 @@ fn a_tunnel_outlives_power_cuts() {
         remote.stage.power_on(dead);
     }
     tunnel.undisturbed().expect("one connection");
+    assert!(remote.audited(capture).keys >= 2, "a key from before, and one after each power cut");
+}
+
+#[test]
+#[ignore = "measures: `make test-vpn` gives it the machine for itself"]
+fn a_tunnel_outlives_power_cuts() {
+    skip_unless_root!();
+    outlives_power_cuts(Stock::Own);
+}
+
+#[test]
+#[ignore = "measures: `make test-vpn` gives it the machine for itself"]
+fn a_tunnel_of_every_other_version_outlives_power_cuts() {
+    skip_unless_root!();
+    Stock::all_here().filter(|stock| *stock != Stock::Own).for_each(outlives_power_cuts);
 }
 
 /// In: rempart-vpn of the active node killed and started again, as its service manager does; then that of the standby; then the role
@@ -232,6 +271,7 @@ fn a_tunnel_outlives_its_program() {
     let tunnel = remote.connect();
     let active = remote.stage.active();
     let before = remote.session(active);
+    let capture = remote.capture();
     for node in [active, 1 - active] {
         let (echo, stream, ()) = remote.during(|remote| {
             remote.stage.nodes[node].vpn().expect("remote access").kill();
@@ -254,6 +294,7 @@ fn a_tunnel_outlives_its_program() {
     tunnel.undisturbed().expect("one connection");
     assert!(stream.is_whole() && echo.longest_gap <= 50, "{echo:?} {stream:?}");
     assert_eq!(remote.session(1 - active).since, before.since);
+    remote.audited(capture);
 }
 
 /// In: a pair whose document asks for no remote access. Out: both programs run, listen nowhere, make no device and say so.
