@@ -16,9 +16,9 @@ mod screen;
 mod terminal;
 mod tpm;
 
-pub use cable::{Cable, Host};
+pub use cable::{Cable, Host, Segment};
 pub use disk::{Disk, Image, Stick};
-pub use machine::{Firmware, Machine, Spec};
+pub use machine::{Enrolled, Firmware, Machine, Spec};
 pub use screen::Screen;
 pub use terminal::{Shell, Terminal};
 pub use tpm::Tpm;

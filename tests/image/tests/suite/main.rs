@@ -2,10 +2,15 @@
 //! others are for `make test-image`, which wants half an hour.
 
 mod flash;
+mod figures;
 mod kernel;
+mod pair;
 mod power;
+mod secure;
 mod start;
 mod state;
+mod watchdog;
+mod whole;
 
 use std::net::Ipv4Addr;
 

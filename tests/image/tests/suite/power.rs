@@ -25,7 +25,7 @@ fn a_box_that_loses_power_during_commits_returns_with_the_last_committed_revisio
     let mut random = Random::new();
 
     let spec =
-        Spec { firmware: Firmware::Direct, disk: &disk, stick: Some(&stick), tpm: None, cables: &cables };
+        Spec::new(Firmware::Direct, &disk).stick(&stick).cables(&cables);
     let mut machine = Machine::start(&image, &scratch, "fw", &spec);
     machine.console.expect("revision 1", BOOT);
     for cut in 1..=cuts {
@@ -40,7 +40,7 @@ fn a_box_that_loses_power_during_commits_returns_with_the_last_committed_revisio
         let acknowledged = last_done(&said).unwrap_or(first);
         machine.cut_power();
 
-        let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: None, tpm: None, cables: &cables };
+        let spec = Spec::new(Firmware::Direct, &disk).cables(&cables);
         machine = Machine::start(&image, &scratch, "fw", &spec);
         machine.shell().ready(BOOT);
         let now = committed(&mut machine);

@@ -32,7 +32,7 @@ fn starts_and_filters(image: &Image, firmware: Firmware) {
     let cables = cables(&scratch);
     let (server, desk) = (Host::attach(&cables[0], SERVER), Host::attach(&cables[1], DESK));
 
-    let spec = Spec { firmware, disk: &disk, stick: Some(&stick), tpm: None, cables: &cables };
+    let spec = Spec::new(firmware, &disk).stick(&stick).cables(&cables);
     let machine = Machine::start(image, &scratch, "fw", &spec);
     machine.console.expect("revision 1", BOOT);
     machine.console.expect("No faults", SOON);
@@ -44,7 +44,7 @@ fn starts_and_filters(image: &Image, firmware: Firmware) {
     machine.cut_power();
 
     // And again without the stick: the revision is the box's own.
-    let spec = Spec { firmware, disk: &disk, stick: None, tpm: None, cables: &cables };
+    let spec = Spec::new(firmware, &disk).cables(&cables);
     let machine = Machine::start(image, &scratch, "fw", &spec);
     machine.console.expect("revision 1", BOOT);
     judged(&server, &desk);
@@ -68,7 +68,7 @@ fn a_box_without_a_document_says_so_and_forwards_nothing() {
     let disk = Disk::flashed(&image, &scratch);
     let cables = cables(&scratch);
     let desk = Host::attach(&cables[1], DESK);
-    let spec = Spec { firmware: Firmware::Uefi, disk: &disk, stick: None, tpm: None, cables: &cables };
+    let spec = Spec::new(Firmware::Uefi, &disk).cables(&cables);
     let machine = Machine::start(&image, &scratch, "fw", &spec);
     machine.console.expect("This box has no document yet", BOOT);
     machine.console.expect("pas encore de document", SOON);
@@ -90,7 +90,7 @@ fn a_changed_bit_of_the_root_file_system_is_refused() {
         let at = if label.is_empty() { begin + 1024 } else { begin + 4096 };
         disk.change(at, 1, |byte| byte[0] ^= 1);
         let spec =
-            Spec { firmware: Firmware::Direct, disk: &disk, stick: None, tpm: None, cables: &[] as &[Cable] };
+            Spec::new(Firmware::Direct, &disk);
         let machine = Machine::start(&image, &scratch, "fw", &spec);
         let text = machine.console.text();
         assert!(machine.wait_for_end(BOOT), "{label}: the machine went on:\n{text}");
