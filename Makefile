@@ -27,7 +27,7 @@ LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lab lab-up lab-exec lab-console lab-status lab-down \
-  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-image bench bench-large fuzz deny clean
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-image test-image-short bench bench-large fuzz deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
@@ -168,7 +168,13 @@ test-vpn: ## remote access with stock clients, take-overs measured: wants the ma
 	$(CARGO) test -p rempartd --test vpn --test people --test replica -- --include-ignored --test-threads=1
 	$(CARGO) test -p rempart-end-to-end -- --include-ignored --test-threads=1 vpn
 
-test-image: ## builds the image and tries it in emulated machines: UEFI, BIOS, changed bits, lost state, power cuts, the kernel's features (half an hour)
+test-image-short: ## builds an image with the debug programs and starts it twice: UEFI, console, policy, every program in its profile
+	$(NEEDS_ROOT)
+	@$(MAKE) --no-print-directory setup image-setup
+	@image/build --test
+	$(CARGO) test -p rempart-image-tests -- --test-threads=1 --nocapture
+
+test-image: ## the same and everything else: BIOS, Secure Boot, TPM, changed bits, lost state, power cuts, watchdog, a pair, the kernel's features (half an hour)
 	@$(MAKE) --no-print-directory setup image-setup
 	@image/build --test
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --test-threads=1 --nocapture

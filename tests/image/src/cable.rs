@@ -111,6 +111,7 @@ pub struct Datagram {
 impl Host {
     /// Puts a host with this address at our end of the cable.
     pub fn attach(cable: &Cable, address: Ipv4Addr) -> Self {
+        let _ = std::fs::remove_file(&cable.other);
         let socket = UnixDatagram::bind(&cable.other).expect("a socket in a folder of our own");
         let [_, b, c, d] = address.octets();
         Self { socket, cable: cable.clone(), mac: [0x02, 0, 0x5e, b, c, d], address }

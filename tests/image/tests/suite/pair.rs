@@ -15,9 +15,9 @@ const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 100);
 /// The provider's router, which stands for the Internet.
 const PROVIDER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 /// How long the two may take to be in step, emulated on two busy cores.
-const STEP: Duration = Duration::from_secs(180);
+const STEP: Duration = Duration::from_secs(600);
 /// How long a packet may take, with the take-over.
-const PACKET: Duration = Duration::from_secs(30);
+const PACKET: Duration = Duration::from_secs(120);
 
 #[test]
 #[ignore = "long: make test-image"]

@@ -7,7 +7,7 @@ use rempart_image_tests::{BOOT, Disk, Enrolled, Firmware, Machine, SOON, Scratch
 use crate::{DOCUMENT, image};
 
 /// How long a refused machine is watched; the firmware of one that starts has the kernel running by then.
-const REFUSED: Duration = Duration::from_secs(60);
+const REFUSED: Duration = Duration::from_secs(180);
 
 #[test]
 #[ignore = "long: make test-image"]

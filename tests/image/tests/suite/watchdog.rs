@@ -7,9 +7,9 @@ use rempart_image_tests::{BOOT, Disk, Firmware, Machine, Scratch, Spec};
 use crate::image;
 
 /// `panic=10` of the command line, under emulation on two busy cores.
-const PANIC: Duration = Duration::from_secs(40);
+const PANIC: Duration = Duration::from_secs(180);
 /// `RuntimeWatchdogSec=30s`, and as long again: the watchdog of this chip counts twice.
-const WATCHDOG: Duration = Duration::from_secs(120);
+const WATCHDOG: Duration = Duration::from_secs(300);
 
 #[test]
 #[ignore = "long: make test-image"]

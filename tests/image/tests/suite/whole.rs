@@ -6,7 +6,7 @@ use crate::{DOCUMENT, cables, image};
 
 /// What must run once the box is up.
 const UNITS: &str = "rempartd rempart-ha rempart-vpn rempart-console@tty1 rempart-console@ttyS0 rempart-modules-lock \
-                     rempart-take-over apparmor dbus-broker systemd-timesyncd systemd-journald systemd-udevd";
+                     rempart-take-over apparmor dbus systemd-timesyncd systemd-journald systemd-udevd";
 /// Each program, and the profile that it must be held by.
 const PROFILES: &[(&str, &str)] = &[
     ("rempartd", "rempartd"),
