@@ -30,7 +30,7 @@ LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-clients build lab lab-up lab-exec lab-console lab-status lab-down \
-  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-ovpn test-image bench bench-large fuzz fuzz-vpn deny clean
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-ovpn test-image test-image-short bench bench-large fuzz fuzz-vpn deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
@@ -183,7 +183,13 @@ test-ovpn: ## the kernel's own data channel of OpenVPN, on the image's kernel in
 	@test -e '$(TARGET)/image/work-test/vmlinuz' || image/build --test
 	@tests/ovpn/run '$(TARGET)/image/work-test' rempart-system:ovpn rempart-tunnel:ovpn
 
-test-image: ## builds the image and tries it in emulated machines: UEFI, BIOS, changed bits, lost state, power cuts, the kernel's features (half an hour)
+test-image-short: ## builds an image with the debug programs and starts it twice: UEFI, console, policy, every program in its profile
+	$(NEEDS_ROOT)
+	@$(MAKE) --no-print-directory setup image-setup
+	@image/build --test
+	$(CARGO) test -p rempart-image-tests -- --test-threads=1 --nocapture
+
+test-image: ## the same and everything else: BIOS, Secure Boot, TPM, changed bits, lost state, power cuts, watchdog, a pair, the kernel's features (half an hour)
 	@$(MAKE) --no-print-directory setup image-setup
 	@image/build --test
 	@IMAGE_VERSION=0.1.1 image/build --test

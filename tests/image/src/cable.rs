@@ -4,12 +4,17 @@
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::Scratch;
 
 /// The longest frame.
 const FRAME_MAX: usize = 1600;
+/// How often a switch looks whether it was taken away, and how long it waits for a machine that takes nothing.
+const LOOK: Duration = Duration::from_millis(100);
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
 const UDP: u8 = 17;
@@ -35,6 +40,54 @@ impl Cable {
     }
 }
 
+/// A switch without a memory: what comes in on one cable goes out on all others. It works until it is dropped.
+#[derive(Debug)]
+pub struct Segment {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Segment {
+    /// Plugs in the other ends of these cables.
+    pub fn join(cables: &[Cable]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let ports: Arc<Vec<(UnixDatagram, PathBuf)>> = Arc::new(cables.iter().map(port).collect());
+        let forward = |own: usize| {
+            let (stop, ports) = (stop.clone(), ports.clone());
+            std::thread::spawn(move || {
+                let mut frame = [0; FRAME_MAX];
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok(length) = ports[own].0.recv(&mut frame) else { continue };
+                    for (_, machine) in ports.iter().enumerate().filter(|(n, _)| *n != own).map(|(_, port)| port) {
+                        // A machine that is off, or does not keep up, loses frames as on any cable.
+                        let _ = ports[own].0.send_to(&frame[..length], machine);
+                    }
+                }
+            })
+        };
+        let threads = (0..cables.len()).map(forward).collect();
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The switch's end of a cable, and the machine's.
+fn port(cable: &Cable) -> (UnixDatagram, PathBuf) {
+    let _ = std::fs::remove_file(&cable.other);
+    let socket = UnixDatagram::bind(&cable.other).expect("a socket in a folder of our own");
+    socket.set_read_timeout(Some(LOOK)).expect("a timeout above zero");
+    socket.set_write_timeout(Some(LOOK)).expect("a timeout above zero");
+    (socket, cable.machine.clone())
+}
+
 /// A host at the end of a cable.
 #[derive(Debug)]
 pub struct Host {
@@ -58,6 +111,7 @@ pub struct Datagram {
 impl Host {
     /// Puts a host with this address at our end of the cable.
     pub fn attach(cable: &Cable, address: Ipv4Addr) -> Self {
+        let _ = std::fs::remove_file(&cable.other);
         let socket = UnixDatagram::bind(&cable.other).expect("a socket in a folder of our own");
         let [_, b, c, d] = address.octets();
         Self { socket, cable: cable.clone(), mac: [0x02, 0, 0x5e, b, c, d], address }

@@ -50,7 +50,12 @@ pub struct Disk {
 impl Disk {
     /// A copy of the image, as flashed to a disk that is larger.
     pub fn flashed(image: &Image, scratch: &Scratch) -> Self {
-        let path = scratch.at("disk.raw");
+        Self::named(image, scratch, "disk.raw")
+    }
+
+    /// The same, of several machines in one test.
+    pub fn named(image: &Image, scratch: &Scratch, name: &str) -> Self {
+        let path = scratch.at(name);
         copy(&image.file("raw"), &path);
         let file = OpenOptions::new().write(true).open(&path).expect("the copy");
         file.set_len(DISK_BYTES).expect("a hole costs nothing");
@@ -112,10 +117,16 @@ pub struct Stick {
 impl Stick {
     /// A stick with a document and the name of the node.
     pub fn new(scratch: &Scratch, node: &str, document: &str) -> Self {
-        let folder = scratch.at("stick");
+        let stick = Self::bare(scratch, node);
+        fs::write(stick.folder.join("rempart.toml"), document).expect("a file of our own");
+        stick
+    }
+
+    /// A stick with the name of the node alone.
+    pub fn bare(scratch: &Scratch, node: &str) -> Self {
+        let folder = scratch.at(&format!("stick-{node}"));
         fs::create_dir_all(&folder).expect("a folder of our own");
         fs::write(folder.join("node"), format!("{node}\n")).expect("a file of our own");
-        fs::write(folder.join("rempart.toml"), document).expect("a file of our own");
         Self { folder }
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -15,12 +16,23 @@ use crate::{Cable, Scratch};
 
 /// Where Debian's package ovmf keeps UEFI's code, and the empty variables that go with it.
 const OVMF: (&str, &str) = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd");
+/// The same with Secure Boot switched on, and whose signatures it takes: ovmf's own test key, which the image for tests is
+/// signed with, or Microsoft's.
+const OVMF_SECURE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+const ENROLLED_OURS: &str = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
+const ENROLLED_FOREIGN: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
+
+/// More words for a kernel that is started directly: an emulated processor throws away all that it has translated whenever the
+/// page tables change, and with this one they change at each system call. Those that a firmware starts have the shipped words.
+const EMULATED: &str = "pti=off";
 
 /// What starts the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Firmware {
     /// UEFI: systemd-boot, the unified kernel image.
     Uefi,
+    /// The same under Secure Boot.
+    Secure(Enrolled),
     /// A legacy BIOS: GRUB.
     Bios,
     /// QEMU starts the image's kernel with the image's initial file system, and adds to that one unit in /run: a shell of
@@ -28,19 +40,57 @@ pub enum Firmware {
     Direct,
 }
 
+/// Whose certificate Secure Boot knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Enrolled {
+    /// The one that the image for tests is signed with.
+    Ours,
+    /// Somebody else's.
+    Foreign,
+}
+
 /// What the machine is made of.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Spec<'a> {
-    /// What starts it.
-    pub firmware: Firmware,
-    /// Its disk.
-    pub disk: &'a Disk,
-    /// A stick in its USB port.
-    pub stick: Option<&'a Stick>,
-    /// Its TPM.
-    pub tpm: Option<&'a Tpm>,
-    /// Its network ports: `enp0s16`, `enp0s17`, …
-    pub cables: &'a [Cable],
+    firmware: Firmware,
+    disk: &'a Disk,
+    stick: Option<&'a Stick>,
+    tpm: Option<&'a Tpm>,
+    cables: &'a [Cable],
+    watchdog: bool,
+    open_modules: bool,
+}
+
+impl<'a> Spec<'a> {
+    /// A machine that `firmware` starts from `disk`.
+    pub fn new(firmware: Firmware, disk: &'a Disk) -> Self {
+        Self { firmware, disk, stick: None, tpm: None, cables: &[], watchdog: false, open_modules: false }
+    }
+
+    /// With a stick in its USB port.
+    pub fn stick(self, stick: &'a Stick) -> Self {
+        Self { stick: Some(stick), ..self }
+    }
+
+    /// With a TPM.
+    pub fn tpm(self, tpm: &'a Tpm) -> Self {
+        Self { tpm: Some(tpm), ..self }
+    }
+
+    /// With network ports: `enp0s16`, `enp0s17`, …
+    pub fn cables(self, cables: &'a [Cable]) -> Self {
+        Self { cables, ..self }
+    }
+
+    /// With a hardware watchdog (Intel 6300ESB).
+    pub fn watchdog(self) -> Self {
+        Self { watchdog: true, ..self }
+    }
+
+    /// A kernel that loads modules after the start, too; only where it is started directly.
+    pub fn open_modules(self) -> Self {
+        Self { open_modules: true, ..self }
+    }
 }
 
 /// A running machine; its power goes when it is dropped.
@@ -64,7 +114,9 @@ impl Machine {
         let mut qemu = Command::new("qemu-system-x86_64");
         let accelerator =
             std::env::var("REMPART_QEMU_ACCEL").unwrap_or_else(|_| "tcg,thread=multi,tb-size=512".into());
-        qemu.args(["-machine", "q35", "-accel", &accelerator, "-cpu", "max", "-smp", "2", "-m", "1024"]);
+        // The variables of Secure Boot are written in system management mode only.
+        let chipset = if matches!(spec.firmware, Firmware::Secure(_)) { "q35,smm=on" } else { "q35" };
+        qemu.args(["-machine", chipset, "-accel", &accelerator, "-cpu", "max", "-smp", "2", "-m", "1024"]);
         qemu.args([
             "-nodefaults",
             "-display",
@@ -92,6 +144,9 @@ impl Machine {
             ]);
             qemu.args(["-device", "qemu-xhci,id=usb", "-device", "usb-storage,bus=usb.0,drive=stick"]);
         }
+        if spec.watchdog {
+            qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        }
         if let Some(tpm) = spec.tpm {
             qemu.arg("-chardev").arg(option("socket,id=tpm,path=", &tpm.socket, ""));
             qemu.args(["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm"]);
@@ -113,13 +168,13 @@ impl Machine {
     }
 
     /// Waits until the machine ended by itself (a restart ends it, too).
-    pub fn wait_for_end(mut self, limit: std::time::Duration) -> bool {
-        let until = std::time::Instant::now() + limit;
-        while std::time::Instant::now() < until {
+    pub fn wait_for_end(mut self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        while Instant::now() < until {
             if self.process.try_wait().is_ok_and(|s| s.is_some()) {
                 return true;
             }
-            std::thread::sleep(std::time::Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(200));
         }
         false
     }
@@ -180,14 +235,14 @@ fn firmware(qemu: &mut Command, image: &Image, scratch: &Scratch, name: &str, sp
     // What the host's cache holds is on the disk, as far as a killed QEMU is concerned.
     qemu.arg("-drive").arg(option("if=none,id=disk,format=raw,cache=unsafe,file=", &spec.disk.path, ""));
     match spec.firmware {
-        Firmware::Uefi => {
-            let variables = scratch.at(&format!("{name}.vars"));
-            if !variables.exists() {
-                fs::copy(OVMF.1, &variables).expect("the package ovmf is installed");
-            }
-            qemu.args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={}", OVMF.0)]);
-            qemu.arg("-drive").arg(option("if=pflash,format=raw,file=", &variables, ""));
-            qemu.args(["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
+        Firmware::Uefi => uefi(qemu, OVMF, &scratch.at(&format!("{name}.vars"))),
+        Firmware::Secure(enrolled) => {
+            let variables = match enrolled {
+                Enrolled::Ours => ENROLLED_OURS,
+                Enrolled::Foreign => ENROLLED_FOREIGN,
+            };
+            qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+            uefi(qemu, (OVMF_SECURE, variables), &scratch.at(&format!("{name}.{enrolled:?}.vars")));
         }
         // The controller of most boxes.
         Firmware::Bios => _ = qemu.args(["-device", "ide-hd,drive=disk,bus=ide.0,bootindex=0"]),
@@ -197,9 +252,20 @@ fn firmware(qemu: &mut Command, image: &Image, scratch: &Scratch, name: &str, sp
             let cmdline = fs::read_to_string(image.file("cmdline")).expect("the image's command line");
             qemu.args(["-device", "virtio-blk-pci,drive=disk"]);
             qemu.arg("-kernel").arg(image.file("vmlinuz")).arg("-initrd").arg(initrd);
-            qemu.args(["-append", &format!("{cmdline} rdinit=/test/init rempart.modules=open")]);
+            let modules = if spec.open_modules { " rempart.modules=open" } else { "" };
+            qemu.args(["-append", &format!("{cmdline} rdinit=/test/init {EMULATED}{modules}")]);
         }
     }
+}
+
+/// UEFI of this code, whose variables are kept in a file that begins as a copy.
+fn uefi(qemu: &mut Command, (code, variables): (&str, &str), kept: &Path) {
+    if !kept.exists() {
+        fs::copy(variables, kept).expect("the package ovmf is installed");
+    }
+    qemu.args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={code}")]);
+    qemu.arg("-drive").arg(option("if=pflash,format=raw,file=", kept, ""));
+    qemu.args(["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
 }
 
 /// Port `number` is at PCI slot 16 + number, so that it has a name that can be known.
@@ -228,27 +294,8 @@ fn mac(socket: &Path, number: usize) -> String {
 
 /// The image's initial file system, and behind it one more: what is unpacked last is added.
 fn initrd_with_shell(image: &Image) -> Vec<u8> {
-    const INIT: &str = "#!/bin/busybox sh
-b=/bin/busybox
-$b mount -t tmpfs -o mode=755,nosuid,nodev run /run
-$b mkdir -p /run/systemd/system/sysinit.target.wants
-$b cp /test/shell.service /run/systemd/system/
-$b ln -s ../shell.service /run/systemd/system/sysinit.target.wants/shell.service
-exec /init
-";
-    const UNIT: &str = "[Unit]
-Description=A shell for the tests
-DefaultDependencies=no
-[Service]
-Type=simple
-ExecStart=/bin/sh -c 'stty -echo -onlcr; echo SHELL-READY; exec /bin/sh'
-StandardInput=tty
-StandardOutput=tty
-StandardError=tty
-TTYPath=/dev/ttyS1
-Environment=PS1= PS2= HOME=/root TERM=dumb
-KillMode=process
-";
+    const INIT: &str = include_str!("../../../image/guests/shell/test/init");
+    const UNIT: &str = include_str!("../../../image/guests/shell/test/shell.service");
     let mut all = fs::read(image.file("initrd")).expect("the image's initial file system");
     all.resize(all.len().next_multiple_of(4), 0);
     let folder = 0o040_755;

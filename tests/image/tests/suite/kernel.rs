@@ -42,6 +42,59 @@ const FEATURES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Two hosts and a router between them, in namespaces of the box.
+const STAGE: &str = "set -e
+for n in a r b; do ip netns add $n; ip -n $n link set lo up; done
+ip -n a link add ar type veth peer name ra netns r
+ip -n b link add br type veth peer name rb netns r
+ip -n a addr add 10.9.1.2/24 dev ar; ip -n r addr add 10.9.1.1/24 dev ra
+ip -n b addr add 10.9.2.2/24 dev br; ip -n r addr add 10.9.2.1/24 dev rb
+for l in 'a ar' 'r ra' 'r rb' 'b br'; do set -- $l; ip -n $1 link set $2 up; done
+ip -n a route add default via 10.9.1.1; ip -n b route add default via 10.9.2.1
+ip netns exec r sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+in() { n=$1; shift; ip netns exec $n \"$@\"; }
+reaches() { in $1 busybox ping -c 1 -W 10 $2 >/dev/null; }
+reaches a 10.9.2.2";
+
+/// A feature, and traffic through it between the hosts of [`STAGE`].
+const TRAFFIC: &[(&str, &str)] = &[
+    (
+        "VLAN",
+        "for l in 'a ar 2' 'r ra 1'; do set -- $l
+         ip -n $1 link add link $2 name v40 type vlan id 40; ip -n $1 addr add 10.9.40.$3/24 dev v40; ip -n $1 link set v40 up; done
+         reaches a 10.9.40.1",
+    ),
+    (
+        "bond",
+        "for n in a b; do ip -n $n link add bond9 type bond mode active-backup miimon 100; done
+         for m in m1 m2; do ip -n a link add $m type veth peer name $m netns b
+         for n in a b; do ip -n $n link set $m master bond9; done; done
+         ip -n a addr add 10.9.9.1/24 dev bond9; ip -n b addr add 10.9.9.2/24 dev bond9
+         for n in a b; do ip -n $n link set bond9 up; done
+         reaches a 10.9.9.2; ip -n a link set m1 down; sleep 1; reaches a 10.9.9.2",
+    ),
+    (
+        "ESP",
+        "key=0x010203040506070809101112131415161718192021222324252627282930313233343536
+         for n in a b; do
+         ip -n $n xfrm state add src 10.9.1.2 dst 10.9.2.2 proto esp spi 1 mode transport aead 'rfc4106(gcm(aes))' $key 128
+         ip -n $n xfrm state add src 10.9.2.2 dst 10.9.1.2 proto esp spi 2 mode transport aead 'rfc4106(gcm(aes))' $key 128; done
+         for l in 'a out 10.9.1.2 10.9.2.2' 'a in 10.9.2.2 10.9.1.2' 'b out 10.9.2.2 10.9.1.2' 'b in 10.9.1.2 10.9.2.2'; do set -- $l
+         ip -n $1 xfrm policy add src $3 dst $4 dir $2 tmpl proto esp mode transport; done
+         reaches a 10.9.2.2; ip -n b -s xfrm state | grep -q ' 1(packets)'
+         for n in a b; do ip -n $n xfrm policy flush; ip -n $n xfrm state flush; done",
+    ),
+    (
+        // Four megabytes are some three thousand packets; the rules see the first ones of each direction.
+        "flowtable",
+        "in r nft 'add table inet t; add flowtable inet t f { hook ingress priority 0; devices = { ra, rb }; }; add chain inet t c { type filter hook forward priority 0; }; add rule inet t c ct state established meta l4proto tcp flow add @f; add rule inet t c counter'
+         in b busybox nc -l -p 7007 >/tmp/arrived & sleep 1
+         in a sh -c 'head -c 4000000 /dev/zero | busybox nc 10.9.2.2 7007'; wait
+         [ $(wc -c </tmp/arrived) = 4000000 ]
+         seen=$(in r nft list chain inet t c | sed -n 's/.*counter packets \\([0-9]*\\).*/\\1/p'); echo seen $seen; [ $seen -lt 300 ]",
+    ),
+];
+
 #[test]
 #[ignore = "long: make test-image"]
 fn what_a_plan_may_ask_the_kernel_for_is_there() {
@@ -50,7 +103,7 @@ fn what_a_plan_may_ask_the_kernel_for_is_there() {
     let scratch = Scratch::new();
     let disk = Disk::flashed(&image, &scratch);
     let cables: [Cable; 2] = cables(&scratch);
-    let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: None, tpm: None, cables: &cables };
+    let spec = Spec::new(Firmware::Direct, &disk).cables(&cables).open_modules();
     let mut machine = Machine::start(&image, &scratch, "fw", &spec);
     let shell = machine.shell();
     shell.ready(BOOT);
@@ -60,10 +113,14 @@ fn what_a_plan_may_ask_the_kernel_for_is_there() {
         BOOT,
     );
     assert!(named.is_ok(), "no enp0s17: {named:?}");
-    let missing: Vec<String> = FEATURES
-        .iter()
+    let stage = shell.try_run(&format!("cat >/tmp/stage <<'END'\n{STAGE}\nEND\n. /tmp/stage; set +e"), BOOT);
+    assert!(stage.as_ref().is_ok_and(|(code, _)| *code == 0), "the namespaces: {stage:?}");
+    let traffic = TRAFFIC.iter().map(|(name, script)| (*name, format!("( set -e; {script} )")));
+    let features = FEATURES.iter().map(|(name, command)| (*name, (*command).to_owned()));
+    let missing: Vec<String> = traffic
+        .chain(features)
         .filter_map(|(name, command)| {
-            let (code, said) = shell.try_run(command, BOOT).expect("the shell answers");
+            let (code, said) = shell.try_run(&command, BOOT).expect("the shell answers");
             (code != 0).then(|| format!("{name}: `{command}` ended with {code}: {said}"))
         })
         .collect();

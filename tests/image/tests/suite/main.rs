@@ -2,11 +2,16 @@
 //! others are for `make test-image`, which wants half an hour.
 
 mod flash;
+mod figures;
 mod kernel;
+mod pair;
 mod power;
+mod secure;
 mod start;
 mod state;
 mod update;
+mod watchdog;
+mod whole;
 
 use std::net::Ipv4Addr;
 

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Machine, SOON, Scratch, Spec, Stick};
+use rempart_image_tests::{BOOT, Disk, Firmware, Image, Machine, SOON, Scratch, Spec, Stick};
 
 use crate::{DOCUMENT, cables, image};
 
 /// How often the power fails; `REMPART_CUTS` says otherwise.
 const CUTS: u32 = 20;
+/// How many machines take their turns at the same time.
+const MACHINES: u32 = 2;
 /// The longest time from the first commit of a run to the cut.
 const CUT_MS_MAX: u64 = 8000;
 
@@ -17,16 +19,25 @@ fn a_box_that_loses_power_during_commits_returns_with_the_last_committed_revisio
     // Commits without a pause, SIGKILL to the machine at a random moment; after the start the committed revision is the last one
     // that was acknowledged, or the one that was being committed, it is in force, and the ruleset is its own.
     let Some(image) = image() else { return };
+    let cuts: u32 = std::env::var("REMPART_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(CUTS);
+    let mut random = Random::new();
+    // The start of a machine keeps more than one processor busy for a part of its time only.
+    std::thread::scope(|scope| {
+        for machine in 0..MACHINES {
+            let (image, own) = (&image, Random::from(random.below(u64::MAX) | 1));
+            scope.spawn(move || cut_and_look(image, cuts / MACHINES + u32::from(machine < cuts % MACHINES), own));
+        }
+    });
+}
+
+/// One machine, whose power fails so many times.
+fn cut_and_look(image: &Image, cuts: u32, mut random: Random) {
     let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
+    let disk = Disk::flashed(image, &scratch);
     let stick = Stick::new(&scratch, "fw", DOCUMENT);
     let cables = cables(&scratch);
-    let cuts = std::env::var("REMPART_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(CUTS);
-    let mut random = Random::new();
-
-    let spec =
-        Spec { firmware: Firmware::Direct, disk: &disk, stick: Some(&stick), tpm: None, cables: &cables };
-    let mut machine = Machine::start(&image, &scratch, "fw", &spec);
+    let spec = Spec::new(Firmware::Direct, &disk).cables(&cables);
+    let mut machine = Machine::start(image, &scratch, "fw", &spec.stick(&stick));
     machine.console.expect("revision 1", BOOT);
     for cut in 1..=cuts {
         let first = committed(&mut machine);
@@ -40,8 +51,7 @@ fn a_box_that_loses_power_during_commits_returns_with_the_last_committed_revisio
         let acknowledged = last_done(&said).unwrap_or(first);
         machine.cut_power();
 
-        let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: None, tpm: None, cables: &cables };
-        machine = Machine::start(&image, &scratch, "fw", &spec);
+        machine = Machine::start(image, &scratch, "fw", &spec);
         machine.shell().ready(BOOT);
         let now = committed(&mut machine);
         eprintln!("cut {cut}: acknowledged {acknowledged}, returned with {now} (seed {})", random.seed);
@@ -50,13 +60,10 @@ fn a_box_that_loses_power_during_commits_returns_with_the_last_committed_revisio
             (acknowledged..=acknowledged + 2).contains(&now),
             "cut {cut}: {acknowledged} was acknowledged, {now} returned"
         );
-        let port = if machine.shell().run(&format!("rempart show {now}")).contains("7002") {
-            "7002"
-        } else {
-            "7000"
-        };
+        let port = if machine.shell().run(&format!("rempart show {now}")).contains("7002") { "7002" } else { "7000" };
         let rules = machine.shell().run("nft list table inet rempart");
         assert!(rules.contains(port), "cut {cut}: the ruleset is not that of revision {now}");
+        assert!(!rules.contains(if port == "7000" { "7002" } else { "7000" }), "cut {cut}: and another's: {rules}");
     }
 }
 
@@ -87,6 +94,10 @@ impl Random {
     fn new() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
         let seed = std::env::var("REMPART_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(now | 1);
+        Self::from(seed)
+    }
+
+    fn from(seed: u64) -> Self {
         Self { seed, state: seed }
     }
 

@@ -19,7 +19,7 @@ fn a_box_whose_state_is_full_damaged_or_lost_starts_and_says_so() {
     let stick = Stick::new(&scratch, "fw", DOCUMENT);
     let cables = cables(&scratch);
     let spec =
-        Spec { firmware: Firmware::Direct, disk: &disk, stick: Some(&stick), tpm: None, cables: &cables };
+        Spec::new(Firmware::Direct, &disk).stick(&stick).cables(&cables);
     let mut machine = Machine::start(&image, &scratch, "fw", &spec);
     machine.console.expect("revision 1", BOOT);
     let options = machine.shell().run("grep ' /var ' /proc/mounts");
@@ -32,7 +32,7 @@ fn a_box_whose_state_is_full_damaged_or_lost_starts_and_says_so() {
     assert!(filled.is_ok_and(|(_, said)| said.contains("No space left")));
     machine.cut_power();
 
-    let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: None, tpm: None, cables: &cables };
+    let spec = Spec::new(Firmware::Direct, &disk).cables(&cables);
     let mut machine = Machine::start(&image, &scratch, "fw", &spec);
     machine.console.expect("The state partition is full", BOOT);
     machine.console.send("\r");
@@ -73,8 +73,8 @@ fn with_a_tpm_the_key_of_the_state_is_sealed_there_and_the_disk_alone_opens_noth
             eprintln!("skipped: swtpm is not installed (make image-setup)");
             return;
         };
-        let stick = first.then_some(&stick);
-        let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick, tpm: Some(&tpm), cables: &cables };
+        let spec = Spec::new(Firmware::Direct, &disk).tpm(&tpm).cables(&cables);
+        let spec = if first { spec.stick(&stick) } else { spec };
         let mut machine = Machine::start(&image, &scratch, "fw", &spec);
         machine.console.expect("revision 1", BOOT);
         let header = machine.shell().run("cryptsetup luksDump /dev/vda7");
@@ -82,7 +82,7 @@ fn with_a_tpm_the_key_of_the_state_is_sealed_there_and_the_disk_alone_opens_noth
         assert!(!header.contains("0: luks2"), "the key of the first start is still there: {header}");
         machine.shell().run("sync");
     }
-    let spec = Spec { firmware: Firmware::Direct, disk: &disk, stick: None, tpm: None, cables: &cables };
+    let spec = Spec::new(Firmware::Direct, &disk).cables(&cables);
     let machine = Machine::start(&image, &scratch, "fw", &spec);
     machine.console.expect("The state of this box cannot be read", BOOT);
 }
