@@ -89,6 +89,7 @@ struct Line {
 /// The thread of the server.
 pub struct Gate {
     machine: Machine,
+    handle: Handle,
     inbox: Receiver<Input>,
     waker: Waker,
     outlets: Outlets,
@@ -115,7 +116,7 @@ impl Gate {
         let streams = Streams::start(framed, stream_waker, outlets.clone(), handle.clone())?;
         let kernel = Kernel::start(table)?;
         let machine = Machine::new(assemble(&handle)?);
-        let gate = Self { machine, inbox, waker, outlets, events, control, line: None, streams, kernel };
+        let gate = Self { machine, handle: handle.clone(), inbox, waker, outlets, events, control, line: None, streams, kernel };
         Ok((gate, handle))
     }
 
@@ -170,6 +171,7 @@ impl Gate {
             match input {
                 Input::People(news) => self.machine.handle_people(now(), news),
                 Input::Replica(news) => self.machine.handle_replica(now(), news),
+                Input::Settled(number) => self.machine.handle_settled(number),
                 Input::HungUp(remote) => self.machine.handle_hang_up(now(), remote),
                 // Who asked may have gone.
                 Input::Status(answer) => drop(answer.send(self.machine.status())),
@@ -255,6 +257,10 @@ impl Gate {
                 Action::Trust(remote) => self.streams.trust(remote),
                 Action::HangUp(remote) => self.streams.hang_up(remote),
                 Action::HangUpAll => self.streams.hang_up_all(),
+                Action::Settle(number) => {
+                    let handle = self.handle.clone();
+                    self.kernel.settle(Box::new(move || handle.tell(Input::Settled(number))));
+                }
             }
         }
         Ok(())
