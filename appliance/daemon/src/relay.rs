@@ -61,9 +61,7 @@ impl<'a> Frame<'a> {
         let (kind, body) = frame.split_first().ok_or(Unreadable)?;
         let frame = match (*kind, body) {
             (ROLE, [0]) => Self::Role(None),
-            (ROLE, [1, epoch @ ..]) => {
-                Self::Role(Some(number(epoch)?))
-            }
+            (ROLE, [1, epoch @ ..]) => Self::Role(Some(number(epoch)?)),
             (LINK, [up @ (0 | 1)]) => Self::Link(*up == 1),
             (MESSAGE, body) => Self::Message(body),
             (HAND_OVER, body) => Self::HandOver(number(body)?),

@@ -253,11 +253,7 @@ fn serve(stream: UnixStream, said: watch::Receiver<Said>, elector: elector::Hand
 }
 
 /// What the program says.
-async fn read(
-    half: OwnedReadHalf,
-    from: mpsc::Sender<Message>,
-    elector: &elector::Handle,
-) -> io::Result<()> {
+async fn read(half: OwnedReadHalf, from: mpsc::Sender<Message>, elector: &elector::Handle) -> io::Result<()> {
     let mut half = BufReader::with_capacity(2 * MAX_FRAME, half);
     loop {
         let mut header = [0; 4];

@@ -116,7 +116,18 @@ impl Gate {
         let streams = Streams::start(framed, stream_waker, outlets.clone(), handle.clone())?;
         let kernel = Kernel::start(table)?;
         let machine = Machine::new(assemble(&handle)?);
-        let gate = Self { machine, handle: handle.clone(), inbox, waker, outlets, events, control, line: None, streams, kernel };
+        let gate = Self {
+            machine,
+            handle: handle.clone(),
+            inbox,
+            waker,
+            outlets,
+            events,
+            control,
+            line: None,
+            streams,
+            kernel,
+        };
         Ok((gate, handle))
     }
 

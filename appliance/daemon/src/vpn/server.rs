@@ -183,6 +183,8 @@ pub struct Machine {
     serials: keys::Serials,
     addresses: addresses::Addresses,
     logins: BTreeMap<LoginTicket, (Handle, KeyId)>,
+    /// When they are told to wait, if there is no verdict by then; in the order of time.
+    slow: VecDeque<(Instant, LoginTicket)>,
     waiting: VecDeque<(ReplicaTicket, Handle, u64)>,
     starting: usize,
 
@@ -226,6 +228,7 @@ impl Machine {
             serials: keys::Serials::default(),
             addresses: addresses::Addresses::default(),
             logins: BTreeMap::new(),
+            slow: VecDeque::new(),
             waiting: VecDeque::new(),
             starting: 0,
             timers: BTreeSet::new(),
@@ -249,7 +252,8 @@ impl Machine {
         let first = self.timers.first().map(|(at, _)| *at);
         let leaving = self.leaving.values().map(|leaving| leaving.until).min();
         let lingering = self.lingering.as_ref().map(|lingering| lingering.until);
-        let all = [first, self.put_at, self.report_at, self.renewals.next(), leaving, lingering];
+        let slow = self.slow.front().map(|(at, _)| *at);
+        let all = [first, slow, self.put_at, self.report_at, self.renewals.next(), leaving, lingering];
         all.into_iter().flatten().min()
     }
 
@@ -308,6 +312,7 @@ impl Machine {
             self.report_at = Some(now.instant + REPORT);
             self.actions.push_back(Action::Data(Data::Report));
         }
+        self.announce_slow(now);
         self.renew_next(now);
         self.give_up_leaving(now);
         if self.lingering.as_ref().is_some_and(|lingering| lingering.until <= now.instant) {

@@ -5,6 +5,7 @@ mod common;
 
 mod cases;
 mod parts;
+mod slow;
 mod stage;
 mod streams;
 mod takeover;

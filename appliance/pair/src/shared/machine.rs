@@ -1,6 +1,5 @@
 //! The machine of one node: the map, its role, the other node, and the stream between them.
 
-
 mod commit;
 mod moving;
 mod peer;
@@ -19,10 +18,10 @@ use super::sender::{Sender, Source};
 use super::wire::{Ack, Hello, Stream};
 use super::{ASK, Entries, HELLO, Held, Key, STALL, Value};
 use moving::{Asked, Moving};
-pub use role::Role;
 use role::Duty;
-pub use status::{State, Status};
+pub use role::Role;
 use status::DELAYS;
+pub use status::{State, Status};
 
 /// What a machine is made with.
 #[derive(Debug)]

@@ -19,3 +19,4 @@ mod refusals;
 mod reload;
 mod tftp;
 mod vpn;
+mod vpn_moves;

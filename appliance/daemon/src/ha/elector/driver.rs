@@ -197,7 +197,8 @@ impl Driver {
         let machines =
             self.routers.iter().filter_map(|router| router.machine.as_ref()?.elector.poll_timeout());
         let ready = self.handing_over.as_ref().and_then(|waiting| waiting.vpn);
-        let own = [self.node.poll_timeout(), self.monitors.deadline(), self.links_missing_at(), self.retry, ready];
+        let own =
+            [self.node.poll_timeout(), self.monitors.deadline(), self.links_missing_at(), self.retry, ready];
         machines.chain(own.into_iter().flatten()).min()
     }
 

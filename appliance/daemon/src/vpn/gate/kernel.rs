@@ -44,10 +44,17 @@ impl Default for NftTable {
 }
 
 enum Command {
-    Configure { device: Device, mtu: u16, addresses: Vec<IpNet> },
+    Configure {
+        device: Device,
+        mtu: u16,
+        addresses: Vec<IpNet>,
+    },
     Dismiss,
     Reachable(Vec<IpNet>),
-    Unreachable { networks: Vec<IpNet>, forget: bool },
+    Unreachable {
+        networks: Vec<IpNet>,
+        forget: bool,
+    },
     /// To be called when everything before it is done.
     Settle(Box<dyn FnOnce() + Send>),
 }

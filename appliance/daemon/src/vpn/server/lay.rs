@@ -40,7 +40,11 @@ struct Found {
 
 impl Machine {
     /// Has what is held carried on by the data path and let through by the ruleset.
-    pub(super) fn lay(&mut self, preparation: &mut Preparation, sessions: Sessions) -> BTreeMap<Vec<u8>, Laid> {
+    pub(super) fn lay(
+        &mut self,
+        preparation: &mut Preparation,
+        sessions: Sessions,
+    ) -> BTreeMap<Vec<u8>, Laid> {
         let mut found: Vec<(Vec<u8>, Found)> = Vec::with_capacity(sessions.len());
         for (key, value) in sessions {
             found.extend(self.find(&key, &value).map(|found| (key, found)));
@@ -204,7 +208,8 @@ impl Machine {
         let echo = keys.iter().find(|(held, _)| Some(held.id) == value.echo).map(|(held, _)| held.serial);
         let own = value.grant.own();
         self.actions.push_back(Action::Data(Data::Add { peer, path, own, echo }));
-        let mut laid = Laid { value, print, peer, path, keys: Vec::with_capacity(keys.len()), nearness: MUTE };
+        let mut laid =
+            Laid { value, print, peer, path, keys: Vec::with_capacity(keys.len()), nearness: MUTE };
         for ((held, data), range) in keys.into_iter().zip(ranges) {
             laid.nearness = self.lay_key(peer, epoch, (held, &data), range);
             laid.keys.push((held, data.print()));

@@ -116,7 +116,8 @@ impl Machine {
     /// What was made ready is out of date; its epoch stays, and who had a range in it gets new keys at once.
     pub(super) fn unsettle(&mut self) {
         let known = [&mut self.prepared, &mut self.claimed].into_iter().flatten();
-        let laid: Vec<Laid> = known.flat_map(|claimed| std::mem::take(&mut claimed.laid).into_values()).collect();
+        let laid: Vec<Laid> =
+            known.flat_map(|claimed| std::mem::take(&mut claimed.laid).into_values()).collect();
         self.lift(laid.into_iter());
     }
 
@@ -258,6 +259,7 @@ impl Machine {
         self.peers.clear();
         self.addresses.clear();
         self.waiting.clear();
+        self.slow.clear();
         self.starting = 0;
         self.timers.clear();
         self.changed.clear();

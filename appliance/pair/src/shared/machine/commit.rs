@@ -12,7 +12,6 @@ use super::super::{Key, LATE, SMALL};
 use super::status::note_delay;
 use super::{Duty, How, Output, Shared, Waiting};
 
-
 impl Shared {
     /// Keeps a value. Only an owner's word counts: elsewhere it is dropped, and never committed. `ticket` rises from call to call.
     pub fn put(
@@ -38,7 +37,9 @@ impl Shared {
         let waiting = Waiting { ticket, since: now };
         match (self.is_shared() && !self.silent, taken.is_ok() && len > SMALL) {
             #[cfg(test)]
-            (true, _) if self.bug == super::super::tests::Bug::CommitsOnSending => self.commit(ticket, How::Both),
+            (true, _) if self.bug == super::super::tests::Bug::CommitsOnSending => {
+                self.commit(ticket, How::Both)
+            }
             (true, false) => drop(self.small.insert(change, waiting)),
             (true, true) => drop(self.large.insert(change, waiting)),
             (false, _) => self.commit(ticket, How::Alone),

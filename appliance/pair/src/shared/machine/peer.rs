@@ -13,7 +13,6 @@ const ANSWER_SPACING: Duration = Duration::from_millis(10);
 /// Earlier starts of the other program that are remembered. No message is as old as so many of them.
 const RETIRED: usize = 16;
 
-
 impl Shared {
     /// There is a way to the other node's program, or none.
     pub fn handle_link(&mut self, now: Instant, up: bool) {
@@ -171,8 +170,8 @@ impl Shared {
         #[cfg(not(test))]
         let ours = data.stream.invitation == receiver.invitation;
         #[cfg(test)]
-        let ours =
-            data.stream.invitation == receiver.invitation || self.bug == super::super::tests::Bug::AnyInvitation;
+        let ours = data.stream.invitation == receiver.invitation
+            || self.bug == super::super::tests::Bug::AnyInvitation;
         let known = self.peer.as_ref().is_some_and(|peer| peer.hello.from == data.stream.from);
         if data.stream.to != self.incarnation || !ours || !known {
             return;

@@ -6,7 +6,6 @@ use super::super::receiver::Purpose;
 use super::super::{ASK, Fence, Held, RESTORE, STALL};
 use super::{Output, Shared};
 
-
 /// What a node says that it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {

@@ -9,7 +9,6 @@ use super::{Duty, Shared};
 /// Delays of which the middle one is shown.
 pub(super) const DELAYS: usize = 512;
 
-
 /// How the two stand, for a person.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum State {

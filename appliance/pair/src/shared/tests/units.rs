@@ -210,7 +210,9 @@ fn a_move_waits_for_everything() {
     let (mut owner, mut follower) = pair(now);
     owner.put(now, &key(0, b"a"), value(1), 1).unwrap();
     owner.hand_over(7);
-    let ready = |m: &mut Shared| outputs(m).into_iter().filter(|o| matches!(o, Output::Ready { .. })).collect::<Vec<_>>();
+    let ready = |m: &mut Shared| {
+        outputs(m).into_iter().filter(|o| matches!(o, Output::Ready { .. })).collect::<Vec<_>>()
+    };
     assert_eq!(ready(&mut owner), []);
     talk(now, &mut owner, &mut follower);
     assert!(follower.get(&key(0, b"a")).is_some());

@@ -47,8 +47,7 @@ impl Driver {
             Output::FlushJournal { token } => {
                 // Where nobody keeps a journal, there is nothing to wait for.
                 let journal = self.tell_journal(journal::Command::Flush(token));
-                self.handing_over =
-                    Some(HandingOver { token, journal, vpn: Some(Instant::now() + READY) });
+                self.handing_over = Some(HandingOver { token, journal, vpn: Some(Instant::now() + READY) });
                 self.role.hand_over(token);
             }
             Output::Persist(record) => self.recorder.record(record),

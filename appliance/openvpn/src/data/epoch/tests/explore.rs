@@ -117,7 +117,10 @@ fn schedule(bug: Bug, seed: u64, steps: usize) -> (bool, usize) {
             Action::Send(..) | Action::Tell(..) | Action::Deliver(_) | Action::Make(_) => 6,
             Action::TakeOver(_) | Action::Restart(_) => 4,
             Action::StepDown(_) | Action::Prepare(_) | Action::Crash(_) | Action::Forget(..) => 2,
-            Action::GiveUp(_) | Action::DieAfterWrite(_) | Action::WriteFails(..) | Action::ReplaceDisk(_) => 1,
+            Action::GiveUp(_)
+            | Action::DieAfterWrite(_)
+            | Action::WriteFails(..)
+            | Action::ReplaceDisk(_) => 1,
         };
         let mut at = random.below(actions.iter().map(weight).sum());
         let chosen = actions.iter().find(|action| {

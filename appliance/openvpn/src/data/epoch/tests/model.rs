@@ -167,7 +167,8 @@ impl World {
 
     fn start(&mut self, n: usize) {
         let book = EpochBook::new(parity(n), self.nodes[n].disk);
-        self.nodes[n].running = Some(Running { book, reign: None, prepared: None, peer: None, keys: BTreeMap::new() });
+        self.nodes[n].running =
+            Some(Running { book, reign: None, prepared: None, peer: None, keys: BTreeMap::new() });
     }
 
     /// What can happen now, with at most `keys` keys ever and at most `wire` different messages.
