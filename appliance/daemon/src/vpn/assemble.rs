@@ -139,15 +139,17 @@ impl ServerView for View {
     }
 
     fn configure(&self, plan: Option<VpnPlan>) {
-        self.file.write(plan.as_ref());
         if let Some(plan) = &plan {
             if plan.index != self.index {
                 error!("the nodes have changed places in the document: the program has to be started again");
+                self.file.write(Some(plan));
                 return self.server.stop();
             }
             (self.set_pair)(plan.peer.is_some());
         }
-        self.server.configure(plan.map(Box::new));
+        // Clients first: a program that has just been started waits for no disk.
+        self.server.configure(plan.clone().map(Box::new));
+        self.file.write(plan.as_ref());
     }
 }
 

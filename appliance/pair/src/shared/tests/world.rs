@@ -399,8 +399,8 @@ impl World {
                     machine.hand_over(token);
                 }
                 // The elector does not wait for ever.
-                self.take_over(other, 500);
-                let delay = Duration::from_millis(500) + self.millis(20);
+                self.take_over(other, 40);
+                let delay = Duration::from_millis(40) + self.millis(20);
                 self.after(delay, Event::Role(n, None));
             }
             // The wire breaks, and with it all or none of what the elector hears.
