@@ -63,6 +63,9 @@ pub trait Vpn1 {
     fn authorities(&self) -> Result<String, Error>;
     /// A new authority; the empty name is made of the organisation's. Gives an [`AuthorityView`].
     fn make_authority(&self, name: &str, by: &str) -> Result<String, Error>;
+    /// A new certificate for the authority that issues, of the same name and key, and one for the server: profiles that were
+    /// exported before go on working until the authority's certificate in them ends. Gives an [`AuthorityView`].
+    fn renew_authority(&self, by: &str) -> Result<String, Error>;
     /// Takes over an authority from a file (PEM, DER, PKCS #12) and what opens it, or the empty text. With its key it issues,
     /// without it vouches for its clients. Gives an [`Imported`].
     fn import_authority(&self, file: &[u8], password: &str, by: &str) -> Result<String, Error>;
@@ -387,6 +390,9 @@ pub struct AuthorityView {
     pub list_until: Option<String>,
     /// Its certificate, PEM.
     pub certificate: String,
+    /// When it has just been renewed: until when profiles with its certificate before that work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier_until: Option<String>,
 }
 
 /// Who tries to come in.

@@ -47,6 +47,8 @@ pub enum Ask {
     Authorities,
     /// A new authority, of this name or the organisation's.
     MakeAuthority(String, String),
+    /// A new certificate for the authority that issues.
+    RenewAuthority(String),
     /// Somebody else's authority: file, what opens it.
     ImportAuthority(Vec<u8>, String, String),
     /// Its list of revoked certificates: fingerprint, file.
@@ -91,7 +93,7 @@ pub enum Answer {
     Imported(Imported),
     /// To `Authorities`.
     Authorities(Vec<AuthorityView>),
-    /// To `MakeAuthority`.
+    /// To `MakeAuthority` and `RenewAuthority`.
     Authority(AuthorityView),
     /// To `Test`.
     Test(TestReport),
@@ -152,6 +154,7 @@ impl Ask {
             Self::ImportClient(request, file, by) => p.import_client(&json(request), file, by).await,
             Self::Authorities => p.authorities().await,
             Self::MakeAuthority(name, by) => p.make_authority(name, by).await,
+            Self::RenewAuthority(by) => p.renew_authority(by).await,
             Self::ImportAuthority(file, password, by) => p.import_authority(file, password, by).await,
             Self::ImportList(print, file, by) => p.import_list(print, file, by).await.map(nothing),
             Self::RemoveAuthority(print, by) => p.remove_authority(print, by).await.map(nothing),
@@ -183,7 +186,7 @@ impl Ask {
             Self::Export(..) => Answer::Profile(read(text)?),
             Self::ImportClient(..) | Self::ImportAuthority(..) => Answer::Imported(read(text)?),
             Self::Authorities => Answer::Authorities(read(text)?),
-            Self::MakeAuthority(..) => Answer::Authority(read(text)?),
+            Self::MakeAuthority(..) | Self::RenewAuthority(_) => Answer::Authority(read(text)?),
             Self::Test(_) => Answer::Test(read(text)?),
             Self::Wireguard => Answer::Wireguard(read(text)?),
             Self::WireguardKey(..) => Answer::WireguardKey(read(text)?),

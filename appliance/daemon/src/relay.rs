@@ -6,6 +6,8 @@
 //!   rempart-ha  ─▶ 1 role     │ 0: standby, or 1: active ‖ epoch of the role 8
 //!               ─▶ 2 link     │ 1: the other node's rempart-vpn can be reached, 0: it cannot
 //!              ◀─▶ 3 message  │ for the other node's rempart-vpn, or from it; rempart-ha does not look into it
+//!               ─▶ 4 hand over│ number 8: the role is about to be given to the other node, in order
+//!              ◀─  5 ready    │ number 8: it may go
 //! ```
 //!
 //! Between the two `rempart-ha` the messages go over a one-way QUIC stream each way: one byte that says what the stream is
@@ -24,6 +26,8 @@ pub const TOPIC: u8 = 1;
 const ROLE: u8 = 1;
 const LINK: u8 = 2;
 const MESSAGE: u8 = 3;
+const HAND_OVER: u8 = 4;
+const READY: u8 = 5;
 
 /// A frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +38,10 @@ pub enum Frame<'a> {
     Link(bool),
     /// For the other node's program, or from it.
     Message(&'a [u8]),
+    /// The role is about to be given to the other node.
+    HandOver(u64),
+    /// It may go.
+    Ready(u64),
 }
 
 /// Whatever came is no frame.
@@ -53,11 +61,11 @@ impl<'a> Frame<'a> {
         let (kind, body) = frame.split_first().ok_or(Unreadable)?;
         let frame = match (*kind, body) {
             (ROLE, [0]) => Self::Role(None),
-            (ROLE, [1, epoch @ ..]) => {
-                Self::Role(Some(u64::from_be_bytes(epoch.try_into().map_err(|_| Unreadable)?)))
-            }
+            (ROLE, [1, epoch @ ..]) => Self::Role(Some(number(epoch)?)),
             (LINK, [up @ (0 | 1)]) => Self::Link(*up == 1),
             (MESSAGE, body) => Self::Message(body),
+            (HAND_OVER, body) => Self::HandOver(number(body)?),
+            (READY, body) => Self::Ready(number(body)?),
             _ => return Err(Unreadable),
         };
         Ok(Some((frame, 4 + length)))
@@ -65,12 +73,20 @@ impl<'a> Frame<'a> {
 
     /// Appends the frame.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let epoch;
+        let number;
         let (kind, first, rest): (u8, &[u8], &[u8]) = match self {
             Self::Role(None) => (ROLE, &[0], &[]),
-            Self::Role(Some(number)) => {
-                epoch = number.to_be_bytes();
-                (ROLE, &[1], &epoch)
+            Self::Role(Some(epoch)) => {
+                number = epoch.to_be_bytes();
+                (ROLE, &[1], &number)
+            }
+            Self::HandOver(token) => {
+                number = token.to_be_bytes();
+                (HAND_OVER, &number, &[])
+            }
+            Self::Ready(token) => {
+                number = token.to_be_bytes();
+                (READY, &number, &[])
             }
             Self::Link(up) => (LINK, if *up { &[1] } else { &[0] }, &[]),
             Self::Message(body) => (MESSAGE, body, &[]),
@@ -81,6 +97,10 @@ impl<'a> Frame<'a> {
         out.extend_from_slice(first);
         out.extend_from_slice(rest);
     }
+}
+
+fn number(bytes: &[u8]) -> Result<u64, Unreadable> {
+    Ok(u64::from_be_bytes(bytes.try_into().map_err(|_| Unreadable)?))
 }
 
 #[cfg(test)]
@@ -97,6 +117,8 @@ mod tests {
             Frame::Link(true),
             Frame::Link(false),
             Frame::Message(b""),
+            Frame::HandOver(7),
+            Frame::Ready(u64::MAX),
             Frame::Message(&long),
         ] {
             let mut bytes = Vec::new();

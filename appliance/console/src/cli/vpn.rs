@@ -275,6 +275,8 @@ pub enum AuthorityVerb {
         /// Its name.
         name: Option<String>,
     },
+    /// A new certificate for the one that issues.
+    Renew,
     /// Takes one over.
     Import {
         /// The file.
@@ -355,6 +357,7 @@ pub async fn vpn(console: &Console, verb: Option<VpnVerb>) -> Result<(), Stop> {
             AuthorityVerb::Show { pem: false } => Ask::Authorities,
             AuthorityVerb::Show { pem: true } => return certificates(console).await,
             AuthorityVerb::Make { name } => Ask::MakeAuthority(name.unwrap_or_default(), by),
+            AuthorityVerb::Renew => Ask::RenewAuthority(by),
             AuthorityVerb::Import { path, locked } => {
                 let password = opener(console, locked)?.unwrap_or_default();
                 Ask::ImportAuthority(file(console, &path)?, password, by)

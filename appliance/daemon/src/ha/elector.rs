@@ -64,6 +64,8 @@ pub enum Command {
     Journal(Option<journal::Handle>),
     /// The journal has nothing left that the other node has not acknowledged.
     Flushed(u64),
+    /// Remote access is ready for the role to go, or is not there.
+    Ready(u64),
     /// Whether the connections here are those of the active node, and how far the journal is.
     Synced(bool, u64),
     /// A datagram that says that it is a heartbeat, and came by the journal's sockets.
@@ -152,9 +154,9 @@ pub struct RoleWatch {
     pub bell: UnixDatagram,
 }
 
-/// The role in one number.
+/// The role in one number, and the last hand-over of it in another.
 #[derive(Clone)]
-pub struct RoleWord(Arc<AtomicU64>);
+pub struct RoleWord(Arc<[AtomicU64; 2]>);
 
 /// Nothing is known yet. No epoch is as high.
 const UNKNOWN: u64 = u64::MAX;
@@ -164,7 +166,7 @@ pub fn role() -> io::Result<(RoleCell, RoleWatch)> {
     let (bell, heard) = UnixDatagram::pair()?;
     bell.set_nonblocking(true)?;
     heard.set_nonblocking(true)?;
-    let word = RoleWord(Arc::new(AtomicU64::new(UNKNOWN)));
+    let word = RoleWord(Arc::new([AtomicU64::new(UNKNOWN), AtomicU64::new(0)]));
     Ok((RoleCell { word: word.clone(), bell: Arc::new(bell) }, RoleWatch { word, bell: heard }))
 }
 
@@ -172,7 +174,18 @@ impl RoleCell {
     /// Active under this epoch of the role, or not.
     fn set(&self, active: Option<u64>) {
         let word = active.map_or(0, |epoch| epoch.min(UNKNOWN >> 2) << 1 | 1);
-        self.word.0.store(word, Ordering::Release);
+        let [role, _] = self.word.0.each_ref();
+        self.store(role, word);
+    }
+
+    /// The role is about to be given away; [`Command::Ready`] is the answer.
+    fn hand_over(&self, token: u64) {
+        let [_, last] = self.word.0.each_ref();
+        self.store(last, token);
+    }
+
+    fn store(&self, cell: &AtomicU64, word: u64) {
+        cell.store(word, Ordering::Release);
         // Where there is no room, it rings already.
         let _ = self.bell.send(&[1]);
     }
@@ -181,10 +194,17 @@ impl RoleCell {
 impl RoleWord {
     /// What was set last; `None`: nothing yet.
     pub fn get(&self) -> Option<Option<u64>> {
-        match self.0.load(Ordering::Acquire) {
+        let [role, _] = self.0.each_ref();
+        match role.load(Ordering::Acquire) {
             UNKNOWN => None,
             word => Some((word & 1 == 1).then_some(word >> 1)),
         }
+    }
+
+    /// The last hand-over; 0: none yet.
+    pub fn hand_over(&self) -> u64 {
+        let [_, token] = self.0.each_ref();
+        token.load(Ordering::Acquire)
     }
 }
 

@@ -5,7 +5,8 @@
 //!               ◀──socket── write ◀─ 32 messages ── pull ◀─QUIC stream───
 //!                             ▲
 //!                             ├── role: the elector's word, at once
-//!                             └── link: whether a stream goes each way
+//!                             ├── link: whether a stream goes each way
+//!                             └── hand over: the role is about to go; `ready` is passed on to the elector
 //! ```
 //!
 //! Not over the bus: that costs a message's way through a third process and back, each time, and a thousand sessions come at
@@ -34,7 +35,7 @@ use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use crate::channel::Current;
-use crate::elector::RoleWatch;
+use crate::elector::{self, Command, RoleWatch, RoleWord};
 
 /// Messages that wait, each way: a megabyte. `rempart-vpn` has no more than 64 under way.
 const QUEUE: usize = 32;
@@ -54,9 +55,18 @@ pub struct Config {
     pub socket: PathBuf,
     /// What the elector says.
     pub role: RoleWatch,
+    /// Who is to know that the role may go.
+    pub elector: elector::Handle,
 }
 
 type Message = Zeroizing<Vec<u8>>;
+
+/// What the elector has said last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Said {
+    role: Option<Option<u64>>,
+    hand_over: u64,
+}
 
 /// The program that is connected.
 struct Client {
@@ -79,7 +89,8 @@ pub async fn run(
 ) {
     let (fresh_out, mut fresh) = mpsc::channel(1);
     let _listening = Task::spawn(listen(config.socket, fresh_out));
-    let role = follow(config.role);
+    let (mut said, elector) = (follow(config.role), config.elector);
+    said.mark_unchanged();
     let mut client: Option<Client> = None;
     // The stream of the other node's program, until ours is there to have it.
     let mut waiting: Option<RecvStream> = None;
@@ -123,16 +134,29 @@ pub async fn run(
             Some(stream) = streams.recv() => waiting = Some(stream),
             Some(stream) = fresh.recv() => {
                 (push, pull) = (None, None);
-                client = Some(serve(stream, role.clone()));
+                client = Some(serve(stream, said.clone(), elector.clone()));
             }
             () = gone => {
                 debug!("rempart-vpn is gone");
                 (client, push, pull) = (None, None, None);
+                may_go(&elector, said.borrow().hand_over);
+            }
+            Ok(()) = said.changed() => {
+                let hand_over = said.borrow_and_update().hand_over;
+                if client.is_none() {
+                    may_go(&elector, hand_over);
+                }
             }
             Some(()) = ended.recv() => {}
             () = until(decided) => {}
         }
     }
+}
+
+/// Nothing of remote access keeps the role here, at this hand-over; of one before, the elector does not care.
+fn may_go(elector: &elector::Handle, token: u64) {
+    // Too busy to hear it, the elector goes on by itself after a while.
+    let _ = elector.send(Command::Ready(token));
 }
 
 /// Says when it is done.
@@ -142,8 +166,9 @@ async fn told(work: impl Future<Output = ()>, ended: mpsc::Sender<()>) {
 }
 
 /// The elector's word, for tasks.
-fn follow(role: RoleWatch) -> watch::Receiver<Option<Option<u64>>> {
-    let (out, seen) = watch::channel(role.word.get());
+fn follow(role: RoleWatch) -> watch::Receiver<Said> {
+    let said = |word: &RoleWord| Said { role: word.get(), hand_over: word.hand_over() };
+    let (out, seen) = watch::channel(said(&role.word));
     tokio::spawn(async move {
         let RoleWatch { word, bell } = role;
         let bell = match UnixDatagram::from_std(bell) {
@@ -151,7 +176,7 @@ fn follow(role: RoleWatch) -> watch::Receiver<Option<Option<u64>>> {
             Err(error) => return warn!(%error, "rempart-vpn does not see the role"),
         };
         loop {
-            out.send_replace(word.get());
+            out.send_if_modified(|last| std::mem::replace(last, said(&word)) != said(&word));
             if bell.recv(&mut [0; 8]).await.is_err() {
                 return;
             }
@@ -208,7 +233,7 @@ fn may_connect(uid: u32) -> bool {
 }
 
 /// Serves a program that has connected.
-fn serve(stream: UnixStream, role: watch::Receiver<Option<Option<u64>>>) -> Client {
+fn serve(stream: UnixStream, said: watch::Receiver<Said>, elector: elector::Handle) -> Client {
     let (read_half, write_half) = stream.into_split();
     let (from_in, from) = mpsc::channel(QUEUE);
     let (to, to_out) = mpsc::channel(QUEUE);
@@ -216,10 +241,10 @@ fn serve(stream: UnixStream, role: watch::Receiver<Option<Option<u64>>>) -> Clie
     let serving = Task::spawn(async move {
         // Whichever of the two ends first ends the other.
         tokio::select! {
-            done = read(read_half, from_in) => if let Err(error) = done {
+            done = read(read_half, from_in, &elector) => if let Err(error) = done {
                 debug!(%error, "rempart-vpn cannot be read");
             },
-            done = write(write_half, to_out, seen, role) => if let Err(error) = done {
+            done = write(write_half, to_out, seen, said) => if let Err(error) = done {
                 debug!(%error, "rempart-vpn cannot be told");
             },
         }
@@ -228,7 +253,7 @@ fn serve(stream: UnixStream, role: watch::Receiver<Option<Option<u64>>>) -> Clie
 }
 
 /// What the program says.
-async fn read(half: OwnedReadHalf, from: mpsc::Sender<Message>) -> io::Result<()> {
+async fn read(half: OwnedReadHalf, from: mpsc::Sender<Message>, elector: &elector::Handle) -> io::Result<()> {
     let mut half = BufReader::with_capacity(2 * MAX_FRAME, half);
     loop {
         let mut header = [0; 4];
@@ -251,7 +276,8 @@ async fn read(half: OwnedReadHalf, from: mpsc::Sender<Message>) -> io::Result<()
                     return Ok(());
                 }
             }
-            Some((Frame::Role(_) | Frame::Link(_), _)) | None => {
+            Some((Frame::Ready(token), _)) => may_go(elector, token),
+            Some((Frame::Role(_) | Frame::Link(_) | Frame::HandOver(_), _)) | None => {
                 return Err(io::Error::other("a frame that is not for us"));
             }
         }
@@ -263,17 +289,26 @@ async fn write(
     mut half: OwnedWriteHalf,
     mut messages: mpsc::Receiver<Message>,
     mut link: watch::Receiver<Option<bool>>,
-    mut role: watch::Receiver<Option<Option<u64>>>,
+    mut said: watch::Receiver<Said>,
 ) -> io::Result<()> {
     let mut frame = Zeroizing::new(Vec::with_capacity(MAX_FRAME));
-    role.mark_changed();
+    // A hand-over that began before the program came does not wait for it.
+    let mut last = Said { role: None, ..*said.borrow() };
+    said.mark_changed();
     link.mark_changed();
     loop {
         frame.clear();
         tokio::select! {
             biased;
-            Ok(()) = role.changed() => if let Some(role) = *role.borrow_and_update() {
-                Frame::Role(role).write(&mut frame);
+            Ok(()) = said.changed() => {
+                let Said { role, hand_over } = *said.borrow_and_update();
+                if let Some(role) = role.filter(|role| last.role != Some(*role)) {
+                    Frame::Role(role).write(&mut frame);
+                }
+                if hand_over != last.hand_over {
+                    Frame::HandOver(hand_over).write(&mut frame);
+                }
+                last = Said { role, hand_over };
             },
             Ok(()) = link.changed() => if let Some(up) = *link.borrow_and_update() {
                 Frame::Link(up).write(&mut frame);

@@ -116,7 +116,7 @@ pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Resul
             node,
             &keystore,
             wanted.subscribe(),
-            relay::Config { socket: relay.to_owned(), role: watched },
+            relay::Config { socket: relay.to_owned(), role: watched, elector: elector.clone() },
         )
     };
     let shared = Arc::new(Shared {

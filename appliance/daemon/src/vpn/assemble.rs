@@ -139,17 +139,19 @@ impl Program {
     /// What the document asks for, kept for the next start; then to each what is its own. `set_pair`: there is another node,
     /// or none any more.
     fn configure(&self, plan: Option<RemotePlan>, revision: u32, set_pair: impl FnOnce(bool)) {
-        self.file.write(plan.as_ref());
         if let Some(plan) = &plan {
             if plan.index != self.index {
                 error!("the nodes have changed places in the document: the program has to be started again");
+                self.file.write(Some(plan));
                 return self.server.stop();
             }
             set_pair(plan.paired);
         }
-        let (vpn, wireguard) = plan.map_or((None, None), |plan| (plan.vpn, plan.wireguard));
+        // Clients first: a program that has just been started waits for no disk.
+        let (vpn, wireguard) = plan.clone().map_or((None, None), |plan| (plan.vpn, plan.wireguard));
         self.wireguard.configure(wireguard);
         self.people.office().configure(vpn, revision);
+        self.file.write(plan.as_ref());
     }
 }
 

@@ -76,6 +76,7 @@ fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Broken {
 /// The thread of the server.
 pub struct Gate {
     machine: Machine,
+    handle: Handle,
     inbox: Receiver<Input>,
     waker: Waker,
     outlets: Outlets,
@@ -103,8 +104,19 @@ impl Gate {
         let streams = Streams::start(framed, stream_waker, outlets.clone(), handle.clone())?;
         let kernel = Kernel::start(table)?;
         let machine = Machine::new(assemble(&handle)?);
-        let (line, shards) = (None, line::fitting());
-        let gate = Self { machine, inbox, waker, outlets, events, control, line, shards, streams, kernel };
+        let gate = Self {
+            machine,
+            handle: handle.clone(),
+            inbox,
+            waker,
+            outlets,
+            events,
+            control,
+            line: None,
+            shards: line::fitting(),
+            streams,
+            kernel,
+        };
         Ok((gate, handle))
     }
 
@@ -164,6 +176,7 @@ impl Gate {
             match input {
                 Input::People(news) => self.machine.handle_people(now(), news),
                 Input::Replica(news) => self.machine.handle_replica(now(), news),
+                Input::Settled(number) => self.machine.handle_settled(number),
                 Input::HungUp(remote) => self.machine.handle_hang_up(now(), remote),
                 // Who asked may have gone.
                 Input::Status(answer) => drop(answer.send(self.machine.status())),
@@ -225,6 +238,10 @@ impl Gate {
                 Action::Trust(remote) => self.streams.trust(remote),
                 Action::HangUp(remote) => self.streams.hang_up(remote),
                 Action::HangUpAll => self.streams.hang_up_all(),
+                Action::Settle(number) => {
+                    let handle = self.handle.clone();
+                    self.kernel.settle(Box::new(move || handle.tell(Input::Settled(number))));
+                }
             }
         }
         Ok(())

@@ -64,6 +64,10 @@ impl PlanFile {
     }
 
     fn write(&self, plan: Option<&RemotePlan>) {
+        // At each start it is said again.
+        if disk::read_json(&self.0).is_ok_and(|known: Option<RemotePlan>| known.as_ref() == plan) {
+            return;
+        }
         let done = match plan {
             Some(plan) => disk::write_json(&self.0, plan),
             None => disk::remove(&self.0),

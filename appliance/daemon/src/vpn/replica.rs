@@ -17,6 +17,10 @@
 //! their keys: to `openvpn::data::epoch` it is a taker like any other. A record that is lost or damaged begins a new store,
 //! for which old keys give no range. Two programs on one record would draw the same epoch: a lock keeps the second one out.
 //!
+//! **Planned moves.** `rempart-ha` says that the role is about to go; the machine sees to it that the other node has everything
+//! and draws its epoch, and everybody there makes ready, before `rempart-ha` is told that it may. What was made ready in vain
+//! is given up after a while, and with it the epoch: a key has ranges for fifteen of them.
+//!
 //! **Committed.** For small values, sessions among them, the word stands for all small ones up to its ticket; for a value of
 //! more than [`SMALL`] bytes for everything up to its ticket. One who waits only for a large value waits for its own
 //! ticket.
@@ -80,6 +84,8 @@ struct Inbox {
 struct Wanted {
     tickets: u64,
     changes: VecDeque<Change>,
+    /// A move for which everything is ready.
+    prepared: Option<u64>,
     /// Another relay, or none.
     relay: Option<Option<PathBuf>>,
     /// Changes that found no room.
@@ -133,6 +139,10 @@ impl Replica for Handle {
     fn remove(&self, kind: Kind, key: &[u8]) {
         let key = Key { kind: code(kind), name: key.to_vec() };
         self.inbox.change(|wanted| wanted.push(Change::Remove(key), None));
+    }
+
+    fn prepared(&self, number: u64) {
+        self.inbox.change(|wanted| wanted.prepared = Some(number));
     }
 }
 

@@ -135,11 +135,18 @@ pub trait Replica: Send + Sync {
     fn put(&self, kind: Kind, key: &[u8], value: Zeroizing<Vec<u8>>) -> ReplicaTicket;
     /// Takes it away, here and there.
     fn remove(&self, kind: Kind, key: &[u8]);
+    /// What [`FromReplica::MakeReady`] asked for is in force.
+    fn prepared(&self, number: u64) {
+        let _ = number;
+    }
 }
 
 /// Names a change that waits to be there.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ReplicaTicket(pub u64);
+
+/// Sessions as they are held: by their keys.
+pub type Sessions = Vec<(Vec<u8>, Zeroizing<Vec<u8>>)>;
 
 /// What the replica tells the server and `people`.
 #[derive(Debug)]
@@ -154,11 +161,30 @@ pub enum FromReplica {
         /// The store that the other node last introduced itself with.
         peer: Option<rempart_openvpn::data::epoch::StoreId>,
         /// Every session that is held.
-        sessions: Vec<(Vec<u8>, Zeroizing<Vec<u8>>)>,
+        sessions: Sessions,
     },
+    /// The other node is about to give the role away, in order: everything that can be done before is to be done now, and to
+    /// be said to be done ([`Replica::prepared`]). Nothing is served yet.
+    MakeReady {
+        /// To be given back.
+        number: u64,
+        /// The epoch in which this node will be active; it is on disk.
+        reign: Box<Persisted<TakeOverEpoch>>,
+        /// Every session that is held now.
+        sessions: Sessions,
+    },
+    /// This node is active from now on, in the epoch of the last [`Self::MakeReady`].
+    TakeUp {
+        /// As with [`Self::Active`].
+        peer: Option<rempart_openvpn::data::epoch::StoreId>,
+        /// Every session that is held: most are as they were.
+        sessions: Sessions,
+    },
+    /// Nothing comes of the last [`Self::MakeReady`].
+    GiveUp,
     /// The other node's store is now known, or another one.
     Peer(Option<rempart_openvpn::data::epoch::StoreId>),
-    /// This node is on standby from now on: no packet leaves any more, everything of the sessions is dropped.
+    /// This node is on standby from now on: everything of the sessions is dropped, as soon as what is under way is out.
     Standby,
     /// The other node has put a value (never a session: those come with `Active`).
     Put(Kind, Vec<u8>, Zeroizing<Vec<u8>>),

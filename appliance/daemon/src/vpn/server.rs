@@ -16,7 +16,7 @@
 //! | `control` | packets of the control channel; the beginning and the end of a session |
 //! | `login` | who comes in, with which addresses; limits |
 //! | `path` | keys, moves and counters of the data path |
-//! | `takeover` | active, standby, and the renewal of keys after it |
+//! | `takeover`, `lay` | active, standby, planned moves, and the renewal of keys after it |
 //! | `admin` | the plan, certificates, cut-offs, what is shown |
 //! | `addresses`, `options`, `keys`, `value` | addresses, PUSH_REPLY, data keys, what is replicated |
 //! | `record`, `leaving` | the log of sessions; its last line waits for the last counters |
@@ -32,6 +32,7 @@ mod control;
 mod entry;
 mod grant;
 mod keys;
+mod lay;
 mod leaving;
 mod login;
 mod options;
@@ -52,7 +53,7 @@ use ipnet::IpNet;
 use rempart_config::model::gateways as gateways_of;
 use rempart_openvpn::Now;
 use rempart_openvpn::cookie::Start;
-use rempart_openvpn::data::epoch::{Persisted, Reign, StoreId, TakeOverEpoch};
+use rempart_openvpn::data::epoch::{Reign, StoreId, TakeOverEpoch};
 use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::sealer::Sealer;
 use rempart_openvpn::data::{KeySerial, Path, PeerId};
@@ -60,7 +61,6 @@ use rempart_openvpn::packet::{KeyId, SessionId};
 use rempart_openvpn::session::Settings;
 use rempart_plan::vpn::VpnPlan;
 use rempart_tunnel::Event;
-use zeroize::Zeroizing;
 
 use super::seam::{FromPeople, FromReplica, LoginTicket, Material, People, Replica, ReplicaTicket};
 use entry::{Entry, Handle};
@@ -112,6 +112,8 @@ pub enum Action {
     HangUp(SocketAddr),
     /// All TCP connections are.
     HangUpAll,
+    /// Says when all that came before it is in force: [`Machine::handle_settled`].
+    Settle(u64),
 }
 
 /// What the data path is told.
@@ -151,12 +153,6 @@ pub enum Data {
     Report,
 }
 
-/// What `Active` brought, until the server can serve.
-struct Claimed {
-    right: Box<Persisted<TakeOverEpoch>>,
-    sessions: Vec<(Vec<u8>, Zeroizing<Vec<u8>>)>,
-}
-
 /// The server.
 pub struct Machine {
     people: Arc<dyn People>,
@@ -168,7 +164,12 @@ pub struct Machine {
     settings: Option<Arc<Settings>>,
     start: Option<Start>,
     reign: Option<Reign>,
-    claimed: Option<Claimed>,
+    /// What `Active` brought, until the server can serve.
+    claimed: Option<takeover::Claimed>,
+    /// The role is about to come.
+    prepared: Option<takeover::Claimed>,
+    /// It is gone.
+    lingering: Option<takeover::Lingering>,
     other: Option<StoreId>,
 
     entries: BTreeMap<Handle, Entry>,
@@ -183,6 +184,8 @@ pub struct Machine {
     serials: keys::Serials,
     addresses: addresses::Addresses,
     logins: BTreeMap<LoginTicket, (Handle, KeyId)>,
+    /// When they are told to wait, if there is no verdict by then; in the order of time.
+    slow: VecDeque<(Instant, LoginTicket)>,
     waiting: VecDeque<(ReplicaTicket, Handle, u64)>,
     starting: usize,
 
@@ -213,6 +216,8 @@ impl Machine {
             start: None,
             reign: None,
             claimed: None,
+            prepared: None,
+            lingering: None,
             other: None,
             entries: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -224,6 +229,7 @@ impl Machine {
             serials: keys::Serials::default(),
             addresses: addresses::Addresses::default(),
             logins: BTreeMap::new(),
+            slow: VecDeque::new(),
             waiting: VecDeque::new(),
             starting: 0,
             timers: BTreeSet::new(),
@@ -246,7 +252,10 @@ impl Machine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let first = self.timers.first().map(|(at, _)| *at);
         let leaving = self.leaving.values().map(|leaving| leaving.until).min();
-        [first, self.put_at, self.report_at, self.renewals.next(), leaving].into_iter().flatten().min()
+        let lingering = self.lingering.as_ref().map(|lingering| lingering.until);
+        let slow = self.slow.front().map(|(at, _)| *at);
+        let all = [first, slow, self.put_at, self.report_at, self.renewals.next(), leaving, lingering];
+        all.into_iter().flatten().min()
     }
 
     /// What `people` says.
@@ -265,8 +274,14 @@ impl Machine {
             FromReplica::Active { reign, peer, sessions } => {
                 // What is heard of the other node before this one can serve counts, too.
                 self.other = peer;
-                self.claim(now, Claimed { right: reign, sessions });
+                self.claim(now, *reign, sessions);
             }
+            FromReplica::MakeReady { number, reign, sessions } => self.make_ready(number, *reign, sessions),
+            FromReplica::TakeUp { peer, sessions } => {
+                self.other = peer;
+                self.take_up(now, sessions);
+            }
+            FromReplica::GiveUp => self.give_up(),
             FromReplica::Peer(store) => self.meet(now, store),
             FromReplica::Standby => self.stand_by(now),
             // What people and certificates are made of is not the server's.
@@ -298,8 +313,12 @@ impl Machine {
             self.report_at = Some(now.instant + REPORT);
             self.actions.push_back(Action::Data(Data::Report));
         }
+        self.announce_slow(now);
         self.renew_next(now);
         self.give_up_leaving(now);
+        if self.lingering.as_ref().is_some_and(|lingering| lingering.until <= now.instant) {
+            self.end_lingering();
+        }
         if self.put_at.is_some_and(|at| at <= now.instant) {
             self.put_changed();
         }

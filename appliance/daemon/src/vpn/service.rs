@@ -191,6 +191,11 @@ impl Service {
         self.answer(move |office| office.make_authority(&name, &by)).await
     }
 
+    async fn renew_authority(&self, by: &str) -> Result<String, Error> {
+        let by = by.to_owned();
+        self.answer(move |office| office.renew_authority(&by)).await
+    }
+
     async fn import_authority(&self, file: &[u8], password: &str, by: &str) -> Result<String, Error> {
         let (file, password, by) = (taken(file)?, Secret::from(password), by.to_owned());
         self.answer(move |office| {

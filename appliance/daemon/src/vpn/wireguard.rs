@@ -94,7 +94,7 @@ impl Wireguard {
     /// [`FromReplica::Active`].
     pub fn hear(&self, news: &FromReplica) {
         match news {
-            FromReplica::Active { .. } => self.set_active(true),
+            FromReplica::Active { .. } | FromReplica::TakeUp { .. } => self.set_active(true),
             FromReplica::Standby => self.set_active(false),
             FromReplica::Put(Kind::Wireguard, key, value) => {
                 self.tell(Input::Put(key.clone(), value.to_vec()));
@@ -118,7 +118,9 @@ impl Wireguard {
                 _,
             )
             | FromReplica::Committed(_)
-            | FromReplica::Peer(_) => {}
+            | FromReplica::Peer(_)
+            | FromReplica::MakeReady { .. }
+            | FromReplica::GiveUp => {}
         }
     }
 

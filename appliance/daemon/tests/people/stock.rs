@@ -114,6 +114,57 @@ fn an_exported_profile_in_the_stock_client() {
     }
 }
 
+/// In: a profile, then a new certificate of the authority, as `rempart vpn authority renew` makes it. Out: the server shows another
+/// certificate, and the old profile and a new one come in; the device is the same.
+#[test]
+fn a_profile_outlives_the_renewal_of_its_authority() {
+    if can_run("the stock client", &["/usr/sbin/openvpn", "/dev/net/tun"]) {
+        in_a_namespace(renewed);
+    }
+}
+
+fn renewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::open(folder.path());
+    let office = node.registry.office();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let groups = vec![group("agents", "certificate password", &[])];
+    office.configure(Some(plan(socket.local_addr().unwrap(), groups)), 1);
+    let made = office.make_authority("", "test").unwrap();
+    node.add("alice", &["agents"]);
+    let old = node.export("alice");
+    let before = node.material();
+    let renewed = office.renew_authority("test").unwrap();
+    assert_eq!(
+        (&renewed.name, renewed.issued, renewed.earlier_until.as_ref()),
+        (&made.name, 2, Some(&made.until))
+    );
+    assert_ne!(renewed.fingerprint, made.fingerprint);
+    assert_eq!(office.authorities().len(), 1, "it takes the place of the one before");
+    // The authority first, then the server's certificate of it.
+    let mut after = node.material();
+    while after.chain == before.chain {
+        after = node.material();
+    }
+    let new = node.export("alice");
+    assert!(new.text.contains(renewed.certificate.trim()) && old.text.contains(made.certificate.trim()));
+    let mut gateway = Gateway::new(&node, socket, after);
+    for profile in [&old, &new] {
+        let client = Client::start(folder.path(), &profile.text, "alice", PASSWORD.to_owned());
+        gateway.run_until("the client is connected", |_| client.said("Initialization Sequence Completed"));
+        assert!(client.log().contains("VERIFY X509NAME OK: CN=rempart-vpn"), "{}", client.log());
+        drop(client);
+        gateway.drop_sessions();
+    }
+    assert_eq!(gateway.verdicts, ["yes", "yes"]);
+    // Revoked by the renewed one, under the old certificate.
+    office.revoke(&old.device, "key-compromise", "test").unwrap();
+    gateway.believe(node.material());
+    let again = Client::start(folder.path(), &old.text, "alice", PASSWORD.to_owned());
+    gateway.run_until("it is turned away before TLS", |gateway| gateway.turned_away > 0);
+    assert!(!again.said("Initialization Sequence Completed"));
+}
+
 fn run() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::open(folder.path());

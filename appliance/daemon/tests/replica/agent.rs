@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rempart_daemon::vpn::replica::{self, Config, Handle, ReplicaState};
-use rempart_daemon::vpn::seam::{FromReplica, Kind, Replica as _, ReplicaTicket};
+use rempart_daemon::vpn::seam::{FromReplica, Kind, Replica as _, ReplicaTicket, Sessions};
 use rempart_openvpn::data::epoch::Parity;
 use zeroize::Zeroizing;
 
@@ -42,6 +42,8 @@ struct Agent {
     replica: Arc<Handle>,
     news: mpsc::Receiver<FromReplica>,
     active: bool,
+    /// The epoch that was made ready.
+    ready: u64,
     waiting: BTreeMap<u64, (u32, u64)>,
     stamp: u64,
 }
@@ -89,7 +91,7 @@ pub fn run() {
         }
         std::process::exit(0);
     });
-    Agent { replica, news, active: false, waiting: BTreeMap::new(), stamp: clock() }.obey(&wanted);
+    Agent { replica, news, active: false, ready: 0, waiting: BTreeMap::new(), stamp: clock() }.obey(&wanted);
 }
 
 /// Microseconds since 1970: stamps rise over all starts of both programs.
@@ -136,21 +138,28 @@ impl Agent {
                     say(&format!("committed {key} {stamp}"));
                 }
             }
-            FromReplica::Active { reign, sessions, .. } => {
-                self.active = true;
-                self.waiting.clear();
-                let number = |key: &[u8]| u32::from_be_bytes(key.try_into().expect("a key"));
-                let stamp = |value: &[u8]| u64::from_be_bytes(value[..8].try_into().expect("a stamp"));
-                let held = sessions.iter().map(|(key, value)| format!(" {}={}", number(key), stamp(value)));
-                say(&format!("active {}{}", reign.epoch().get(), held.collect::<String>()));
+            FromReplica::Active { reign, sessions, .. } => self.serve(reign.epoch().get(), &sessions),
+            FromReplica::MakeReady { number, reign, .. } => {
+                self.ready = reign.epoch().get();
+                self.replica.prepared(number);
             }
+            FromReplica::TakeUp { sessions, .. } => self.serve(self.ready, &sessions),
             FromReplica::Standby => {
                 self.active = false;
                 self.waiting.clear();
                 say("standby");
             }
-            FromReplica::Peer(_) | FromReplica::Put(..) | FromReplica::Removed(..) => {}
+            FromReplica::Peer(_) | FromReplica::Put(..) | FromReplica::Removed(..) | FromReplica::GiveUp => {}
         }
+    }
+
+    fn serve(&mut self, epoch: u64, sessions: &Sessions) {
+        self.active = true;
+        self.waiting.clear();
+        let number = |key: &[u8]| u32::from_be_bytes(key.try_into().expect("a key"));
+        let stamp = |value: &[u8]| u64::from_be_bytes(value[..8].try_into().expect("a stamp"));
+        let held = sessions.iter().map(|(key, value)| format!(" {}={}", number(key), stamp(value)));
+        say(&format!("active {epoch}{}", held.collect::<String>()));
     }
 
     fn one(&mut self, count: u32) {

@@ -8,6 +8,7 @@ mod cases;
 mod crowd;
 mod parts;
 mod shards;
+mod slow;
 mod stage;
 mod streams;
 mod takeover;

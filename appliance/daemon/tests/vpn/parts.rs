@@ -127,6 +127,8 @@ pub struct Crowd {
     pub ask: bool,
     /// What lies behind everybody's client.
     pub networks: BTreeSet<IpNet>,
+    /// How long a verdict takes.
+    pub slow: Option<std::time::Duration>,
     /// Of whom, and what was shown.
     pub logins: Vec<(String, &'static str)>,
     asked: BTreeMap<u64, Admission>,
@@ -141,6 +143,15 @@ pub struct Fixed {
 impl Fixed {
     fn say(&self, ticket: LoginTicket, verdict: Verdict) {
         (self.tell)(FromPeople::Verdict(ticket, verdict));
+    }
+
+    fn say_after(&self, slow: Option<std::time::Duration>, ticket: LoginTicket, verdict: Verdict) {
+        let Some(slow) = slow else { return self.say(ticket, verdict) };
+        let tell = self.tell.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(slow);
+            tell(FromPeople::Verdict(ticket, verdict));
+        });
     }
 
     fn refuse(&self, ticket: LoginTicket, text: &str) {
@@ -178,7 +189,7 @@ impl People for Fixed {
             Credential::Token(verified) => Some(verified.claims()),
             Credential::Submitted(_) => None,
         };
-        self.say(ticket, Verdict::Accepted { admission: Box::new(admission), carried_on });
+        self.say_after(crowd.slow, ticket, Verdict::Accepted { admission: Box::new(admission), carried_on });
     }
 
     fn answer(&self, ticket: LoginTicket, text: Zeroizing<String>) {

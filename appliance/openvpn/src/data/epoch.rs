@@ -17,8 +17,10 @@
 //! client, whose window wants that. In this module the rule is in the types:
 //!
 //! * [`Claim`] → [`Persisted`]: only a write that succeeded makes one, by [`Claim::persist`].
-//! * [`Persisted`] → [`Reign`]: [`Persisted::take_over`] consumes it and gives each imported key its range. What is imported
-//!   later has none until the next epoch: it may be a key that had its range in this one already.
+//! * [`Persisted`] → [`Preparation`] → [`Reign`]: a preparation gives each imported key its range, once, and remembers which
+//!   have had it. With the reign that ends: what is imported later has none until the next epoch, for it may be a key that
+//!   had its range in this one already. [`Persisted::take_over`] does both at once. Whoever prepares in vain has used up the
+//!   epoch.
 //! * [`Reign::make`] gives range 0 to a key that was derived in this process, once.
 //! * A [`PacketIdRange`] cannot be copied and belongs to one key; `Sealer` refuses any other.
 //!
@@ -288,15 +290,43 @@ impl Persisted<TakeOverEpoch> {
 
     /// Takes over: every imported key gets the range of this epoch, in the order of the list, once and for all.
     pub fn take_over(self, imported: &[Imported]) -> (Reign, Vec<Result<PacketIdRange, NoRange>>) {
+        let mut preparation = self.prepare();
+        let ranges = preparation.import(imported);
+        (preparation.begin(), ranges)
+    }
+
+    /// Begins to take over: a move of the role is announced.
+    pub fn prepare(self) -> Preparation {
         let Self(TakeOverEpoch { parity, record: Record { store, highest: epoch } }) = self;
-        let reign = Reign { parity, store, epoch };
-        let mut known = BTreeSet::new();
-        let ranges = imported.iter().map(|key| match known.insert(key.print) {
-            true => reign.range(key),
+        Preparation { reign: Reign { parity, store, epoch }, known: BTreeSet::new() }
+    }
+}
+
+/// A take-over that is being prepared: keys can be imported, and none be made.
+#[derive(Debug)]
+pub struct Preparation {
+    reign: Reign,
+    known: BTreeSet<KeyPrint>,
+}
+
+impl Preparation {
+    /// The epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.reign.epoch
+    }
+
+    /// Every key gets the range of this epoch, in the order of the list, unless it was imported before.
+    pub fn import(&mut self, imported: &[Imported]) -> Vec<Result<PacketIdRange, NoRange>> {
+        let ranges = imported.iter().map(|key| match self.known.insert(key.print) {
+            true => self.reign.range(key),
             false => Err(NoRange::Twice),
         });
-        let ranges = ranges.collect();
-        (reign, ranges)
+        ranges.collect()
+    }
+
+    /// The take-over: nothing is imported any more, and keys can be made.
+    pub fn begin(self) -> Reign {
+        self.reign
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct Sender {
     copy: Copying,
     /// The end of the copy was acknowledged.
     copied: Option<u64>,
+    /// Every change up to this one was acknowledged.
+    there: u64,
     pub resent: u64,
 }
 
@@ -134,6 +136,7 @@ impl Sender {
             graves: graves.collect(),
             copy: Copying::Behind(None),
             copied: None,
+            there: 0,
             resent: 0,
         }
     }
@@ -290,6 +293,7 @@ impl Sender {
         while let Some(flight) = self.flight.pop_front_if(|flight| flight.number <= number) {
             self.again = self.again.saturating_sub(1);
             level = Some(flight.level);
+            self.there = flight.level.all;
         }
         if level.is_some() {
             self.quiet_since = (!self.flight.is_empty()).then_some(now);
@@ -326,6 +330,11 @@ impl Sender {
     /// Whether the other side has the whole map.
     pub fn is_copied(&self) -> bool {
         self.copied.is_some_and(|number| self.flight.front().map_or(self.next, |f| f.number) > number)
+    }
+
+    /// The other side has every change up to this one.
+    pub fn there(&self) -> u64 {
+        self.there
     }
 
     /// Changes that wait, and bytes that are under way.

@@ -12,4 +12,6 @@ pub(super) enum Bug {
     AnyInvitation,
     /// The map is owned at once, whatever the follower holds.
     NeverAsks,
+    /// A move goes on before the other node has everything.
+    ReadyBeforeAll,
 }

@@ -1,7 +1,8 @@
 //! The messages. All numbers big-endian.
 //!
 //! ```text
-//!  Hello  1 │ format │ from 8 │ serial 8 │ knows 8 │ store 16 │ highest 8 │ role 1 │ invitation 4 │ 0, or 1 ‖ held 33
+//!  Hello  1 │ format │ from 8 │ serial 8 │ knows 8 │ store 16 │ highest 8 │ role 1 │ invitation 4 │ moving 8 │ prepared 8 │
+//!         0, or 1 ‖ held 33
 //!  Data   2 │ format │ from 8 │ to 8 │ invitation 4 │ number 8 │ highest 8 │ position 8 │ record …
 //!  Ack    3 │ format │ from 8 │ to 8 │ invitation 4 │ number 8 │ gap 1
 //!
@@ -22,7 +23,7 @@ use zeroize::Zeroizing;
 use super::{Fence, Held, Key, MAX_NAME, Role};
 
 /// The version of these messages.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// The longest message, in bytes.
 pub const MESSAGE: usize = 32 << 10;
 /// What a put or a part has beside its bytes, at most.
@@ -49,6 +50,10 @@ pub(super) struct Hello {
     pub role: Role,
     /// The stream that is wanted, 0 for none.
     pub invitation: u32,
+    /// The owner's move that is under way, or was; 0 for none.
+    pub moving: u64,
+    /// The move that the follower is prepared for; 0 for none.
+    pub prepared: u64,
     pub held: Option<Held>,
 }
 
@@ -110,6 +115,8 @@ impl<'a> Message<'a> {
                 highest: reader.u64()?,
                 role: Role::from_code(reader.u8()?)?,
                 invitation: reader.u32()?,
+                moving: reader.u64()?,
+                prepared: reader.u64()?,
                 held: if reader.flag()? { Some(reader.held()?) } else { None },
             }),
             2 => {
@@ -147,6 +154,9 @@ impl Hello {
         out.extend_from_slice(&self.highest.to_be_bytes());
         out.push(self.role.code());
         out.extend_from_slice(&self.invitation.to_be_bytes());
+        for number in [self.moving, self.prepared] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
         out.push(u8::from(self.held.is_some()));
         if let Some(held) = &self.held {
             put_held(&mut out, held);

@@ -19,5 +19,6 @@ mod refusals;
 mod reload;
 mod tftp;
 mod vpn;
+mod vpn_moves;
 mod vpn_stock;
 mod vpn_wireguard;

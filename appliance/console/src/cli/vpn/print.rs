@@ -206,6 +206,10 @@ impl Console {
             };
             let print = tr!(lang, "authority-fingerprint", fingerprint = a.fingerprint.as_str());
             out.push_str(&format!("{first}\n{list}\n{}\n", self.paint.tone(Tone::Dim, &print)));
+            if let Some(until) = &a.earlier_until {
+                out.push_str(&tr!(lang, "authority-renewed", until = date_minute(&self.tz, until)));
+                out.push('\n');
+            }
         }
         out
     }

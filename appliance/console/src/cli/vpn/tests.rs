@@ -28,6 +28,7 @@ fn authority() -> AuthorityView {
         list_number: Some(17),
         list_until: Some("2026-12-22T00:00:00Z".into()),
         certificate: String::new(),
+        earlier_until: None,
     }
 }
 
@@ -145,6 +146,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         file: "alice-portable.ovpn".into(),
         text: "client\n".into(),
     };
+    let renewed = AuthorityView { earlier_until: Some("2031-11-22T00:00:00Z".into()), ..authority() };
     let vouches = AuthorityView { issues: false, list_number: None, list_until: None, ..authority() };
     let steps = vec!["user alice: in the store, password kept here".into(), "password: right".into()];
     let report =
@@ -174,6 +176,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("users", Answer::Users(users())),
         ("devices", Answer::Devices(devices())),
         ("authorities", Answer::Authorities(vec![authority(), vouches])),
+        ("authority-renewed", Answer::Authority(renewed)),
         ("authorities-none", Answer::Authorities(Vec::new())),
         (
             "enrol",

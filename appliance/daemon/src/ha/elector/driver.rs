@@ -48,6 +48,9 @@ const HOLD_BACK: Duration = Duration::from_millis(5);
 /// Heartbeats go by the journal's sockets too for so long after one has come by them: the other node asks there when
 /// nothing of ours reaches it. A hundred of them.
 const CARRYING: Duration = Duration::from_secs(1);
+/// How long a hand-over waits for remote access to be ready on the other node: a thousand sessions take a tenth of it. After
+/// that it goes on without; sessions are carried on all the same, with a gap.
+const READY: Duration = Duration::from_secs(1);
 /// How often a router is tried again that the kernel's news do not wake: a secret may have come.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -94,12 +97,20 @@ pub struct Driver {
     all_down: Batch,
     links_missing: Option<Instant>,
     retry: Option<Instant>,
+    handing_over: Option<HandingOver>,
     switching: Option<oneshot::Sender<Result<(), Refusal>>>,
     leaving: bool,
     finished: bool,
     frame: Vec<u8>,
     datagram: Vec<u8>,
     ready: Vec<bool>,
+}
+
+/// A hand-over that waits for the journal, and for remote access until then.
+struct HandingOver {
+    token: u64,
+    journal: bool,
+    vpn: Option<Instant>,
 }
 
 /// A take-over that waits for the links.
@@ -153,6 +164,7 @@ impl Driver {
             all_down: Batch::default(),
             links_missing: None,
             retry: None,
+            handing_over: None,
             switching: None,
             leaving: false,
             finished: false,
@@ -187,7 +199,9 @@ impl Driver {
     fn deadline(&self) -> Option<Instant> {
         let machines =
             self.routers.iter().filter_map(|router| router.machine.as_ref()?.elector.poll_timeout());
-        let own = [self.node.poll_timeout(), self.monitors.deadline(), self.links_missing_at(), self.retry];
+        let ready = self.handing_over.as_ref().and_then(|waiting| waiting.vpn);
+        let own =
+            [self.node.poll_timeout(), self.monitors.deadline(), self.links_missing_at(), self.retry, ready];
         machines.chain(own.into_iter().flatten()).min()
     }
 
@@ -238,6 +252,10 @@ impl Driver {
         let now = Instant::now();
         if self.node.poll_timeout().is_some_and(|at| at <= now) {
             self.node.handle_timeout(now);
+            self.settle();
+        }
+        if self.handing_over.as_ref().and_then(|waiting| waiting.vpn).is_some_and(|at| at <= now) {
+            self.ready(|waiting| waiting.vpn = None);
             self.settle();
         }
         for place in 0..self.routers.len() {

@@ -23,6 +23,8 @@ pub enum Input {
     Replica(FromReplica),
     /// A TCP connection has ended.
     HungUp(SocketAddr),
+    /// What the machine wanted to be settled is.
+    Settled(u64),
     /// Who is on?
     Status(oneshot::Sender<Status>),
     /// End sessions.

@@ -43,12 +43,20 @@ impl Default for NftTable {
     }
 }
 
-#[derive(Debug)]
 enum Command {
-    Configure { device: Device, mtu: u16, addresses: Vec<IpNet> },
+    Configure {
+        device: Device,
+        mtu: u16,
+        addresses: Vec<IpNet>,
+    },
     Dismiss,
     Reachable(Vec<IpNet>),
-    Unreachable { networks: Vec<IpNet>, forget: bool },
+    Unreachable {
+        networks: Vec<IpNet>,
+        forget: bool,
+    },
+    /// To be called when everything before it is done.
+    Settle(Box<dyn FnOnce() + Send>),
 }
 
 /// The way to the thread.
@@ -80,6 +88,11 @@ impl Kernel {
 
     pub fn unreachable(&self, networks: Vec<IpNet>, forget: bool) {
         self.send(Command::Unreachable { networks, forget });
+    }
+
+    /// Calls `done` when everything before it is in force, or was tried.
+    pub fn settle(&self, done: Box<dyn FnOnce() + Send>) {
+        self.send(Command::Settle(done));
     }
 
     fn send(&self, command: Command) {
@@ -128,20 +141,21 @@ impl Worker {
         let mut next = Some(Instant::now() + RETRY);
         loop {
             // Of whom every connection has to end.
-            let mut forgotten = BTreeSet::new();
+            let (mut forgotten, mut settled) = (BTreeSet::new(), Vec::new());
             tokio::select! {
                 command = inbox.recv() => match command {
-                    Some(command) => self.take(command, &mut forgotten),
+                    Some(command) => self.take(command, &mut forgotten, &mut settled),
                     None => return,
                 },
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
             while let Ok(command) = inbox.try_recv() {
-                self.take(command, &mut forgotten);
+                self.take(command, &mut forgotten, &mut settled);
             }
             self.write_sets().await;
             let mut whole = self.set_up(&links).await;
             whole &= self.write_routes(&links).await;
+            settled.into_iter().for_each(|done| done());
             if !forgotten.is_empty() {
                 forget(&forgotten).await;
             }
@@ -149,7 +163,12 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, command: Command, forgotten: &mut BTreeSet<IpNet>) {
+    fn take(
+        &mut self,
+        command: Command,
+        forgotten: &mut BTreeSet<IpNet>,
+        settled: &mut Vec<Box<dyn FnOnce() + Send>>,
+    ) {
         match command {
             Command::Configure { device, mtu, addresses } => {
                 self.device = Some((device, mtu, addresses));
@@ -161,6 +180,7 @@ impl Worker {
                 self.device = None;
                 self.routed.clear();
             }
+            Command::Settle(done) => settled.push(done),
             Command::Reachable(networks) => self.reachable.extend(networks),
             Command::Unreachable { networks, forget } => {
                 for network in networks {

@@ -3,7 +3,7 @@
 use rempart_bus::Error;
 use rempart_bus::codes::RefusalCode;
 use rempart_bus::vpn::{AuthorityView, Imported};
-use rempart_identity::authority::{self, Authority};
+use rempart_identity::authority::{self, Authority, NotIssued};
 use rempart_identity::names::MAX_NAME;
 use rempart_identity::secret::Secret;
 use rempart_identity::store::{Command, Fingerprint};
@@ -31,6 +31,25 @@ impl Office {
         })?;
         self.follow_up();
         Ok(made)
+    }
+
+    /// A new certificate for the authority that issues, with the same key and name, and one for the server. Profiles hold the
+    /// authority's certificate: those that were exported before go on working until that one ends, and what it certified
+    /// counts as before.
+    pub fn renew_authority(&self, by: &str) -> Result<AuthorityView, Error> {
+        let renewed = self.change(by, |edit| {
+            let old = edit.store.issuing().ok_or_else(|| not_issued(NotIssued::NoKey))?;
+            let earlier_until = views::authority(old, edit.now).until;
+            let authority = old.renewed(edit.now, &SystemRandom::new()).map_err(not_issued)?;
+            let view = AuthorityView {
+                earlier_until: Some(earlier_until),
+                ..views::authority(&authority, edit.now)
+            };
+            edit.apply(Command::PutAuthority(Box::new(authority))).map_err(refusal)?;
+            Ok(view)
+        })?;
+        self.follow_up();
+        Ok(renewed)
     }
 
     fn own_name(&self) -> String {

@@ -145,7 +145,7 @@ impl Office {
     pub(super) fn hear(&self, news: &FromReplica) {
         match news {
             FromReplica::Committed(ticket) => self.committed(*ticket),
-            FromReplica::Active { .. } => {
+            FromReplica::Active { .. } | FromReplica::TakeUp { .. } => {
                 self.state().active = true;
                 self.inbox.put(|inbox| inbox.active = true);
             }
@@ -166,7 +166,7 @@ impl Office {
                 | Kind::WireguardKey,
                 _,
             ) => {}
-            FromReplica::Peer(_) => {}
+            FromReplica::Peer(_) | FromReplica::MakeReady { .. } | FromReplica::GiveUp => {}
         }
     }
 

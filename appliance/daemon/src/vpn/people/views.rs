@@ -100,6 +100,7 @@ pub fn authority(authority: &Authority, now: Moment) -> AuthorityView {
         list_number: authority.list().map(|_| authority.list_number()),
         list_until: authority.list().map(|_| time(authority.list_until())),
         certificate: authority.certificate_pem(),
+        earlier_until: None,
     }
 }
 

@@ -20,7 +20,7 @@ use super::disk::{self, Epochs, Sessions, StartError};
 use super::line::Line;
 use super::{Change, Config, Inbox, ReplicaStatus, code, kind};
 use crate::relay::Frame;
-use crate::vpn::seam::{FromReplica, Kind, ReplicaTicket};
+use crate::vpn::seam::{FromReplica, Kind, ReplicaTicket, Sessions as Held};
 
 /// By kind, as they are numbered: the longest value and the most entries. A session with all its keys has 6 KB.
 const LIMITS: Limits = Limits {
@@ -48,6 +48,8 @@ const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 const SHOW: Duration = Duration::from_millis(200);
 /// Changes that are taken before the line has its turn.
 const TURN: usize = 256;
+/// How long what was made ready for a planned move is kept: the elector gives up well before.
+const READY: Duration = Duration::from_secs(5);
 
 /// What the thread owns.
 pub(super) struct Driver {
@@ -63,6 +65,8 @@ pub(super) struct Driver {
     claim_at: Option<Instant>,
     active: bool,
     epoch: u64,
+    /// A planned move is under way: the epoch that everything was made ready for.
+    ready: Option<Ready>,
     obstacle: Option<String>,
     /// The version of the map that was written last, and when the next one is to be.
     written: u64,
@@ -73,6 +77,12 @@ pub(super) struct Driver {
     overflow: u64,
     unheard: bool,
     late: bool,
+}
+
+/// What was made ready, and until when it is kept.
+struct Ready {
+    epoch: u64,
+    until: Instant,
 }
 
 impl Driver {
@@ -105,6 +115,7 @@ impl Driver {
             claim_at: None,
             active: false,
             epoch: 0,
+            ready: None,
             obstacle: None,
             written: 0,
             write_at: None,
@@ -152,7 +163,8 @@ impl Driver {
         let write = self.write_at.filter(|_| self.writing.is_none());
         // The helper tells nobody when it is done.
         let written = self.writing.as_ref().map(|_| Instant::now() + SOON);
-        let all = [self.machine.poll_timeout(), connect, self.claim_at, write, written];
+        let ready = self.ready.as_ref().map(|ready| ready.until);
+        let all = [self.machine.poll_timeout(), connect, self.claim_at, write, written, ready];
         all.into_iter().flatten().min().map_or(self.show_at, |at| at.min(self.show_at))
     }
 
@@ -163,6 +175,9 @@ impl Driver {
         }
         if self.claim_at.is_some_and(|at| at <= now) {
             self.claim(now);
+        }
+        if self.ready.as_ref().is_some_and(|ready| ready.until <= now) {
+            self.give_up();
         }
         if self.line.is_none() && self.connect_at <= now {
             self.connect(now).await;
@@ -216,6 +231,9 @@ impl Driver {
                 }
                 Frame::Link(up) => machine.handle_link(now, up),
                 Frame::Message(bytes) => machine.handle_message(now, bytes),
+                Frame::HandOver(token) => machine.hand_over(token),
+                // Ours to say.
+                Frame::Ready(_) => {}
             }
         });
         if left {
@@ -243,6 +261,7 @@ impl Driver {
             self.inbox.called.notify_one();
         }
         let (relay, over) = (wanted.relay.take(), wanted.over);
+        let prepared = wanted.prepared.take();
         self.overflow = wanted.refused;
         drop(wanted);
         let now = Instant::now();
@@ -263,6 +282,9 @@ impl Driver {
                     (self.config.tell)(FromReplica::Committed(ReplicaTicket(ticket)));
                 }
             }
+        }
+        if let Some(number) = prepared {
+            self.machine.prepared(number);
         }
         if let Some(relay) = relay.filter(|relay| *relay != self.config.relay) {
             self.set_relay(now, relay);
@@ -298,6 +320,13 @@ impl Driver {
                 }
                 Output::Claim => self.claim(Instant::now()),
                 Output::PeerStore(store) => (self.config.tell)(FromReplica::Peer(Some(StoreId::new(store)))),
+                Output::Prepare { number } => self.make_ready(Instant::now(), number),
+                Output::Ready { token, prepared } => {
+                    debug!(prepared, "the role may go");
+                    if let Some(line) = &mut self.line {
+                        line.say(Frame::Ready(token));
+                    }
+                }
             }
         }
         self.transmit();
@@ -341,24 +370,49 @@ impl Driver {
         }
     }
 
-    /// Draws an epoch, has it written, and owns the map: only then is anybody told.
+    /// The role is about to come: an epoch is drawn and written now, and everybody makes ready for it.
+    fn make_ready(&mut self, now: Instant, number: u64) {
+        self.give_up();
+        match self.draw() {
+            Ok(reign) => {
+                self.ready = Some(Ready { epoch: reign.epoch().get(), until: now + READY });
+                let sessions = self.sessions_held();
+                (self.config.tell)(FromReplica::MakeReady { number, reign: Box::new(reign), sessions });
+            }
+            // The role comes all the same, and then it is tried again.
+            Err(error) => {
+                error!(%error, "no take-over epoch in advance: this move will be noticed");
+                self.machine.prepared(number);
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        if self.ready.take().is_some() {
+            (self.config.tell)(FromReplica::GiveUp);
+        }
+    }
+
+    /// Draws an epoch, has it written, and owns the map: only then is anybody told. What was made ready is as good, unless a
+    /// higher epoch was heard of since.
     fn claim(&mut self, now: Instant) {
         self.claim_at = None;
         if self.machine.role() != Role::Taking {
             return;
         }
+        let highest = self.machine.highest();
+        if let Some(ready) = self.ready.take_if(|ready| ready.epoch > highest) {
+            self.own(ready.epoch);
+            let peer = self.machine.peer_store().map(StoreId::new);
+            return (self.config.tell)(FromReplica::TakeUp { peer, sessions: self.sessions_held() });
+        }
+        self.give_up();
         match self.draw() {
             Ok(reign) => {
-                let epoch = reign.epoch().get();
-                (self.active, self.epoch, self.obstacle) = (true, epoch, None);
-                self.machine.own(epoch);
-                let sessions = self.machine.entries().filter(|(key, _)| key.kind == code(Kind::Session));
-                let sessions: Vec<_> =
-                    sessions.map(|(key, value)| (key.name.clone(), Zeroizing::new(value.to_vec()))).collect();
-                info!(epoch, sessions = sessions.len(), "active");
-                self.tell_peers();
+                self.own(reign.epoch().get());
                 let peer = self.machine.peer_store().map(StoreId::new);
-                (self.config.tell)(FromReplica::Active { reign: Box::new(reign), peer, sessions });
+                let (reign, sessions) = (Box::new(reign), self.sessions_held());
+                (self.config.tell)(FromReplica::Active { reign, peer, sessions });
             }
             Err(error) => {
                 error!(%error, "no take-over epoch: this node should be active and cannot serve; tried again");
@@ -375,6 +429,18 @@ impl Driver {
             let value = Zeroizing::new(value.to_vec());
             (self.config.tell)(FromReplica::Put(Kind::Wireguard, key.name.clone(), value));
         }
+    }
+
+    fn own(&mut self, epoch: u64) {
+        (self.active, self.epoch, self.obstacle) = (true, epoch, None);
+        self.machine.own(epoch);
+        info!(epoch, "active");
+        self.tell_peers();
+    }
+
+    fn sessions_held(&self) -> Held {
+        let sessions = self.machine.entries().filter(|(key, _)| key.kind == code(Kind::Session));
+        sessions.map(|(key, value)| (key.name.clone(), Zeroizing::new(value.to_vec()))).collect()
     }
 
     fn draw(&mut self) -> std::io::Result<Persisted<TakeOverEpoch>> {

@@ -47,7 +47,12 @@ impl Line {
 
     /// Sends a message, now or when there is room.
     pub fn send(&mut self, message: &[u8]) {
-        Frame::Message(message).write(&mut self.output);
+        self.say(Frame::Message(message));
+    }
+
+    /// The same for any frame. For short ones there is room at all times: they are few, and what is read is bounded.
+    pub fn say(&mut self, frame: Frame<'_>) {
+        frame.write(&mut self.output);
     }
 
     /// Writes what can be written now.

@@ -35,6 +35,7 @@ impl Machine {
         if before.as_ref() == Some(&plan) {
             return;
         }
+        self.unsettle();
         self.prepare(now);
         if let Some(before) = before {
             self.relocate(now, &before, &plan);
@@ -54,6 +55,8 @@ impl Machine {
         self.end_all(now, |_| true, Ending::Reconfigured);
         let left: Vec<Handle> = self.entries.keys().copied().collect();
         left.into_iter().for_each(|handle| self.abandon(now, handle));
+        self.end_lingering();
+        self.unsettle();
         (self.plan, self.settings, self.start) = (None, None, None);
     }
 
@@ -124,6 +127,8 @@ impl Machine {
                 grant.user == *user && !grant.groups.iter().map(|name| name.as_str()).eq(groups.iter())
             }),
         };
+        // Whoever it is may be among those whose packets still pass here.
+        self.end_lingering();
         self.end_all(now, matches, ending);
     }
 

@@ -184,7 +184,7 @@ impl Machine {
         while let Some(entry) = self.entries.get_mut(&handle) {
             let Some(output) = entry.session.poll_output() else { break };
             match output {
-                Output::Authenticate(login) => self.ask(handle, login),
+                Output::Authenticate(login) => self.ask(now, handle, login),
                 Output::Answer { key_id, text } => {
                     let asked = self.logins.iter().find(|(_, login)| **login == (handle, key_id));
                     if let Some((ticket, _)) = asked {

@@ -15,6 +15,12 @@ use crate::vpn::seam::Verdict;
 
 /// How long a person has for a code, in seconds: to find the telephone, and for one code to give way to the next.
 const QUESTION_S: u16 = 120;
+/// A verdict that takes longer than this is announced. A client has patience of its own, from when TLS begins: a minute, and
+/// 20 s with our profiles.
+const SLOW: Duration = Duration::from_secs(2);
+/// How long a verdict that was announced may take, in seconds: a directory's servers one after the other, and the logins
+/// that wait before it.
+const VERDICT_S: u16 = 120;
 /// After how long a client tries again that found no room, in seconds.
 const FULL_BACKOFF_S: u16 = 60;
 /// The longest version of a client that is kept.
@@ -51,7 +57,7 @@ struct Granted {
 }
 
 impl Machine {
-    pub(super) fn ask(&mut self, handle: Handle, login: Box<Login>) {
+    pub(super) fn ask(&mut self, now: Now, handle: Handle, login: Box<Login>) {
         self.next_login += 1;
         let ticket = LoginTicket(self.next_login);
         let Some(entry) = self.entries.get_mut(&handle) else { return };
@@ -60,7 +66,26 @@ impl Machine {
         // What peer info takes is printable ASCII.
         entry.client = words.collect::<Vec<_>>().join(" ").chars().take(MAX_CLIENT).collect();
         self.logins.insert(ticket, (handle, login.key_id));
+        // At a renewal the client goes on with the key that it has, and must not hear of the new one before the other node.
+        if login.features.pending_keywords && !login.renewal {
+            self.slow.push_back((now.instant + SLOW, ticket));
+        }
         self.people.begin(ticket, entry.path.remote, login);
+    }
+
+    /// Clients whose verdict has not come yet are told to wait (`AUTH_PENDING`), those that know what that means.
+    pub(super) fn announce_slow(&mut self, now: Now) {
+        while let Some((at, ticket)) = self.slow.front().copied()
+            && at <= now.instant
+        {
+            self.slow.pop_front();
+            let Some((handle, key_id)) = self.logins.get(&ticket).copied() else { continue };
+            let Some(entry) = self.entries.get_mut(&handle) else { continue };
+            if entry.session.pending(now, key_id, VERDICT_S, None).is_ok() {
+                self.counters.pending += 1;
+            }
+            self.drain(now, handle);
+        }
     }
 
     pub(super) fn judge(&mut self, now: Now, ticket: LoginTicket, verdict: Verdict) {
@@ -72,7 +97,11 @@ impl Machine {
             }
             Verdict::Question { text, refusal } => {
                 match entry.session.pending(now, key_id, QUESTION_S, Some((&text, false))) {
-                    Ok(()) => drop(self.logins.insert(ticket, (handle, key_id))),
+                    Ok(()) => {
+                        self.logins.insert(ticket, (handle, key_id));
+                        // It has been told to wait, for as long as a person may take.
+                        self.slow.retain(|(_, slow)| *slow != ticket);
+                    }
                     Err(PendingError::NoQuestions) => {
                         entry.refusal = Some("a code is asked for, with another login".to_owned());
                         entry.session.reject(now, key_id, *refusal);

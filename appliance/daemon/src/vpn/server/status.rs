@@ -57,6 +57,8 @@ pub struct Counters {
     pub connected: u64,
     /// Logins that were refused.
     pub refused: u64,
+    /// Logins whose verdict took so long that the client was told to wait.
+    pub pending: u64,
     /// Sessions that ended.
     pub ended: u64,
     /// Keys that were renewed.

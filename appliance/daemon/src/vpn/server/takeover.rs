@@ -1,25 +1,50 @@
 //! Active and standby: the sessions of the other node are carried on, or everything is dropped.
 //!
-//! Traffic first: what is reachable, then every session with its keys to the data path. New keys later, one by one, those
-//! first that are nearest to the end of their packet ids.
+//! Traffic first: what is reachable, then every session with its keys to the data path (`lay`). New keys later, one by one,
+//! those first that are nearest to the end of their packet ids.
+//!
+//! A planned move is prepared: the data path has everything while the other node still serves, and when the role comes only
+//! what has changed since is done. Who gives the role away leaves the data path as it is for a moment ([`LINGER`]), for what
+//! has arrived and what still arrives until the links are down. Each node sends from ranges of packet ids of its own, so
+//! both may hold the keys.
 
 use std::time::Duration;
 
-use rempart_openvpn::data::epoch::NoRange;
-use rempart_openvpn::data::keys::DataKeys;
+use rempart_openvpn::data::epoch::{Persisted, Preparation};
 use rempart_openvpn::session::{Seed, Session};
-use rempart_tunnel::STREAM;
 
 use super::entry::Traffic;
-use super::keys::Held;
+use super::lay::{self, Laid};
 use super::value::Value;
 use super::*;
-use crate::vpn::seam::Kind;
+use crate::vpn::seam::Sessions;
 
 /// From the take-over to the first new key: what is urgent is done by then.
 const FIRST_RENEWAL: Duration = Duration::from_secs(1);
 /// From one session to the next: 50 a second, a tenth of what one processor can do.
 const RENEWAL_PACE: Duration = Duration::from_millis(20);
+
+/// How long the data path goes on after the role was given away: the links are down within a few milliseconds, and what is
+/// queued by then is sent within as many.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// The role is ours, or about to be: the data path has `laid` of the sessions.
+pub(super) struct Claimed {
+    preparation: Preparation,
+    laid: BTreeMap<Vec<u8>, Laid>,
+    /// What is held; empty while the role is not ours.
+    sessions: Sessions,
+    /// The other node has given the role in order. Its last packets are under way to the clients, which drop them once they
+    /// have a later one of ours: so nothing is sent without need.
+    in_order: bool,
+}
+
+/// The role is gone, and the data path goes on for a moment.
+pub(super) struct Lingering {
+    pub until: Instant,
+    peers: Vec<PeerId>,
+    networks: Vec<IpNet>,
+}
 
 /// Sessions that are to get new keys.
 #[derive(Debug, Default)]
@@ -39,22 +64,61 @@ impl Renewals {
     }
 }
 
-/// A session of the other node that can be carried on.
-struct Found {
-    value: Value,
-    peer: PeerId,
-    path: Path,
-    keys: Vec<(Held, DataKeys)>,
-}
-
 impl Machine {
     /// This node is active from now on.
-    pub(super) fn claim(&mut self, now: Now, claimed: Claimed) {
+    pub(super) fn claim(&mut self, now: Now, right: Persisted<TakeOverEpoch>, sessions: Sessions) {
         if self.reign.is_some() {
             self.stand_by(now);
         }
-        self.claimed = Some(claimed);
+        self.end_lingering();
+        self.give_up();
+        let preparation = right.prepare();
+        self.claimed = Some(Claimed { preparation, laid: BTreeMap::new(), sessions, in_order: false });
         self.begin(now);
+    }
+
+    /// This node is about to be active: all that can be done before is done now, and said to be done once it is in force.
+    pub(super) fn make_ready(&mut self, number: u64, right: Persisted<TakeOverEpoch>, sessions: Sessions) {
+        self.end_lingering();
+        self.give_up();
+        let mut preparation = right.prepare();
+        let laid = match (&self.start, &self.reign) {
+            (Some(_), None) => self.lay(&mut preparation, sessions),
+            (None, _) | (_, Some(_)) => BTreeMap::new(),
+        };
+        tracing::info!(epoch = preparation.epoch().get(), sessions = laid.len(), "ready to serve the VPN");
+        self.prepared = Some(Claimed { preparation, laid, sessions: Vec::new(), in_order: true });
+        self.actions.push_back(Action::Settle(number));
+    }
+
+    /// Everything up to [`Action::Settle`] is in force.
+    pub fn handle_settled(&mut self, number: u64) {
+        self.replica.prepared(number);
+    }
+
+    /// Active, with what was made ready.
+    pub(super) fn take_up(&mut self, now: Now, sessions: Sessions) {
+        let Some(prepared) = self.prepared.take() else {
+            // It was said to make ready before.
+            return tracing::error!("nothing was made ready: the VPN is not served");
+        };
+        self.claimed = Some(Claimed { sessions, ..prepared });
+        self.begin(now);
+    }
+
+    /// What was made ready is not wanted any more.
+    pub(super) fn give_up(&mut self) {
+        for Claimed { laid, .. } in [self.prepared.take(), self.claimed.take()].into_iter().flatten() {
+            self.lift(laid.into_values());
+        }
+    }
+
+    /// What was made ready is out of date; its epoch stays, and who had a range in it gets new keys at once.
+    pub(super) fn unsettle(&mut self) {
+        let known = [&mut self.prepared, &mut self.claimed].into_iter().flatten();
+        let laid: Vec<Laid> =
+            known.flat_map(|claimed| std::mem::take(&mut claimed.laid).into_values()).collect();
+        self.lift(laid.into_iter());
     }
 
     /// Begins to serve, if all that is needed is there.
@@ -62,30 +126,25 @@ impl Machine {
         if self.start.is_none() {
             return;
         }
-        let Some(Claimed { right, sessions }) = self.claimed.take() else { return };
+        let Some(claimed) = self.claimed.take() else { return };
+        let Claimed { mut preparation, mut laid, sessions, in_order } = claimed;
         self.report_at = Some(now.instant + REPORT);
-        let found: Vec<Found> = sessions.iter().filter_map(|(key, value)| self.find(key, value)).collect();
-        let list: Vec<_> = found
-            .iter()
-            .flat_map(|found| &found.keys)
-            .map(|(held, keys)| keys::imported(held.origin, keys))
-            .collect();
-        let epoch = right.epoch().get();
-        let (reign, ranges) = right.take_over(&list);
-        self.reign = Some(reign);
-        let count = found.len();
-        let networks: Vec<IpNet> = found.iter().flat_map(|found| found.value.grant.own()).collect();
-        if !networks.is_empty() {
-            self.actions.push_back(Action::Reachable(networks));
-        }
-        let mut ranges = ranges.into_iter();
+        let given = sessions.len();
+        self.bring_up_to_date(&mut preparation, &mut laid, sessions);
+        let epoch = preparation.epoch().get();
+        self.reign = Some(preparation.begin());
+        let count = laid.len();
         let mut order = Vec::with_capacity(count);
-        for found in found {
-            order.push(self.carry_on(now, epoch, found, &mut ranges));
+        for laid in laid.into_values() {
+            if !in_order {
+                // The client's translators learn the way to this node.
+                self.actions.push_back(Action::Data(Data::Ping(laid.peer)));
+            }
+            order.push(self.carry_on(now, epoch, laid));
         }
         // The end of the ranges first; whoever cannot be sent to before there is a new key does not wait for it.
         order.sort_by_key(|(nearness, _)| std::cmp::Reverse(*nearness));
-        let mute = order.first().is_some_and(|(nearness, _)| *nearness == u64::MAX);
+        let mute = order.first().is_some_and(|(nearness, _)| *nearness == lay::MUTE);
         self.renewals.waiting = order.into_iter().map(|(_, handle)| handle).collect();
         let first = if mute { now.instant } else { now.instant + FIRST_RENEWAL };
         self.renewals.at = (count > 0).then_some(first);
@@ -93,100 +152,19 @@ impl Machine {
         tracing::info!(
             epoch,
             sessions = count,
-            lost = sessions.len() - count,
+            lost = given - count,
+            in_order,
             "the VPN is served from this node"
         );
     }
 
-    /// Which store the other node has. A key names those that may send under it when it is made: one that was made before this
-    /// was known would be of no use to the other node.
-    pub(super) fn meet(&mut self, now: Now, store: Option<StoreId>) {
-        if store.is_some() && store != self.other && self.reign.is_some() && !self.carried.is_empty() {
-            self.renewals.waiting = self.carried.values().copied().collect();
-            self.renewals.at = Some(now.instant + FIRST_RENEWAL);
-        }
-        self.other = store;
-    }
-
-    /// What is held under a key, if it can be carried on; else it is taken away.
-    fn find(&mut self, key: &[u8], bytes: &[u8]) -> Option<Found> {
-        let found = self.examine(key, bytes);
-        if let Err(why) = &found {
-            tracing::warn!(why, "a session of the other node is not carried on");
-            self.counters.lost += 1;
-            self.replica.remove(Kind::Session, key);
-        }
-        found.ok()
-    }
-
-    fn examine(&mut self, key: &[u8], bytes: &[u8]) -> Result<Found, String> {
-        let plan = self.plan.clone().ok_or("there is no configuration")?;
-        let value = Value::decode(bytes).map_err(|error| error.to_string())?;
-        let snapshot = &value.snapshot;
-        let peer = PeerId::new(snapshot.peer_id).ok_or("its peer id is impossible")?;
-        if *key != peer.get().to_be_bytes() {
-            return Err("it is another session than its key says".to_owned());
-        }
-        if snapshot.tcp {
-            return Err("it came by TCP".to_owned());
-        }
-        if !plan.groups.iter().any(|group| group.name == value.grant.group) {
-            return Err(format!("the group {} is gone", value.grant.group));
-        }
-        // Both nodes listen on the virtual addresses; where there is none, on their own.
-        let same = plan.udp.iter().position(|local| *local == value.local);
-        let alike = || plan.udp.iter().position(|local| local.is_ipv4() == snapshot.client.is_ipv4());
-        let place =
-            same.or_else(alike).and_then(|place| u8::try_from(place).ok()).filter(|place| *place < STREAM);
-        let path = Path { local: place.ok_or("nothing listens for it")?, remote: snapshot.client };
-        if self.peers.contains_key(&peer) {
-            return Err("its peer id is in use".to_owned());
-        }
-        let handle = Handle(u64::MAX);
-        if value.grant.inner.addresses().any(|ip| self.addresses.owner(ip).is_some()) {
-            return Err("its address is in use".to_owned());
-        }
-        // Until it has a handle of its own.
-        self.addresses.hold(handle, &value.grant.who(), value.grant.inner);
-        let mut keys = Vec::with_capacity(snapshot.keys.len());
-        for key in &snapshot.keys {
-            let Some(known) = value.keys.iter().find(|known| known.id == key.keys.key_id) else { continue };
-            let serial = self.serials.draw();
-            let held = Held { id: known.id, serial, origin: known.origin, highest: known.highest };
-            keys.push((held, keys::foreign(&key.keys)));
-        }
-        Ok(Found { peer, path, keys, value })
-    }
-
-    /// Its keys and itself to the data path. How near its newest key is to the end of its packet ids.
-    fn carry_on(
-        &mut self,
-        now: Now,
-        epoch: u64,
-        found: Found,
-        ranges: &mut impl Iterator<Item = Result<rempart_openvpn::data::epoch::PacketIdRange, NoRange>>,
-    ) -> (u64, Handle) {
-        let Found { value, peer, path, keys } = found;
+    /// A session of the data path becomes one of the server. How near its newest key is to the end of its packet ids.
+    fn carry_on(&mut self, now: Now, epoch: u64, laid: Laid) -> (u64, Handle) {
+        let Laid { value, peer, path, keys, nearness, .. } = laid;
         let handle = self.draw_handle();
         let Value { snapshot, local, grant, renewed_unix_s, bytes_in, bytes_out, echo, keys: _ } = value;
-        let echo = keys.iter().find(|(held, _)| Some(held.id) == echo).map(|(held, _)| held.serial);
-        let own = grant.own();
-        self.actions.push_back(Action::Data(Data::Add { peer, path, own, echo }));
-        let (mut nearness, mut held) = (u64::MAX, Vec::with_capacity(keys.len()));
-        for ((key, data), range) in keys.into_iter().zip(ranges) {
-            let distance = epoch.saturating_sub(key.origin.made.get());
-            let (ready, refused) = keys::carried(key, &data, range, peer);
-            nearness = if refused.is_none() { distance } else { u64::MAX };
-            if let Some(why) = refused {
-                tracing::warn!(peer = peer.get(), %why, "nothing is sent under a key until it is renewed");
-            }
-            held.push(ready.held);
-            let (opener, sealer) = (Box::new(ready.opener), ready.sealer.map(Box::new));
-            let key = Data::Key { peer, serial: ready.held.serial, opener, sealer };
-            self.actions.push_back(Action::Data(key));
-        }
-        // The client's translators learn the way to this node.
-        self.actions.push_back(Action::Data(Data::Ping(peer)));
+        let held: Vec<_> = keys.into_iter().map(|(held, _)| held).collect();
+        let echo = held.iter().find(|held| Some(held.id) == echo).map(|held| held.serial);
         self.addresses.hold(handle, &grant.who(), grant.inner);
         let seed = Seed::new(&self.seed());
         let Some(settings) = self.settings.clone() else { return (nearness, handle) };
@@ -231,6 +209,16 @@ impl Machine {
         (nearness, handle)
     }
 
+    /// Which store the other node has. A key names those that may send under it when it is made: one that was made before this
+    /// was known would be of no use to the other node.
+    pub(super) fn meet(&mut self, now: Now, store: Option<StoreId>) {
+        if store.is_some() && store != self.other && self.reign.is_some() && !self.carried.is_empty() {
+            self.renewals.waiting = self.carried.values().copied().collect();
+            self.renewals.at = Some(now.instant + FIRST_RENEWAL);
+        }
+        self.other = store;
+    }
+
     fn limit_of(&self, now: Now, grant: &Grant, issued_unix_s: u64) -> Option<Instant> {
         let plan = self.plan.as_ref()?;
         let group = plan.groups.iter().find(|group| group.name == grant.group)?;
@@ -252,17 +240,16 @@ impl Machine {
         }
     }
 
-    /// This node is on standby from now on: no packet leaves any more. What the other node holds is not touched.
+    /// This node is on standby from now on: after a moment no packet leaves any more. What the other node holds is not
+    /// touched.
     pub(super) fn stand_by(&mut self, now: Now) {
-        let count = self.carried.len();
-        let peers = std::mem::take(&mut self.carried).into_keys();
-        self.actions.extend(peers.map(|peer| Action::Data(Data::Remove(peer))));
+        self.end_lingering();
+        self.give_up();
+        let peers: Vec<PeerId> = std::mem::take(&mut self.carried).into_keys().collect();
+        let count = peers.len();
         let carried = self.entries.values().filter(|entry| entry.carried);
-        let networks: Vec<IpNet> =
-            carried.filter_map(|entry| entry.grant.as_ref()).flat_map(Grant::own).collect();
-        if !networks.is_empty() {
-            self.actions.push_back(Action::Unreachable { networks, forget: false });
-        }
+        let networks = carried.filter_map(|entry| entry.grant.as_ref()).flat_map(Grant::own).collect();
+        self.lingering = Some(Lingering { until: now.instant + LINGER, peers, networks });
         self.actions.push_back(Action::HangUpAll);
         for ticket in std::mem::take(&mut self.logins).into_keys() {
             self.people.forget(ticket);
@@ -272,16 +259,26 @@ impl Machine {
         self.peers.clear();
         self.addresses.clear();
         self.waiting.clear();
+        self.slow.clear();
         self.starting = 0;
         self.timers.clear();
         self.changed.clear();
         (self.put_at, self.report_at) = (None, None);
         self.renewals = Renewals::default();
-        (self.reign, self.claimed) = (None, None);
+        self.reign = None;
         tracing::info!(
             sessions = count,
             at_unix_s = now.unix_s,
             "the VPN is not served from this node any more"
         );
+    }
+
+    /// The data path has nothing left to do.
+    pub(super) fn end_lingering(&mut self) {
+        let Some(Lingering { peers, networks, .. }) = self.lingering.take() else { return };
+        self.actions.extend(peers.into_iter().map(|peer| Action::Data(Data::Remove(peer))));
+        if !networks.is_empty() {
+            self.actions.push_back(Action::Unreachable { networks, forget: false });
+        }
     }
 }

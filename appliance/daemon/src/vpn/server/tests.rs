@@ -2,15 +2,17 @@
 
 use std::sync::Mutex;
 
-use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Record, StoreId};
+use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Persisted, Record, StoreId};
+use rempart_openvpn::packet::KeyId;
 use rempart_openvpn::session::Login;
 use rempart_plan::vpn::{CertificatePlan, GroupPlan};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
+use zeroize::Zeroizing;
 
 use super::value::tests::value;
 use super::*;
-use crate::vpn::seam::{CutOff, Kind, Whom};
+use crate::vpn::seam::{CutOff, Kind, Sessions, Whom};
 
 pub fn plan() -> VpnPlan {
     let group = GroupPlan {
@@ -61,7 +63,7 @@ impl People for Nobody {
 
 /// What was put and taken away.
 #[derive(Default)]
-struct Noted(Mutex<Vec<(bool, u32)>>);
+struct Noted(Mutex<Vec<(bool, u32)>>, Mutex<Vec<u64>>);
 
 impl Noted {
     fn note(&self, there: bool, key: &[u8]) {
@@ -82,6 +84,10 @@ impl Replica for Noted {
 
     fn remove(&self, _: Kind, key: &[u8]) {
         self.note(false, key);
+    }
+
+    fn prepared(&self, number: u64) {
+        self.1.lock().unwrap().push(number);
     }
 }
 
@@ -135,10 +141,21 @@ impl Bed {
         bed
     }
 
+    fn draw(&mut self) -> Box<Persisted<TakeOverEpoch>> {
+        Box::new(self.book.claim().unwrap().persist(|_| Ok::<(), ()>(())).unwrap())
+    }
+
+    fn make_ready(&mut self, number: u64, sessions: &[value::Value]) {
+        let (reign, sessions) = (self.draw(), held(sessions));
+        self.machine.handle_replica(self.now, FromReplica::MakeReady { number, reign, sessions });
+    }
+
+    fn take_up(&mut self, sessions: &[value::Value]) {
+        self.machine.handle_replica(self.now, FromReplica::TakeUp { peer: None, sessions: held(sessions) });
+    }
+
     fn activate(&mut self, sessions: &[value::Value]) {
-        let reign = Box::new(self.book.claim().unwrap().persist(|_| Ok::<(), ()>(())).unwrap());
-        let key = |value: &value::Value| value.snapshot.peer_id.to_be_bytes().to_vec();
-        let sessions = sessions.iter().map(|value| (key(value), value.encode())).collect();
+        let (reign, sessions) = (self.draw(), held(sessions));
         self.machine.handle_replica(self.now, FromReplica::Active { reign, peer: None, sessions });
     }
 
@@ -151,6 +168,11 @@ impl Bed {
         self.now.unix_s += time.as_secs();
         self.machine.handle_timeout(self.now);
     }
+}
+
+fn held(sessions: &[value::Value]) -> Sessions {
+    let key = |value: &value::Value| value.snapshot.peer_id.to_be_bytes().to_vec();
+    sessions.iter().map(|value| (key(value), value.encode())).collect()
 }
 
 fn sessions(count: u32) -> Vec<value::Value> {
@@ -185,6 +207,7 @@ fn words(actions: &[Action]) -> Vec<String> {
         Action::Trust(_) => "trust".to_owned(),
         Action::HangUp(_) => "hang up".to_owned(),
         Action::HangUpAll => "hang up all".to_owned(),
+        Action::Settle(number) => format!("settle {number}"),
     };
     actions.iter().map(word).collect()
 }
@@ -202,10 +225,10 @@ fn sessions_are_carried_on_with_traffic_first() {
         "add 1 at 1 echo true",
         "key 1 seals true",
         "key 1 seals true",
-        "ping 1",
         "add 2 at 1 echo true",
         "key 2 seals true",
         "key 2 seals false",
+        "ping 1",
         "ping 2",
     ];
     assert_eq!(words(&bed.actions()), expected);
@@ -276,20 +299,143 @@ fn what_cannot_be_carried_on_is_dropped() {
     assert_eq!(status.counters.lost, 3);
 }
 
-/// Standby: everything leaves the data path, nothing is taken from the other node, and active again works.
+/// Standby: after a moment everything leaves the data path, nothing is taken from the other node, and active again works.
 #[test]
 fn a_standby_sends_nothing_and_removes_nothing() {
     let mut bed = Bed::ready();
     bed.activate(&sessions(2));
     bed.actions();
     bed.machine.handle_replica(bed.now, FromReplica::Standby);
-    let expected = ["remove 1", "remove 2", "unreachable 2 forget false", "hang up all"];
-    assert_eq!(words(&bed.actions()), expected);
+    assert_eq!(words(&bed.actions()), ["hang up all"], "what is under way goes on");
     assert!(bed.machine.status().sessions.is_empty() && !bed.machine.serves());
+    bed.pass(Duration::from_millis(249));
+    assert!(bed.actions().is_empty());
+    bed.pass(Duration::from_millis(1));
+    let gone = ["remove 1", "remove 2", "unreachable 2 forget false"];
+    assert_eq!(words(&bed.actions()), gone);
     assert_eq!(bed.machine.poll_timeout(), None);
     assert_eq!(bed.replica.take(), []);
     bed.activate(&sessions(2));
     assert_eq!(bed.machine.status().sessions.len(), 2);
+}
+
+/// What still passes on a standby is stopped by whatever may concern it: somebody cut off, another plan, none, the next role.
+#[test]
+fn nothing_lingers_that_must_not() {
+    type Stop = fn(&mut Bed);
+    let stops: [Stop; 4] = [
+        |bed| bed.machine.handle_people(bed.now, FromPeople::Cut(CutOff::User("nobody".parse().unwrap()))),
+        |bed| bed.machine.dismiss(bed.now),
+        |bed| bed.activate(&[]),
+        |bed| bed.make_ready(1, &[]),
+    ];
+    for stop in stops {
+        let mut bed = Bed::ready();
+        bed.activate(&sessions(1));
+        bed.machine.handle_replica(bed.now, FromReplica::Standby);
+        bed.actions();
+        stop(&mut bed);
+        let said = words(&bed.actions());
+        assert_eq!(said[..2], ["remove 1", "unreachable 1 forget false"], "{said:?}");
+    }
+}
+
+/// In: a planned move; until it comes, one session gets a new key, another one ends and a third one begins. Out: everything is in the
+/// data path before, and said to be; when the role comes only the difference, and nothing is sent.
+#[test]
+fn a_planned_move_is_made_ready() {
+    let mut bed = Bed::ready();
+    let mut three = sessions(3);
+    let whole = three[0].clone();
+    three[0].snapshot.keys.truncate(1);
+    three[0].keys.truncate(1);
+    bed.make_ready(7, &three[..2]);
+    let ready = [
+        "reachable 2",
+        "add 1 at 1 echo false",
+        "key 1 seals true",
+        "add 2 at 1 echo true",
+        "key 2 seals true",
+        "key 2 seals true",
+        "settle 7",
+    ];
+    assert_eq!(words(&bed.actions()), ready);
+    assert!(!bed.machine.serves() && bed.machine.status().sessions.is_empty());
+    assert!(bed.replica.1.lock().unwrap().is_empty());
+    bed.machine.handle_settled(7);
+    assert_eq!(*bed.replica.1.lock().unwrap(), [7]);
+    bed.take_up(&[whole.clone(), three[2].clone()]);
+    let difference = [
+        "remove 2",
+        "unreachable 1 forget false",
+        "key 1 seals true",
+        "reachable 1",
+        "add 3 at 1 echo true",
+        "key 3 seals true",
+        "key 3 seals true",
+    ];
+    assert_eq!(words(&bed.actions()), difference);
+    let peers: Vec<u32> = bed.machine.status().sessions.iter().map(|session| session.id).collect();
+    assert_eq!((peers, bed.machine.serves()), (vec![1, 3], true));
+    assert_eq!(bed.replica.take(), []);
+    // What is put from now on has both keys of the first one.
+    bed.machine.handle_replica(bed.now, FromReplica::Standby);
+    bed.make_ready(8, &[whole]);
+    assert_eq!(words(&bed.actions()).iter().filter(|word| *word == "key 1 seals true").count(), 2);
+}
+
+/// In: moves of which nothing comes: given up; overtaken by another epoch; the plan changed in between. Out: nothing is left; carried on
+/// in the other epoch; laid anew, mute until the keys are renewed, which is at once.
+#[test]
+fn what_was_made_ready_in_vain_goes() {
+    let gone = ["remove 1", "unreachable 1 forget false"];
+    let mut bed = Bed::ready();
+    bed.make_ready(1, &sessions(1));
+    bed.actions();
+    bed.machine.handle_replica(bed.now, FromReplica::GiveUp);
+    assert_eq!(words(&bed.actions()), gone);
+    assert_eq!(bed.machine.poll_timeout(), None);
+    bed.make_ready(2, &sessions(1));
+    bed.actions();
+    bed.activate(&sessions(1));
+    let said = words(&bed.actions());
+    assert_eq!(said[..2], gone);
+    assert_eq!(said.iter().filter(|word| *word == "key 1 seals true").count(), 2, "{said:?}");
+
+    let mut bed = Bed::ready();
+    bed.make_ready(3, &sessions(1));
+    bed.actions();
+    let mut other = plan();
+    other.udp.reverse();
+    bed.machine.configure(bed.now, other);
+    assert_eq!(words(&bed.actions()), gone);
+    bed.take_up(&sessions(1));
+    let said = words(&bed.actions());
+    assert_eq!(said.iter().filter(|word| *word == "key 1 seals false").count(), 2, "{said:?}");
+    bed.pass(Duration::ZERO);
+    assert_eq!(words(&bed.actions()), ["send"]);
+}
+
+/// In: sessions whose keys change ids between the two. Out: a key is known by what it is, not by its number.
+#[test]
+fn a_key_is_known_by_what_it_is() {
+    let mut bed = Bed::ready();
+    let before = sessions(1);
+    bed.make_ready(1, &before);
+    bed.actions();
+    let mut after = before.clone();
+    let third = KeyId::new(2).unwrap();
+    after[0].snapshot.keys.remove(0);
+    after[0].keys.remove(0);
+    let mut key = after[0].snapshot.keys[0].clone();
+    key.keys.key_id = third;
+    key.keys.seal.key = [77; 32];
+    after[0].snapshot.keys.push(key);
+    let mut known = after[0].keys[0];
+    known.id = third;
+    after[0].keys.push(known);
+    bed.take_up(&after);
+    assert_eq!(words(&bed.actions()), ["key 1 seals true", "remove key 1"]);
 }
 
 /// A node that is told twice in a row that it is active begins again from what is held.
@@ -300,7 +446,7 @@ fn active_twice_begins_anew() {
     bed.actions();
     bed.activate(&sessions(1));
     assert_eq!(bed.machine.status().sessions.len(), 1);
-    assert_eq!(words(&bed.actions())[..2], ["remove 1", "remove 2"]);
+    assert_eq!(words(&bed.actions())[..3], ["hang up all", "remove 1", "remove 2"]);
 }
 
 /// Every way to end sessions, and whom it meets. (user, certificate, groups, device are the same in all but the name.)

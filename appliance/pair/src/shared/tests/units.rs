@@ -47,7 +47,11 @@ fn outputs(machine: &mut Shared) -> Vec<Output> {
 fn committed(machine: &mut Shared) -> Vec<(u64, How)> {
     let found = outputs(machine).into_iter().filter_map(|output| match output {
         Output::Committed { ticket, how } => Some((ticket, how)),
-        Output::Changed(..) | Output::Claim | Output::PeerStore(_) => None,
+        Output::Changed(..)
+        | Output::Claim
+        | Output::PeerStore(_)
+        | Output::Prepare { .. }
+        | Output::Ready { .. } => None,
     });
     found.collect()
 }
@@ -198,6 +202,56 @@ fn a_killed_owner_gets_its_map_back() {
     assert!(news.iter().all(|o| !matches!(o, Output::Changed(..))), "what is the same is no news: {news:?}");
 }
 
+/// In: a move with a copy that is not whole, with changes under way, and again; then one with nobody there. Out: the other node
+/// is asked to prepare itself once for each, with a whole copy; the owner is ready when it has everything and says so.
+#[test]
+fn a_move_waits_for_everything() {
+    let now = Instant::now();
+    let (mut owner, mut follower) = pair(now);
+    owner.put(now, &key(0, b"a"), value(1), 1).unwrap();
+    owner.hand_over(7);
+    let ready = |m: &mut Shared| {
+        outputs(m).into_iter().filter(|o| matches!(o, Output::Ready { .. })).collect::<Vec<_>>()
+    };
+    assert_eq!(ready(&mut owner), []);
+    talk(now, &mut owner, &mut follower);
+    assert!(follower.get(&key(0, b"a")).is_some());
+    assert!(outputs(&mut follower).contains(&Output::Prepare { number: 1 }));
+    assert_eq!(ready(&mut owner), [], "it has everything and has not said that it is prepared");
+    owner.put(now, &key(0, b"b"), value(1), 2).unwrap();
+    follower.prepared(2);
+    talk(now, &mut owner, &mut follower);
+    assert_eq!(ready(&mut owner), [], "for another one");
+    follower.prepared(1);
+    talk(now, &mut owner, &mut follower);
+    assert_eq!(ready(&mut owner), [Output::Ready { token: 7, prepared: true }]);
+    // It came to nothing, and is tried again.
+    outputs(&mut follower);
+    owner.put(now, &key(0, b"c"), value(1), 3).unwrap();
+    owner.hand_over(8);
+    let hello = owner.poll_transmit(now).unwrap();
+    follower.handle_message(now, &hello);
+    assert!(follower.get(&key(0, b"c")).is_none());
+    assert_eq!(outputs(&mut follower), [Output::Prepare { number: 2 }]);
+    follower.prepared(2);
+    while let Some(bytes) = follower.poll_transmit(now) {
+        owner.handle_message(now, &bytes);
+    }
+    assert_eq!(ready(&mut owner), [], "prepared, and without the last change");
+    talk(now, &mut owner, &mut follower);
+    assert_eq!(ready(&mut owner), [Output::Ready { token: 8, prepared: true }]);
+    assert_eq!(outputs(&mut follower).iter().filter(|o| matches!(o, Output::Prepare { .. })).count(), 0);
+    // Whoever waits is not to wait for one who is gone.
+    owner.hand_over(9);
+    assert_eq!(ready(&mut owner), []);
+    owner.handle_link(now, false);
+    assert_eq!(ready(&mut owner), [Output::Ready { token: 9, prepared: false }]);
+    owner.hand_over(10);
+    assert_eq!(ready(&mut owner), [Output::Ready { token: 10, prepared: false }]);
+    follower.hand_over(11);
+    assert_eq!(ready(&mut follower), [Output::Ready { token: 11, prepared: false }], "it owns nothing");
+}
+
 /// In: names, values and numbers beyond what is allowed. Out: refused, counted, and nobody waits for ever.
 #[test]
 fn limits_hold() {
@@ -241,6 +295,8 @@ fn limits_hold() {
         highest: 0,
         role: Role::Owner,
         invitation: 0,
+        moving: 0,
+        prepared: 0,
         held: None,
     };
     follower.handle_message(now, &hello.encode());
@@ -316,7 +372,7 @@ proptest! {
     #[test]
     fn nothing_that_comes_does_harm(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 1u8..4) {
         if let [first, second, ..] = bytes.as_mut_slice() {
-            (*first, *second) = (kind, 1);
+            (*first, *second) = (kind, 2);
         }
         let now = Instant::now();
         let (mut owner, mut follower) = pair(now);
@@ -333,13 +389,13 @@ proptest! {
 
     /// A hello is read as it was written.
     #[test]
-    fn a_hello_survives(from: u64, serial: u64, knows: u64, store: [u8; 16], highest: u64, role in 0u8..3, invitation: u32,
+    fn a_hello_survives(from: u64, serial: u64, knows: u64, store: [u8; 16], highest: u64, role in 0u8..3, invitation: u32, moving: u64, prepared: u64,
         held in proptest::option::of(any::<(u64, u64, u64, u64, bool)>())) {
         let held = held.map(|(role, term, owner, position, complete)| {
             Held { fence: Fence { role, term, owner }, position, complete }
         });
         let role = Role::from_code(role).unwrap();
-        let hello = Hello { from, serial, knows, store, highest, role, invitation, held };
+        let hello = Hello { from, serial, knows, store, highest, role, invitation, moving, prepared, held };
         let bytes = hello.encode();
         prop_assert_eq!(Message::decode(&bytes), Some(Message::Hello(hello)));
     }

@@ -69,6 +69,8 @@ struct Node {
     seen: BTreeMap<Key, (Fence, u64)>,
     /// Nothing has disturbed the link since this start or since the role was last given.
     calm: bool,
+    /// What was held when a move began.
+    moving: Option<BTreeMap<Key, u64>>,
 }
 
 /// A change that waits to be committed.
@@ -87,6 +89,7 @@ enum Event {
     Claimed(usize, u64),
     Step,
     Restart(usize),
+    Prepared(usize, u64, u64),
     Relay(usize, u64),
     Power(usize),
     Role(usize, Option<u64>),
@@ -126,6 +129,7 @@ struct Counts {
     owned: u64,
     checked: u64,
     restored: u64,
+    moved: u64,
 }
 
 fn stamp_of(value: &[u8]) -> u64 {
@@ -153,6 +157,7 @@ impl World {
             pending: BTreeMap::new(),
             seen: BTreeMap::new(),
             calm: true,
+            moving: None,
         };
         let mut world = Self {
             seed,
@@ -257,6 +262,12 @@ impl World {
                 }
             }
             Event::Restart(n) => self.restart(n),
+            Event::Prepared(n, incarnation, number) => {
+                let node = &mut self.nodes[n];
+                if let Some(machine) = node.machine.as_mut().filter(|_| node.incarnation == incarnation) {
+                    machine.prepared(number);
+                }
+            }
             Event::Relay(n, incarnation) => {
                 let other = &self.nodes[1 - n];
                 let there = self.wire && other.machine.is_some();
@@ -334,6 +345,7 @@ impl World {
         node.machine = Some(machine);
         (node.incarnation, node.calm) = (incarnation, true);
         (node.pending, node.seen, node.filed) = (BTreeMap::new(), BTreeMap::new(), 0);
+        node.moving = None;
         self.note(format!("node {n} starts as {incarnation}"));
         // The relay tells the role first, the link when it is known.
         let node = &mut self.nodes[n];
@@ -378,8 +390,17 @@ impl World {
             }
             // In order: the one is active, then the other lets go.
             50..65 if self.nodes[n].active.is_some() && self.nodes[other].power && self.wire => {
-                self.take_over(other, 1);
-                let delay = self.millis(20);
+                self.stamp += 1;
+                let token = self.stamp;
+                let node = &mut self.nodes[n];
+                if let Some(machine) = node.machine.as_mut().filter(|m| m.role() == Role::Owner) {
+                    let stamps = machine.entries().map(|(key, value)| (key.clone(), stamp_of(value)));
+                    node.moving = Some(stamps.collect());
+                    machine.hand_over(token);
+                }
+                // The elector does not wait for ever.
+                self.take_over(other, 40);
+                let delay = Duration::from_millis(40) + self.millis(20);
                 self.after(delay, Event::Role(n, None));
             }
             // The wire breaks, and with it all or none of what the elector hears.
@@ -603,6 +624,22 @@ impl World {
             }
             Output::Changed(key, value) => self.changed(n, key, value.as_deref().map(|v| stamp_of(v))),
             Output::Committed { ticket, how } => self.committed(n, ticket, how),
+            Output::Prepare { number } => {
+                let (delay, incarnation) = (self.millis(20), self.nodes[n].incarnation);
+                self.after(delay, Event::Prepared(n, incarnation, number));
+            }
+            Output::Ready { prepared, .. } => {
+                let Some(held) = self.nodes[n].moving.take().filter(|_| prepared) else { return };
+                self.counts.moved += 1;
+                let Some(theirs) = &self.nodes[1 - n].machine else { return };
+                let lacks = |(key, stamp): &(&Key, &u64)| match theirs.get(key) {
+                    Some(value) => stamp_of(value) < **stamp,
+                    None => self.removed.get(*key).is_none_or(|at| at < *stamp),
+                };
+                if let Some((key, stamp)) = held.iter().find(lacks) {
+                    self.fail(&format!("node {n} may go, and the other one lacks {key:?} of {stamp}"));
+                }
+            }
         }
     }
 
@@ -707,13 +744,14 @@ fn worlds(seeds: std::ops::Range<u64>, faults: Faults, bug: Bug) -> Counts {
     for seed in seeds {
         let mut world = World::new(seed, faults, bug);
         world.run();
-        let Counts { both, alone, late, owned, checked, restored } = world.counts;
+        let Counts { both, alone, late, owned, checked, restored, moved } = world.counts;
         sum.both += both;
         sum.alone += alone;
         sum.late += late;
         sum.owned += owned;
         sum.checked += checked;
         sum.restored += restored;
+        sum.moved += moved;
     }
     sum
 }
@@ -723,7 +761,7 @@ fn worlds(seeds: std::ops::Range<u64>, faults: Faults, bug: Bug) -> Counts {
 fn what_is_committed_survives() {
     let sum = worlds(1..200, USUAL, Bug::None);
     assert!(sum.both > 10_000 && sum.alone > 1_000 && sum.owned > 300, "{sum:?}");
-    assert!(sum.checked > 10_000 && sum.restored > 100, "{sum:?}");
+    assert!(sum.checked > 10_000 && sum.restored > 100 && sum.moved > 100, "{sum:?}");
 }
 
 /// In: a wire that loses a fifth and repeats a fifth. Out: the same.
@@ -735,7 +773,7 @@ fn a_bad_wire_makes_no_difference() {
 /// In: a machine that is wrong in one point. Out: some schedule shows it.
 #[test]
 fn planted_bugs_are_found() {
-    for bug in [Bug::CommitsOnSending, Bug::AnyInvitation, Bug::NeverAsks] {
+    for bug in [Bug::CommitsOnSending, Bug::AnyInvitation, Bug::NeverAsks, Bug::ReadyBeforeAll] {
         let found = (1..300).find(|seed| {
             let seed = *seed;
             std::panic::catch_unwind(move || World::new(seed, USUAL, bug).run()).is_err()

@@ -42,7 +42,10 @@ impl Driver {
             Command::Observe(reply) => drop(reply.send(self.snapshot(now))),
             Command::Journal(journal) => self.take_journal(now, journal),
             Command::Persisted(Record { epoch, .. }) => self.node.handle_persisted(now, epoch),
-            Command::Flushed(token) => self.node.handle_flushed(now, token),
+            Command::Flushed(token) => self.ready(|waiting| waiting.journal &= waiting.token != token),
+            Command::Ready(token) => {
+                self.ready(|waiting| waiting.vpn = waiting.vpn.filter(|_| waiting.token != token));
+            }
             Command::Synced(synced, position) => {
                 self.node.set_position(position);
                 self.node.set_synced(now, synced);

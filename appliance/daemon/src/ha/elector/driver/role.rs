@@ -6,7 +6,7 @@ use rempart_pair::heartbeat::{Heartbeat, Intention};
 use rempart_pair::role::{Notice, Output, PathState, Purpose, Why};
 use vrrp_rs::elector::State;
 
-use super::{CARRYING, DRAIN, Driver, HOLD_BACK, Taking};
+use super::{CARRYING, DRAIN, Driver, HOLD_BACK, HandingOver, READY, Taking};
 use crate::elector::news::Happening;
 use crate::elector::router::{Router, Standing};
 use crate::journal;
@@ -45,15 +45,25 @@ impl Driver {
                 self.node.handle_drained(Instant::now());
             }
             Output::FlushJournal { token } => {
-                if !self.tell_journal(journal::Command::Flush(token)) {
-                    // Nobody keeps a journal: there is nothing to wait for.
-                    self.node.handle_flushed(Instant::now(), token);
-                }
+                // Where nobody keeps a journal, there is nothing to wait for.
+                let journal = self.tell_journal(journal::Command::Flush(token));
+                self.handing_over = Some(HandingOver { token, journal, vpn: Some(Instant::now() + READY) });
+                self.role.hand_over(token);
             }
             Output::Persist(record) => self.recorder.record(record),
             Output::Send { path, heartbeat } => self.send(path, &heartbeat),
             Output::Notice(notice) => self.notice(notice),
             Output::Finished => self.finished = self.leaving,
+        }
+    }
+
+    /// One of those that a hand-over waits for is ready.
+    pub(super) fn ready(&mut self, done: impl FnOnce(&mut HandingOver)) {
+        let Some(waiting) = &mut self.handing_over else { return };
+        done(waiting);
+        if let HandingOver { token, journal: false, vpn: None } = *waiting {
+            self.handing_over = None;
+            self.node.handle_flushed(Instant::now(), token);
         }
     }
 

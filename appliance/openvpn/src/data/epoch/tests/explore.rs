@@ -116,8 +116,11 @@ fn schedule(bug: Bug, seed: u64, steps: usize) -> (bool, usize) {
         let weight = |action: &Action| match action {
             Action::Send(..) | Action::Tell(..) | Action::Deliver(_) | Action::Make(_) => 6,
             Action::TakeOver(_) | Action::Restart(_) => 4,
-            Action::StepDown(_) | Action::Crash(_) | Action::Forget(..) => 2,
-            Action::DieAfterWrite(_) | Action::WriteFails(..) | Action::ReplaceDisk(_) => 1,
+            Action::StepDown(_) | Action::Prepare(_) | Action::Crash(_) | Action::Forget(..) => 2,
+            Action::GiveUp(_)
+            | Action::DieAfterWrite(_)
+            | Action::WriteFails(..)
+            | Action::ReplaceDisk(_) => 1,
         };
         let mut at = random.below(actions.iter().map(weight).sum());
         let chosen = actions.iter().find(|action| {

@@ -24,10 +24,18 @@ pub enum Bug {
     NoParity,
     /// A key that comes back from the peer during a reign gets its range again.
     RangeOnImport,
+    /// A preparation that came to nothing is begun again with the same epoch.
+    PreparedAgain,
 }
 
-pub const BUGS: [Bug; 5] =
-    [Bug::GenerationPlusOne, Bug::NotStored, Bug::NoStoreIdentity, Bug::NoParity, Bug::RangeOnImport];
+pub const BUGS: [Bug; 6] = [
+    Bug::GenerationPlusOne,
+    Bug::NotStored,
+    Bug::NoStoreIdentity,
+    Bug::NoParity,
+    Bug::RangeOnImport,
+    Bug::PreparedAgain,
+];
 
 /// What can happen. The first number is the node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -38,6 +46,11 @@ pub enum Action {
     DieAfterWrite(usize),
     /// The write is reported as failed; it may have reached the disk all the same.
     WriteFails(usize, bool),
+    /// A move of the role to this node is announced: draws an epoch, stores it, and imports what it holds; or, prepared,
+    /// imports what has come since.
+    Prepare(usize),
+    /// Nothing comes of it.
+    GiveUp(usize),
     /// Lets the role go; keys stay.
     StepDown(usize),
     /// Ends a key exchange.
@@ -71,8 +84,23 @@ pub struct Held {
 pub struct Running {
     book: EpochBook,
     reign: Option<Reign>,
+    prepared: Option<Preparation>,
     peer: Option<StoreId>,
     keys: BTreeMap<usize, Held>,
+}
+
+impl Running {
+    /// Each key that is held and has no range gets one, if it may. How many.
+    fn import(&mut self, prepared: &mut Preparation) -> usize {
+        let mut held: Vec<_> = self.keys.iter_mut().filter(|(_, held)| held.range.is_none()).collect();
+        let list: Vec<_> = held.iter().map(|(key, held)| Imported::new(held.origin, &keys(**key))).collect();
+        let mut given = 0;
+        for ((_, held), range) in held.iter_mut().zip(prepared.import(&list)) {
+            held.range = range.ok();
+            given += usize::from(held.range.is_some());
+        }
+        given
+    }
 }
 
 #[derive(Debug)]
@@ -139,7 +167,8 @@ impl World {
 
     fn start(&mut self, n: usize) {
         let book = EpochBook::new(parity(n), self.nodes[n].disk);
-        self.nodes[n].running = Some(Running { book, reign: None, peer: None, keys: BTreeMap::new() });
+        self.nodes[n].running =
+            Some(Running { book, reign: None, prepared: None, peer: None, keys: BTreeMap::new() });
     }
 
     /// What can happen now, with at most `keys` keys ever and at most `wire` different messages.
@@ -152,6 +181,12 @@ impl World {
             };
             out.extend([Action::TakeOver(n), Action::DieAfterWrite(n), Action::Crash(n)]);
             out.extend([Action::WriteFails(n, false), Action::WriteFails(n, true)]);
+            if running.prepared.is_some() {
+                out.push(Action::GiveUp(n));
+            }
+            if running.reign.is_none() {
+                out.push(Action::Prepare(n));
+            }
             if running.reign.is_some() {
                 out.push(Action::StepDown(n));
                 if self.made < keys {
@@ -185,6 +220,16 @@ impl World {
                 self.nodes[n].running = None;
             }
             Action::WriteFails(n, reached) => self.fail(n, reached),
+            Action::Prepare(n) => self.prepare(n),
+            Action::GiveUp(n) => {
+                if let Some(running) = &mut self.nodes[n].running {
+                    match &mut running.prepared {
+                        Some(prepared) if self.bug == Bug::PreparedAgain => prepared.known.clear(),
+                        _ => running.prepared = None,
+                    }
+                    running.keys.values_mut().for_each(|held| held.range = None);
+                }
+            }
             Action::StepDown(n) => {
                 if let Some(running) = &mut self.nodes[n].running {
                     running.reign = None;
@@ -221,7 +266,8 @@ impl World {
             | Bug::GenerationPlusOne
             | Bug::NotStored
             | Bug::NoStoreIdentity
-            | Bug::RangeOnImport => book.claim().ok()?,
+            | Bug::RangeOnImport
+            | Bug::PreparedAgain => book.claim().ok()?,
         };
         let write = |record: &Record| {
             if bug != Bug::NotStored {
@@ -244,7 +290,16 @@ impl World {
         claim.persist(write).expect_err("it was not confirmed");
     }
 
+    /// As the driver does: an epoch that was prepared is good as long as nothing higher was heard of.
     fn take_over(&mut self, n: usize) {
+        let Some(running) = &mut self.nodes[n].running else { return };
+        let highest = running.book.highest();
+        if let Some(mut prepared) = running.prepared.take_if(|prepared| prepared.epoch() >= highest) {
+            self.ranges += running.import(&mut prepared);
+            running.reign = Some(prepared.begin());
+            return;
+        }
+        running.prepared = None;
         let Some(epoch) = self.draw(n) else { return };
         let Some(running) = &mut self.nodes[n].running else { return };
         let imported: Vec<Imported> =
@@ -259,6 +314,17 @@ impl World {
             }
             self.ranges += usize::from(held.range.is_some());
         }
+    }
+
+    fn prepare(&mut self, n: usize) {
+        let Some(running) = &mut self.nodes[n].running else { return };
+        let prepared = match running.prepared.take() {
+            Some(prepared) => Some(prepared),
+            None => self.draw(n).map(Persisted::prepare),
+        };
+        let Some((mut prepared, running)) = prepared.zip(self.nodes[n].running.as_mut()) else { return };
+        self.ranges += running.import(&mut prepared);
+        running.prepared = Some(prepared);
     }
 
     fn make(&mut self, n: usize) {
@@ -319,6 +385,8 @@ impl World {
             out.extend([node.disk.highest.0, store(Some(node.disk.store))]);
             let Some(running) = &node.running else { continue };
             let reign = running.reign.as_ref().map_or(0, |r| r.epoch.0);
+            let prepared = running.prepared.as_ref();
+            out.extend([prepared.map_or(0, |p| p.epoch().0), prepared.map_or(0, |p| p.known.len() as u64)]);
             out.extend([running.book.highest.0, reign, store(running.peer), running.keys.len() as u64]);
             for (key, held) in &running.keys {
                 let next = held.range.as_ref().map_or(0, |r| u64::from(r.next));
@@ -341,9 +409,14 @@ impl World {
     /// A copy. The product's types cannot be copied, on purpose; the world can, to go two ways from one point.
     pub fn fork(&self) -> Self {
         let range = |r: &PacketIdRange| PacketIdRange { print: r.print, next: r.next, left: r.left };
+        let reign = |r: &Reign| Reign { parity: r.parity, store: r.store, epoch: r.epoch };
         let running = |r: &Running| Running {
             book: EpochBook { parity: r.book.parity, store: r.book.store, highest: r.book.highest },
-            reign: r.reign.as_ref().map(|r| Reign { parity: r.parity, store: r.store, epoch: r.epoch }),
+            reign: r.reign.as_ref().map(reign),
+            prepared: r
+                .prepared
+                .as_ref()
+                .map(|p| Preparation { reign: reign(&p.reign), known: p.known.clone() }),
             peer: r.peer,
             keys: r
                 .keys
