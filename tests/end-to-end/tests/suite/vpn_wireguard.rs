@@ -219,6 +219,7 @@ fn a_client_outlives_the_program() {
 /// In: an agent connected by the stock openvpn, while WireGuard is switched on, gets a peer, and is switched off again. Out: one
 /// connection from the first to the last instant, whose echoes never wait.
 #[test]
+#[ignore = "measures: `make test-vpn` gives it the machine for itself"]
 fn a_change_of_wireguard_disturbs_no_openvpn() {
     skip_unless_root!();
     const PASSWORD: &str = "correct horse battery staple";
@@ -245,6 +246,7 @@ fn a_change_of_wireguard_disturbs_no_openvpn() {
     let profile = stage.nodes[active].vpn_profile("alice", "agents", PASSWORD).expect("a profile");
     let mut tunnel = stage.host("cli-wan").openvpn(&profile, "alice", PASSWORD).expect("openvpn");
     tunnel.wait_up().expect("a connection");
+    let _quiet = Quiet::begin().expect("quiet");
     let ping = stage.host("cli-wan").ping(IpAddr::from(DESK), Duration::from_millis(10)).expect("echoes");
 
     stage.commit(active, &both);
