@@ -102,12 +102,15 @@ impl Host {
 
     /// With a profile and nobody's name. Paths among the options are relative to [`Self::run_dir`].
     pub fn start_openvpn(&self, stock: Stock, profile: &Path, more: &[&str]) -> Result<Tunnel> {
-        let copy = "client.ovpn";
-        fs::copy(profile, self.run_dir().join(copy))?;
+        let name = profile.file_name().context("a profile is a file")?;
+        let own = self.run_dir().join(name);
+        if own != profile {
+            fs::copy(profile, &own)?;
+        }
         let words = stock.words(self.run_dir());
         let (program, arguments) = words.split_first().context("a program")?;
         let mut openvpn = self.command(program);
-        openvpn.args(arguments).args(["--config", copy]).args(more);
+        openvpn.args(arguments).arg("--config").arg(name).args(more);
         Ok(Tunnel { process: self.spawn("openvpn", openvpn)? })
     }
 }

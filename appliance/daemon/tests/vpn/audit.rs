@@ -33,6 +33,12 @@ impl Capture {
         Self { capture, _file: file }
     }
 
+    fn findings(self, stage: &Stage) -> Findings {
+        let found = audit(&self.end(), &stage.pair.made());
+        eprintln!("audit: {found:?}");
+        found
+    }
+
     /// The data packets that were seen.
     fn end(self) -> Vec<Vec<u8>> {
         let payloads = self.capture.stop().unwrap().into_iter().map(|datagram| datagram.payload);
@@ -42,8 +48,7 @@ impl Capture {
     /// Ends, and fails unless every packet was sealed under a known key, each with a number of its own. How many there were under
     /// how many keys.
     pub fn audit(self, stage: &Stage) -> (usize, usize) {
-        let found = audit(&self.end(), &stage.pair.made());
-        eprintln!("audit: {found:?}");
+        let found = self.findings(stage);
         assert_eq!((found.repeated.as_slice(), found.unknown), (&[][..], 0));
         (found.sealed.values().sum(), found.sealed.len())
     }
@@ -144,4 +149,26 @@ fn two_active_gateways_use_no_nonce_twice() {
     let (packets, keys) = capture.audit(&stage);
     assert!(packets >= 60 && keys >= 1, "{packets} packets under {keys} keys");
     client.up();
+}
+
+/// In: a gateway that has lost its record of epochs and draws one a second time, which its disk is there to prevent. Out: the audit
+/// finds what follows from it, on the wire of the real server.
+#[test]
+fn an_epoch_that_is_drawn_twice_is_found() {
+    if !crate::stage::can() {
+        return;
+    }
+    let stage = Stage::new(2, &crate::stage::plan());
+    let client = stage.client("alice", "");
+    client.up();
+    let capture = Capture::begin(&stage);
+    stage.move_addresses(1);
+    for _ in 0..2 {
+        stage.pair.activate(1);
+        stage.wait("it serves", |stage| stage.nodes[1].status().sessions.len() == 1);
+        stage.client.sh("ping -n -q -i 0.02 -c 10 -W 1 10.8.0.1 || true");
+        stage.pair.forget_epochs(1);
+    }
+    let found = capture.findings(&stage);
+    assert!(!found.repeated.is_empty(), "{found:?}");
 }

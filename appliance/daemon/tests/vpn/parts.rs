@@ -245,10 +245,7 @@ pub struct Made {
 
 impl Pair {
     pub fn new() -> Arc<Self> {
-        let book = |parity, store| {
-            EpochBook::new(parity, Record { store: StoreId::new([store; 16]), highest: Epoch::new(0) })
-        };
-        let books = [book(Parity::Even, 1), book(Parity::Odd, 2)];
+        let books = [book(0), book(1)];
         let inner =
             Inner { sessions: BTreeMap::new(), tells: [None, None], books, tickets: 0, made: Vec::new() };
         Arc::new(Self { inner: Mutex::new(inner) })
@@ -279,6 +276,11 @@ impl Pair {
         inner.tells[node].as_ref().unwrap()(FromReplica::Active { reign, peer, sessions });
     }
 
+    /// The impossible: a node's record of its epochs is as it was at first, and its store has not changed.
+    pub fn forget_epochs(&self, node: usize) {
+        self.inner.lock().unwrap().books[node] = book(node);
+    }
+
     pub fn held(&self) -> usize {
         self.inner.lock().unwrap().sessions.len()
     }
@@ -295,6 +297,12 @@ impl Pair {
         let inner = self.inner.lock().unwrap();
         inner.sessions.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
     }
+}
+
+/// The record of epochs of a node that was never active.
+fn book(node: usize) -> EpochBook {
+    let (parity, store) = [(Parity::Even, 1), (Parity::Odd, 2)][node];
+    EpochBook::new(parity, Record { store: StoreId::new([store; 16]), highest: Epoch::new(0) })
 }
 
 struct Half {
