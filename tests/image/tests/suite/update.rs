@@ -33,7 +33,11 @@ fn update(image: &Image) -> Option<PathBuf> {
 }
 
 fn spec<'a>(firmware: Firmware, disk: &'a Disk, stick: Option<&'a Stick>, cables: &'a [Cable]) -> Spec<'a> {
-    Spec { firmware, disk, stick, tpm: None, cables }
+    let spec = Spec::new(firmware, disk).cables(cables);
+    match stick {
+        Some(stick) => spec.stick(stick),
+        None => spec,
+    }
 }
 
 /// A disk with the document of the stick, and the machine that it was made in.
