@@ -58,7 +58,9 @@ impl Segment {
                 let mut frame = [0; FRAME_MAX];
                 while !stop.load(Ordering::Relaxed) {
                     let Ok(length) = ports[own].0.recv(&mut frame) else { continue };
-                    for (_, machine) in ports.iter().enumerate().filter(|(n, _)| *n != own).map(|(_, port)| port) {
+                    for (_, machine) in
+                        ports.iter().enumerate().filter(|(n, _)| *n != own).map(|(_, port)| port)
+                    {
                         // A machine that is off, or does not keep up, loses frames as on any cable.
                         let _ = ports[own].0.send_to(&frame[..length], machine);
                     }

@@ -49,7 +49,10 @@ fn the_figures_of_an_idle_box() {
     let before = number(shell, WRITTEN);
     shell.run("rempart show 1 >/tmp/d.toml; for n in 1 2 3 4 5 6 7 8 9 10; do sed \"s/udp.700[0-9]*/udp\\/700$n/\" /tmp/d.toml >/tmp/c.toml; rempart commit /tmp/c.toml --message $n >/dev/null || exit 1; done; sync");
     eprintln!("written by a commit: {} bytes", (number(shell, WRITTEN) - before) * 512 / 10);
-    eprintln!("the slowest units: {}", shell.run("systemd-analyze blame --no-pager | head -n 12 | sed 's/^ *//' | paste -sd, || :").trim());
+    eprintln!(
+        "the slowest units: {}",
+        shell.run("systemd-analyze blame --no-pager | head -n 12 | sed 's/^ *//' | paste -sd, || :").trim()
+    );
     assert!(used <= MEMORY_MB_MAX, "{used} MB are in use");
     assert!(a_day <= WRITTEN_MB_A_DAY_MAX, "{a_day} MB a day are written");
 }

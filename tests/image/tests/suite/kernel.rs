@@ -43,35 +43,35 @@ const FEATURES: &[(&str, &str)] = &[
 ];
 
 /// Two hosts and a router between them, in namespaces of the box.
-const STAGE: &str = "set -e
-for n in a r b; do ip netns add $n; ip -n $n link set lo up; done
-ip -n a link add ar type veth peer name ra netns r
-ip -n b link add br type veth peer name rb netns r
+const STAGE: &str = "for n in a r b; do ip netns add $n; ip -n $n link set lo up; done
+ip -n a link add name ar type veth peer name ra netns r
+ip -n b link add name br type veth peer name rb netns r
 ip -n a addr add 10.9.1.2/24 dev ar; ip -n r addr add 10.9.1.1/24 dev ra
 ip -n b addr add 10.9.2.2/24 dev br; ip -n r addr add 10.9.2.1/24 dev rb
-for l in 'a ar' 'r ra' 'r rb' 'b br'; do set -- $l; ip -n $1 link set $2 up; done
+for l in 'a ar' 'r ra' 'r rb' 'b br'; do set -- $l; ip -n $1 link set dev $2 up; done
 ip -n a route add default via 10.9.1.1; ip -n b route add default via 10.9.2.1
 ip netns exec r sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
-in() { n=$1; shift; ip netns exec $n \"$@\"; }
-reaches() { in $1 busybox ping -c 1 -W 10 $2 >/dev/null; }
 reaches a 10.9.2.2";
+/// A command in one of them, and whether one reaches an address.
+const WORDS: &str = "at() { n=$1; shift; ip netns exec $n \"$@\"; }
+reaches() { at $1 busybox ping -c 1 -W 10 $2 >/dev/null; }";
 
 /// A feature, and traffic through it between the hosts of [`STAGE`].
 const TRAFFIC: &[(&str, &str)] = &[
     (
         "VLAN",
         "for l in 'a ar 2' 'r ra 1'; do set -- $l
-         ip -n $1 link add link $2 name v40 type vlan id 40; ip -n $1 addr add 10.9.40.$3/24 dev v40; ip -n $1 link set v40 up; done
+         ip -n $1 link add link $2 name v40 type vlan id 40; ip -n $1 addr add 10.9.40.$3/24 dev v40; ip -n $1 link set dev v40 up; done
          reaches a 10.9.40.1",
     ),
     (
         "bond",
-        "for n in a b; do ip -n $n link add bond9 type bond mode active-backup miimon 100; done
-         for m in m1 m2; do ip -n a link add $m type veth peer name $m netns b
-         for n in a b; do ip -n $n link set $m master bond9; done; done
+        "for n in a b; do ip -n $n link add name bond9 type bond mode active-backup miimon 100; done
+         for m in m1 m2; do ip -n a link add name $m type veth peer name $m netns b
+         for n in a b; do ip -n $n link set dev $m master bond9; done; done
          ip -n a addr add 10.9.9.1/24 dev bond9; ip -n b addr add 10.9.9.2/24 dev bond9
-         for n in a b; do ip -n $n link set bond9 up; done
-         reaches a 10.9.9.2; ip -n a link set m1 down; sleep 1; reaches a 10.9.9.2",
+         for n in a b; do ip -n $n link set dev bond9 up; done
+         reaches a 10.9.9.2; ip -n a link set dev m1 down; sleep 1; reaches a 10.9.9.2",
     ),
     (
         "ESP",
@@ -87,11 +87,11 @@ const TRAFFIC: &[(&str, &str)] = &[
     (
         // Four megabytes are some three thousand packets; the rules see the first ones of each direction.
         "flowtable",
-        "in r nft 'add table inet t; add flowtable inet t f { hook ingress priority 0; devices = { ra, rb }; }; add chain inet t c { type filter hook forward priority 0; }; add rule inet t c ct state established meta l4proto tcp flow add @f; add rule inet t c counter'
-         in b busybox nc -l -p 7007 >/tmp/arrived & sleep 1
-         in a sh -c 'head -c 4000000 /dev/zero | busybox nc 10.9.2.2 7007'; wait
+        "at r nft 'add table inet t; add flowtable inet t f { hook ingress priority 0; devices = { ra, rb }; }; add chain inet t c { type filter hook forward priority 0; }; add rule inet t c ct state established meta l4proto tcp flow add @f; add rule inet t c counter'
+         at b busybox nc -l -p 7007 >/tmp/arrived & sleep 1
+         at a sh -c 'head -c 4000000 /dev/zero | busybox nc 10.9.2.2 7007'; wait
          [ $(wc -c </tmp/arrived) = 4000000 ]
-         seen=$(in r nft list chain inet t c | sed -n 's/.*counter packets \\([0-9]*\\).*/\\1/p'); echo seen $seen; [ $seen -lt 300 ]",
+         seen=$(at r nft list chain inet t c | sed -n 's/.*counter packets \\([0-9]*\\).*/\\1/p'); echo seen $seen; [ $seen -lt 300 ]",
     ),
 ];
 
@@ -113,9 +113,11 @@ fn what_a_plan_may_ask_the_kernel_for_is_there() {
         BOOT,
     );
     assert!(named.is_ok(), "no enp0s17: {named:?}");
-    let stage = shell.try_run(&format!("cat >/tmp/stage <<'END'\n{STAGE}\nEND\n. /tmp/stage; set +e"), BOOT);
+    // Each in a shell of its own, because one that fails ends.
+    let script = |text: &str| format!("( set -e\n{WORDS}\n{text} )");
+    let stage = shell.try_run(&script(STAGE), BOOT);
     assert!(stage.as_ref().is_ok_and(|(code, _)| *code == 0), "the namespaces: {stage:?}");
-    let traffic = TRAFFIC.iter().map(|(name, script)| (*name, format!("( set -e; {script} )")));
+    let traffic = TRAFFIC.iter().map(|(name, text)| (*name, script(text)));
     let features = FEATURES.iter().map(|(name, command)| (*name, (*command).to_owned()));
     let missing: Vec<String> = traffic
         .chain(features)

@@ -1,8 +1,8 @@
 //! The image in an emulated machine. `start` runs with every test run where an image was built (`make test-image` builds one); the
 //! others are for `make test-image`, which wants half an hour.
 
-mod flash;
 mod figures;
+mod flash;
 mod kernel;
 mod pair;
 mod power;

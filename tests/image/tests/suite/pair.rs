@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use rempart_image_tests::{BOOT, Cable, Disk, Firmware, Host, Machine, SOON, Scratch, Segment, Shell, Spec, Stick};
+use rempart_image_tests::{
+    BOOT, Cable, Disk, Firmware, Host, Machine, SOON, Scratch, Segment, Shell, Spec, Stick,
+};
 
 use crate::{DESK, image};
 
@@ -28,11 +30,10 @@ fn two_boxes_are_paired_on_their_consoles_and_one_carries_on_when_the_other_lose
     let scratch = Scratch::new();
     let cable = |name: &str| Cable::new(&scratch, name);
     let sync = cable("sync");
-    let (wan, lan) = ([cable("wan1"), cable("wan2"), cable("provider")], [cable("lan1"), cable("lan2"), cable("desk")]);
-    let ports = [
-        [wan[0].clone(), lan[0].clone(), sync.clone()],
-        [wan[1].clone(), lan[1].clone(), sync.turned()],
-    ];
+    let (wan, lan) =
+        ([cable("wan1"), cable("wan2"), cable("provider")], [cable("lan1"), cable("lan2"), cable("desk")]);
+    let ports =
+        [[wan[0].clone(), lan[0].clone(), sync.clone()], [wan[1].clone(), lan[1].clone(), sync.turned()]];
     let _segments = [Segment::join(&wan), Segment::join(&lan)];
     let provider = Host::attach(&wan[2].turned(), PROVIDER);
     let desk = Host::attach(&lan[2].turned(), DESK);
@@ -61,7 +62,10 @@ fn two_boxes_are_paired_on_their_consoles_and_one_carries_on_when_the_other_lose
 
     let out = |n: u8| {
         let said = [b'n', n];
-        assert!(desk.send(INSIDE, (PROVIDER, 7000), 5000, &said, PACKET), "no answer from the pair's address inside");
+        assert!(
+            desk.send(INSIDE, (PROVIDER, 7000), 5000, &said, PACKET),
+            "no answer from the pair's address inside"
+        );
         let arrived = provider.receive(&said, PACKET).expect("what a flow allows arrives");
         assert_eq!(arrived.source.0, OUTSIDE, "it leaves with the pair's address");
         arrived.source.1
@@ -110,6 +114,9 @@ fn in_step(shell: &mut Shell, role: &str) {
         "until rempart --json ha 2>/dev/null | tr -d ' \\n' >/tmp/ha; grep -q '\"role\":\"{role}\"' /tmp/ha && grep -q '\"state\":\"same\"' /tmp/ha && grep -q '\"state\":\"live\"' /tmp/ha; do sleep 1; done"
     );
     if shell.try_run(&wanted, STEP).is_err() {
-        panic!("not in step as {role}: the box says: {}", shell.said().chars().rev().take(4000).collect::<Vec<_>>().into_iter().rev().collect::<String>());
+        panic!(
+            "not in step as {role}: the box says: {}",
+            shell.said().chars().rev().take(4000).collect::<Vec<_>>().into_iter().rev().collect::<String>()
+        );
     }
 }

@@ -25,7 +25,9 @@ fn a_box_that_loses_power_during_commits_returns_with_the_last_committed_revisio
     std::thread::scope(|scope| {
         for machine in 0..MACHINES {
             let (image, own) = (&image, Random::from(random.below(u64::MAX) | 1));
-            scope.spawn(move || cut_and_look(image, cuts / MACHINES + u32::from(machine < cuts % MACHINES), own));
+            scope.spawn(move || {
+                cut_and_look(image, cuts / MACHINES + u32::from(machine < cuts % MACHINES), own)
+            });
         }
     });
 }
@@ -60,10 +62,17 @@ fn cut_and_look(image: &Image, cuts: u32, mut random: Random) {
             (acknowledged..=acknowledged + 2).contains(&now),
             "cut {cut}: {acknowledged} was acknowledged, {now} returned"
         );
-        let port = if machine.shell().run(&format!("rempart show {now}")).contains("7002") { "7002" } else { "7000" };
+        let port = if machine.shell().run(&format!("rempart show {now}")).contains("7002") {
+            "7002"
+        } else {
+            "7000"
+        };
         let rules = machine.shell().run("nft list table inet rempart");
         assert!(rules.contains(port), "cut {cut}: the ruleset is not that of revision {now}");
-        assert!(!rules.contains(if port == "7000" { "7002" } else { "7000" }), "cut {cut}: and another's: {rules}");
+        assert!(
+            !rules.contains(if port == "7000" { "7002" } else { "7000" }),
+            "cut {cut}: and another's: {rules}"
+        );
     }
 }
 

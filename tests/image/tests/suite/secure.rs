@@ -35,7 +35,8 @@ fn under_secure_boot_the_signed_image_starts_where_its_key_is_enrolled_and_nowhe
             eprintln!("skipped: swtpm is not installed (make image-setup)");
             return;
         };
-        let machine = Machine::start(&image, &scratch, "fw", &Spec::new(firmware, &disk).stick(&stick).tpm(&tpm));
+        let machine =
+            Machine::start(&image, &scratch, "fw", &Spec::new(firmware, &disk).stick(&stick).tpm(&tpm));
         machine.console.expect(shown, BOOT);
         std::thread::sleep(WRITTEN);
     }

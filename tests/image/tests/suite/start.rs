@@ -92,8 +92,7 @@ fn a_changed_bit_of_the_root_file_system_is_refused() {
         // The first block of the root, which is read first; of the tree the block below its superblock, which is its top.
         let at = if label.is_empty() { begin + 1024 } else { begin + 4096 };
         disk.change(at, 1, |byte| byte[0] ^= 1);
-        let spec =
-            Spec::new(Firmware::Direct, &disk);
+        let spec = Spec::new(Firmware::Direct, &disk);
         let machine = Machine::start(&image, &scratch, "fw", &spec);
         let text = machine.console.text();
         assert!(machine.wait_for_end(BOOT), "{label}: the machine went on:\n{text}");

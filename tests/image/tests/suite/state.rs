@@ -18,8 +18,7 @@ fn a_box_whose_state_is_full_damaged_or_lost_starts_and_says_so() {
     let disk = Disk::flashed(&image, &scratch);
     let stick = Stick::new(&scratch, "fw", DOCUMENT);
     let cables = cables(&scratch);
-    let spec =
-        Spec::new(Firmware::Direct, &disk).stick(&stick).cables(&cables);
+    let spec = Spec::new(Firmware::Direct, &disk).stick(&stick).cables(&cables);
     let mut machine = Machine::start(&image, &scratch, "fw", &spec);
     machine.console.expect("revision 1", BOOT);
     let options = machine.shell().run("grep ' /var ' /proc/mounts");

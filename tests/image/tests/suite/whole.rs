@@ -50,11 +50,17 @@ fn everything_runs_and_no_profile_refuses_anything_that_it_does() {
     }
     let shell = machine.shell();
     let (_, state) = shell.try_run("systemctl is-system-running --wait", BOOT).expect("systemd answers");
-    assert_eq!(state.trim(), "running", "failed: {}", shell.run("systemctl --failed --no-legend --plain || :"));
+    assert_eq!(
+        state.trim(),
+        "running",
+        "failed: {}",
+        shell.run("systemctl --failed --no-legend --plain || :")
+    );
     let active = shell.run(&format!("for u in {UNITS}; do echo $u $(systemctl is-active $u); done"));
     assert!(active.lines().all(|line| line.ends_with(" active")), "{active}");
 
-    shell.run(&format!("rempart show 1 >/tmp/r.toml; printf '{}' >>/tmp/r.toml", REMOTE.replace('\n', "\\n")));
+    shell
+        .run(&format!("rempart show 1 >/tmp/r.toml; printf '{}' >>/tmp/r.toml", REMOTE.replace('\n', "\\n")));
     shell.run("rempart commit /tmp/r.toml --message remote");
     let (_, device) = shell
         .try_run("until ip -o link show type tun | grep .; do sleep 1; done", SOON)
@@ -79,7 +85,8 @@ fn everything_runs_and_no_profile_refuses_anything_that_it_does() {
 /// Each program is in its profile, which is enforced.
 fn caged(shell: &mut Shell) {
     for (program, profile) in PROFILES {
-        let held = shell.run(&format!("for p in $(pidof {program}); do cat /proc/$p/attr/current; done | sort -u"));
+        let held =
+            shell.run(&format!("for p in $(pidof {program}); do cat /proc/$p/attr/current; done | sort -u"));
         assert_eq!(held.trim(), format!("{profile} (enforce)"), "{program}");
     }
 }
