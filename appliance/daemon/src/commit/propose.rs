@@ -156,6 +156,6 @@ fn bundle(held: &Held, ancestors: Vec<RevisionId>, rollback_of: Option<RevisionI
         document: held.document.clone(),
         ids: numbers::text(&held.lineage.numbers),
         ancestors,
-        grammar: store::GRAMMAR,
+        grammar: rempart_daemon::GRAMMAR,
     }
 }

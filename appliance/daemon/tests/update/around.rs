@@ -151,10 +151,10 @@ struct Systemd(Arc<Around>);
 
 #[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
 impl Systemd {
-    async fn start_unit(&self, name: &str, mode: &str) -> zbus::fdo::Result<zbus::zvariant::OwnedObjectPath> {
+    async fn start_unit(&self, name: &str, mode: &str) -> zbus::fdo::Result<zbus::OwnedObjectPath> {
         assert_eq!((name, mode), ("reboot.target", "replace-irreversibly"));
         self.0.restart.store(true, Ordering::SeqCst);
-        zbus::zvariant::ObjectPath::try_from("/org/freedesktop/systemd1/job/1")
+        zbus::ObjectPath::try_from("/org/freedesktop/systemd1/job/1")
             .map(Into::into)
             .map_err(|e| zbus::fdo::Error::Failed(e.to_string()))
     }

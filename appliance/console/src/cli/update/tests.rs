@@ -70,7 +70,7 @@ fn a_failure_is_told_with_its_reasons() {
 #[test]
 fn the_verbs_are_read() {
     let verb = |words: &[&str]| {
-        let words = [&["rempart", "update"], words].concat();
+        let words = [&["rempart", "update"][..], words].concat();
         let matches = command(Lang::En).try_get_matches_from(words)?;
         Ok::<_, clap::Error>(Cli::from_arg_matches(&matches)?.verb)
     };
