@@ -176,7 +176,8 @@ fn follow(role: RoleWatch) -> watch::Receiver<Said> {
             Err(error) => return warn!(%error, "rempart-vpn does not see the role"),
         };
         loop {
-            out.send_if_modified(|last| std::mem::replace(last, said(&word)) != said(&word));
+            let now = said(&word);
+            out.send_if_modified(|last| std::mem::replace(last, now) != now);
             if bell.recv(&mut [0; 8]).await.is_err() {
                 return;
             }
