@@ -10,7 +10,8 @@ use rempart_openvpn::Now;
 use rempart_openvpn::session::Closed;
 use tracing::info;
 
-use super::entry::{Entry, Grant};
+use super::entry::Entry;
+use super::grant::Grant;
 
 /// Names that a stranger has chosen are cut.
 const MAX_CLAIMED: usize = 64;
