@@ -26,7 +26,8 @@ impl Client {
         let file = folder.join("exported.ovpn");
         std::fs::write(&file, profile).unwrap();
         let (log, socket) = (folder.join("log"), folder.join("management"));
-        let _ = std::fs::remove_file(&socket);
+        // What a client before it has said is not this one's.
+        [&socket, &log].into_iter().for_each(|left| drop(std::fs::remove_file(left)));
         let process = Command::new("openvpn")
             .arg("--config")
             .arg(&file)
