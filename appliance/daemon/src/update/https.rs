@@ -155,13 +155,14 @@ fn ask(url: &Url, tls: &Arc<ClientConfig>) -> io::Result<(Answer, Stream, Vec<u8
     socket.set_write_timeout(Some(SILENCE))?;
     let client = ClientConnection::new(tls.clone(), name).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(client, socket);
-    write!(
-        stream,
+    // In one piece: a server may answer to the first one and be gone.
+    let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: Rempart/{}\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n",
         url.path,
         url.place(),
         env!("CARGO_PKG_VERSION"),
-    )?;
+    );
+    stream.write_all(request.as_bytes())?;
     stream.flush()?;
     let mut bytes = Vec::with_capacity(ANSWER_BYTES_MAX);
     loop {

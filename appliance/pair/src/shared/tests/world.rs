@@ -286,7 +286,10 @@ impl World {
                 self.restart(n);
             }
             Event::Role(n, active) => {
-                // A lower epoch is an old piece of news.
+                // An elector that has an epoch never claims a lower one.
+                if active.is_some() && active < self.nodes[n].active {
+                    return;
+                }
                 self.note(format!("node {n} active {active:?}"));
                 self.nodes[n].active = active;
                 self.nodes[n].calm = true;
