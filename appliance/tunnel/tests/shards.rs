@@ -59,8 +59,9 @@ fn stage() -> Option<Stage> {
         let open = |_| (Queue::open(&Device::new("tun0")).unwrap(), Socket::bind(local(), true).unwrap());
         (0..SHARDS).map(open).collect::<Vec<_>>()
     });
-    server.set_up("tun0", &["10.8.0.1/24", "fd00::1/64"]);
+    // Before the kernel has anything to say.
     steering.attach(&opened[0].0).unwrap();
+    server.set_up("tun0", &["10.8.0.1/24", "fd00::1/64"]);
     opened[0].1.spread(DATA_V2, SHARDS as u8).unwrap();
     let start = |(number, (queue, socket))| {
         let (outlets, events, _) = Outlets::new();

@@ -50,8 +50,8 @@ fn stock_clients_are_shared_out() {
     for (ip, table) in inner.iter().zip(100..) {
         // All clients are in one place: each address goes out by the device that has it.
         stage.client.sh(&format!(
-            "dev=$(ip -o address show to {ip}/32 | cut -d' ' -f2); \
-             ip route add default dev $dev table {table}; ip rule add from {ip} lookup {table}"
+            "set -- $(ip -o address show to {ip}/32); \
+             ip route add default dev $2 table {table}; ip rule add from {ip} lookup {table}"
         ));
         stage.ping("10.20.0.9", &format!("-I {ip}"));
     }

@@ -8,7 +8,7 @@ mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -246,12 +246,19 @@ impl Shared {
             self.release(How::Late);
         }
         if self.hello_at <= now {
-            let taking = matches!(self.duty, Duty::Taking(_));
-            self.hello_at = now + if taking { ASK / 10 } else { HELLO };
+            self.hello_at = now + self.pace();
             self.hello_due |= self.linked;
         }
         self.consider(now);
         self.settle_move();
+    }
+
+    /// How often this node introduces itself: whoever waits for a map cannot wait for a lost introduction, too.
+    fn pace(&self) -> Duration {
+        match self.duty {
+            Duty::Taking(_) => ASK / 10,
+            Duty::Follower | Duty::Owner(_) => HELLO,
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called.

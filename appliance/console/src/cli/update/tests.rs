@@ -35,7 +35,7 @@ fn the_status_says_what_runs_and_what_to_do() {
         console(Lang::Fr).update_status(&s),
         "Rempart 0.1.0 fonctionne et a fait ses preuves.\n\
          L’autre emplacement contient 0.2.0, prête : « rempart update restart » la démarre.\n\
-         r.update est installé : Rempart 0.2.0.\n"
+         r.update est installé : Rempart 0.2.0.\n"
     );
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::receiver::{Place, Purpose, Receiver};
 use super::super::sender::Sender;
 use super::super::wire::{Ack, Data, Hello, Message, Stream};
-use super::super::{ASK, HELLO, Held};
+use super::super::{ASK, Held};
 use super::{Duty, How, Output, Peer, Role, Shared};
 
 /// A hello that answers another one is no more frequent than this.
@@ -23,7 +23,7 @@ impl Shared {
         }
         if up {
             self.hello_due = true;
-            self.hello_at = now + HELLO;
+            self.hello_at = now + self.pace();
             if let Some(sender) = &mut self.sender {
                 sender.send_again();
             }

@@ -59,7 +59,7 @@ impl Shared {
                 let until = now + ASK;
                 self.duty = Duty::Taking(Taking { role, until, claimed: false });
                 self.drop_streams();
-                (self.hello_due, self.hello_at) = (true, now + ASK / 10);
+                (self.hello_due, self.hello_at) = (true, now + self.pace());
                 self.consider(now);
             }
             (Duty::Taking(taking), Some(role)) => taking.role = role,

@@ -10,8 +10,11 @@ fn key_id(id: u8) -> KeyId {
     KeyId::new(id).unwrap()
 }
 
-fn direction(number: u8) -> DirectionKey {
-    DirectionKey { key: [number; 32], implicit_iv: [number; 8] }
+/// No two sessions have a key in common.
+fn direction(peer: u32, number: u8) -> DirectionKey {
+    let mut key = [number; 32];
+    key[..4].copy_from_slice(&peer.to_be_bytes());
+    DirectionKey { key, implicit_iv: [number; 8] }
 }
 
 /// A session with keys 0 and 1, made in epoch 2.
@@ -21,8 +24,8 @@ pub(crate) fn value(peer: u32) -> Value {
         let keys = DataKeys {
             key_id: key_id(id),
             made_in: 2,
-            seal: direction(id ^ c ^ d),
-            open: direction(id ^ 0x80),
+            seal: direction(peer, id),
+            open: direction(peer, id ^ 0x80),
         };
         SnapshotKey { keys, since_unix_s: 1_000 }
     };
