@@ -30,7 +30,7 @@ pub enum Ask {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// To `Status`.
-    Status(UpdateStatus),
+    Status(Box<UpdateStatus>),
     /// To `Files`.
     Files(Vec<FoundFile>),
     /// To `Check`, `Install` and `Pair`: it has begun.

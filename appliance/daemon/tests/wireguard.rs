@@ -132,7 +132,9 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// What a node has put, for the other one to hear.
 #[derive(Default)]
-struct Held(Mutex<Vec<(Kind, Vec<u8>, Vec<u8>)>>);
+struct Held(Mutex<Vec<Put>>);
+
+type Put = (Kind, Vec<u8>, Vec<u8>);
 
 impl Replica for Held {
     fn put(&self, kind: Kind, key: &[u8], value: Zeroizing<Vec<u8>>) -> ReplicaTicket {

@@ -113,7 +113,7 @@ async fn status(bus: &Bus) -> Result<(String, UpdateStatus), Stop> {
     let text = ask(bus, &request).await?;
     match Reply::parse(&request, text.clone())? {
         Reply::Update(answer) => match *answer {
-            Answer::Status(status) => Ok((text, status)),
+            Answer::Status(status) => Ok((text, *status)),
             other => Err(Failure::Garbled(format!("{other:?}")).into()),
         },
         other => Err(Failure::Garbled(format!("{other:?}")).into()),

@@ -86,7 +86,11 @@ impl Flood {
                     number += 1;
                     let payload = &kinds[number as usize % 2];
                     // A device that is full is a line that is full.
-                    let _ = queue.write(&[0; 10], &packet(number, payload), &[0..28 + payload.len()]);
+                    let _ = queue.write(
+                        &[0; 10],
+                        &packet(number, payload),
+                        std::slice::from_ref(&(0..28 + payload.len())),
+                    );
                 }
                 count.store(number, Ordering::Relaxed);
                 let due = began + Duration::from_micros(number * 1_000_000 / RATE);
