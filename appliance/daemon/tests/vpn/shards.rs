@@ -61,6 +61,8 @@ fn stock_clients_are_shared_out() {
     stage.wait("the other one serves", |stage| stage.nodes[1].status().sessions.len() == names.len());
     asked(&stage, &inner);
     clients.iter().for_each(|client| client.assert_undisturbed());
+    // Before it has new keys nobody would hear it say goodbye.
+    stage.wait("new keys", |stage| stage.nodes[1].status().counters.renewed >= names.len() as u64);
     let left = clients.remove(0);
     left.signal("-INT");
     stage.wait("one has left", |stage| stage.nodes[1].status().sessions.len() == names.len() - 1);

@@ -168,7 +168,7 @@ fn a_busy_machine_changes_no_role() {
         .collect();
     let watch = stage.lab.watch(VIRTUAL_LAN).expect("a watch");
     let streams = Streams::start(&stage.lab, VIRTUAL_LAN.into(), VIRTUAL_WAN.into()).expect("streams");
-    thread::sleep(Duration::from_secs(if is_full() { 120 } else { 5 }));
+    thread::sleep(Duration::from_secs(if is_full() { 600 } else { 5 }));
     drop(hogs);
     let (outage, watched) = (streams.stop().expect("reports"), watch.stop());
     assert!(watched.is_steady(), "{watched:?}");
