@@ -30,6 +30,7 @@ mod flood;
 mod gateway;
 mod generator;
 mod openvpn;
+mod packet;
 mod sessions;
 mod weigh;
 mod wireguard;
@@ -38,6 +39,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rempart_daemon::vpn::wireguard::Wireguard;
 use rempart_kernel_tests::node::Failure;
@@ -59,8 +62,9 @@ const THEIRS: &str = "192.0.2.1:1195";
 /// Both servers inside.
 const OURS_INSIDE: &str = "10.8.0.1";
 const THEIRS_INSIDE: &str = "10.9.0.1";
-/// How often a tunnel is tried before it counts as broken: 20 s at least.
+/// How often a tunnel is tried before it counts as broken, and how long between: 20 s at least.
 const START_TRIES: u32 = 100;
+const TRY: Duration = Duration::from_millis(200);
 
 /// What iperf3 is told, and what is read from its answer.
 struct Case {
@@ -192,7 +196,8 @@ impl Bench {
             // There is no way there before the client has its address.
             let once = format!("ping -q -c 1 -W 1 {} > /dev/null 2>&1", way.to);
             way.from.shell(&format!(
-                "for n in $(seq {START_TRIES}); do {once} && exit 0; sleep 0.2; done; exit 1"
+                "for n in $(seq {START_TRIES}); do {once} && exit 0; sleep {}; done; exit 1",
+                TRY.as_secs_f64()
             ));
         }
         Ok(bench)
@@ -226,9 +231,18 @@ impl Way<'_> {
     fn measure(&self, case: &Case, seconds: u32) -> Result<(f64, f64), Failure> {
         let cpu = || self.server.map_or(Ok(0.0), Weighed::cpu_s);
         let line = format!("iperf3 -J -c {} -t {seconds} {}", self.to, case.arguments.join(" "));
-        let before = cpu()?;
-        let answer: serde_json::Value = serde_json::from_str(&self.from.shell(&line))?;
-        let took = cpu()? - before;
+        let mut tries = 0;
+        let (answer, took) = loop {
+            let before = cpu()?;
+            let answer: serde_json::Value = serde_json::from_str(&self.from.shell(&line))?;
+            let took = cpu()? - before;
+            // Its server has not seen yet that the test before this one is over.
+            if tries == START_TRIES || !answer["error"].as_str().is_some_and(|said| said.contains("busy")) {
+                break (answer, took);
+            }
+            tries += 1;
+            sleep(TRY);
+        };
         let end = &answer["end"];
         let figure = (case.figure)(end).ok_or_else(|| format!("{}: no figure in {answer}", case.name))?;
         // With the second that is not counted.

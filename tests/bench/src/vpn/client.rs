@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rempart_kernel_tests::node::Failure;
-use rempart_openvpn::data::keys::BLOCK;
+use rempart_openvpn::data::epoch::PacketIdRange;
+use rempart_openvpn::data::keys::{BLOCK, DataKeys, End};
+use rempart_openvpn::data::sealer::Sealer;
+use rempart_openvpn::data::{self, PeerId};
 use rempart_openvpn::packet::{Acks, Body, Header, KeyId, Opcode, SessionId};
 use rempart_openvpn::reliable::{Message, Reliable};
 use rempart_openvpn::wrap::{Mode, PacketId, STATIC_KEY, StaticKey, Wrapping};
@@ -18,6 +21,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+
+use super::common::reign;
 
 /// IV_PROTO: DATA_V2, asks for PUSH_REPLY, keys exported from TLS, says EXIT on the control channel.
 const PEER_INFO: &str =
@@ -91,6 +96,21 @@ pub struct Up {
     pub peer: u32,
 }
 
+impl Up {
+    /// What seals with these keys.
+    pub fn sealer(&self) -> Result<Sealer, Failure> {
+        let (keys, ids, peer) = self.key()?;
+        Ok(Sealer::new(&keys, ids, peer)?)
+    }
+
+    /// The keys, packet ids for them, and the name of the session.
+    pub fn key(&self) -> Result<(DataKeys, PacketIdRange, PeerId), Failure> {
+        let mut keys = DataKeys::derived(data::keys::KeyId::of(0), &self.keys, End::Client);
+        let (_, ids) = reign().make(&mut keys, None).ok_or("packet ids")?;
+        Ok((keys, ids, PeerId::new(self.peer).ok_or("a peer id")?))
+    }
+}
+
 /// A session at the client's side.
 pub struct Client {
     credentials: Arc<Credentials>,
@@ -132,6 +152,17 @@ impl Client {
     /// The tunnel, once it is up.
     pub fn up(&self) -> Option<&Up> {
         self.up.as_ref()
+    }
+
+    /// How far it has come, for a report of failures.
+    pub fn stage(&self) -> &'static str {
+        match (self.server.is_some(), self.tls.is_handshaking(), self.heard, self.up.is_some()) {
+            (false, ..) => "unheard",
+            (true, true, ..) => "in the handshake",
+            (true, false, false, _) => "waits for the server's keys",
+            (true, false, true, false) => "waits for PUSH_REPLY",
+            (true, false, true, true) => "up",
+        }
     }
 
     /// Says that it goes, where the server was told so of us.

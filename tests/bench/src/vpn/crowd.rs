@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use rempart_kernel_tests::node::Failure;
+use rempart_openvpn::data::OVERHEAD;
+use rempart_openvpn::data::sealer::Sealer;
 
 use super::client::{Client, Credentials};
+use super::packet;
 
 /// A client that is not up after so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,6 +23,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const LONGEST_MS: u16 = 20;
 /// Clients in each network of 256 addresses: strangers are counted by such networks.
 const EACH: usize = 50;
+/// P_DATA_V2.
+const DATA: u8 = 9;
 
 /// Where client `number` of a crowd is, in 198.18.0.0/16, which is the benchmarks' own (RFC 2544 §C.2.2).
 pub fn scattered(number: usize) -> SocketAddr {
@@ -42,7 +47,7 @@ pub struct Crowd {
 /// A client and its socket.
 pub struct Seat {
     /// Not blocking, connected.
-    pub socket: UdpSocket,
+    socket: UdpSocket,
     client: Client,
     began: Instant,
 }
@@ -109,7 +114,10 @@ impl Crowd {
                         seat.step(now)?;
                         gone.push_back((now, seat));
                     }
-                    Ok(()) => (done.failed, done.why) = (done.failed + 1, Some("not up in time".into())),
+                    Ok(()) => {
+                        let stage = seat.client.stage();
+                        (done.failed, done.why) = (done.failed + 1, Some(format!("too late: {stage}")));
+                    }
                     Err(error) => (done.failed, done.why) = (done.failed + 1, Some(error.to_string())),
                 }
                 done.up += usize::from(up);
@@ -146,18 +154,41 @@ impl Seat {
         Ok(())
     }
 
-    /// Drops what has come.
-    pub fn drain(&self) {
-        self.heard_data();
+    /// What it sends through its tunnel.
+    pub fn inside(self) -> Result<Inside, Failure> {
+        let up = self.client.up().ok_or("no tunnel")?;
+        Ok(Inside { socket: self.socket, sealer: up.sealer()?, address: up.address, sequence: 0 })
+    }
+}
+
+/// A client that is up and has nothing more to say but echo requests.
+pub struct Inside {
+    socket: UdpSocket,
+    sealer: Sealer,
+    address: Ipv4Addr,
+    sequence: u16,
+}
+
+impl Inside {
+    /// Asks `to` for an echo.
+    pub fn ask(&mut self, to: Ipv4Addr) -> Result<(), Failure> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut datagram = vec![0; OVERHEAD];
+        datagram.extend(packet::echo(self.address, to, 1, self.sequence));
+        self.sealer.seal(&mut datagram)?;
+        // A router that is gone is not there to answer.
+        let _ = self.socket.send(&datagram);
+        Ok(())
     }
 
-    /// Drops what has come; whether there was a packet of the data channel among it.
-    pub fn heard_data(&self) -> bool {
-        let (mut buffer, mut heard) = ([0; 4096], false);
+    /// Takes what has come; whether there was an echo among it.
+    pub fn is_answered(&self) -> bool {
+        let (mut buffer, mut answered) = ([0; 4096], false);
         while let Ok(length) = self.socket.recv(&mut buffer) {
-            heard |= length > 0 && buffer[0] >> 3 == 9;
+            // Signs of life have another length; nobody else knows the address.
+            answered |= length == OVERHEAD + packet::ECHO && buffer[0] >> 3 == DATA;
         }
-        heard
+        answered
     }
 }
 

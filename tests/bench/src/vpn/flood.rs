@@ -3,7 +3,7 @@
 //!
 //! They come as routed packets, so no socket of ours bounds how fast they are made.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use rempart_system::tunnel::Queue;
 
 use super::client::{Client, Credentials};
 use super::common::Namespace;
-use super::{Bench, CASES};
+use super::{Bench, CASES, packet};
 use crate::median;
 use crate::report::{Better, Report};
 
@@ -49,15 +49,29 @@ pub fn run(
         calm.push(way.measure(case, seconds)?.0);
         let before = ground.ours.weighed().rss_mib()?;
         let flood = Flood::start(&ground.other, credentials)?;
+        let come = come(&ground.server)?;
         flooded.push(way.measure(case, seconds)?.0);
         grown.push(ground.ours.weighed().rss_mib()? - before);
         let (sent, took) = flood.stop();
-        eprintln!("  {calm:.0?} {flooded:.0?} Mbit/s, {grown:.2?} MiB; {:.0}/s forged", sent as f64 / took);
+        let sent = sent as f64 / took;
+        eprintln!("  {calm:.0?} {flooded:.0?} Mbit/s, {grown:.2?} MiB; {sent:.0}/s forged, {come}/s come");
+        if come < RATE / 2 {
+            return Err("the flood does not reach the server".into());
+        }
     }
     let peer = Some((median(calm), "without the flood"));
     report.add("vpn.flood.tcp", median(flooded), peer, "Mbit/s", Better::Higher);
     report.add("vpn.flood.memory", grown.iter().sum(), None, "MiB", Better::Lower);
     Ok(())
+}
+
+/// How many datagrams the server's sockets are given in a second.
+fn come(server: &Namespace) -> Result<u64, Failure> {
+    // "Udp:" and names, then "Udp:" and figures, of which the first one counts what came.
+    let figures = "awk '/^Udp: [0-9]/ { print $2 }' /proc/net/snmp";
+    let before: u64 = server.shell(figures).trim().parse()?;
+    std::thread::sleep(Duration::from_secs(1));
+    Ok(server.shell(figures).trim().parse::<u64>()? - before)
 }
 
 /// A flood under way.
@@ -88,7 +102,7 @@ impl Flood {
                     // A device that is full is a line that is full.
                     let _ = queue.write(
                         &[0; 10],
-                        &packet(number, payload),
+                        &forged(number, payload),
                         std::slice::from_ref(&(0..28 + payload.len())),
                     );
                 }
@@ -109,23 +123,12 @@ impl Flood {
     }
 }
 
-/// A datagram to our server, from an address and a port that follow from the number. Without a checksum, which UDP over IPv4 may be.
-fn packet(number: u64, payload: &[u8]) -> Vec<u8> {
+/// A datagram to our server, from an address and a port that follow from the number.
+fn forged(number: u64, payload: &[u8]) -> Vec<u8> {
     let scattered = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let [a, b, c, d, e, ..] = scattered.to_be_bytes();
     // From anywhere between 11.0.0.0 and 126.255.255.255.
-    let from = Ipv4Addr::new(11 + a % 116, b, c, d).octets();
-    let length = (28 + payload.len()) as u16;
-    let mut out = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0];
-    out[2..4].copy_from_slice(&length.to_be_bytes());
-    out.extend(from);
-    out.extend([192, 0, 2, 1]);
-    let sum: u32 = out.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    out[10..12].copy_from_slice(&sum.to_be_bytes());
-    out.extend([4 + (e & 0x7f), e, 1194_u16.to_be_bytes()[0], 1194_u16.to_be_bytes()[1]]);
-    out.extend((length - 20).to_be_bytes());
-    out.extend([0, 0]);
-    out.extend_from_slice(payload);
-    out
+    let from = Ipv4Addr::new(11 + a % 116, b, c, d);
+    let port = u16::from_be_bytes([4 + (e & 0x7f), e]);
+    packet::udp(SocketAddrV4::new(from, port), SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1194), payload)
 }

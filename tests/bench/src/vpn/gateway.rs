@@ -15,6 +15,7 @@ use rempart_daemon::vpn::seam::{FromReplica, Kind, Replica, ReplicaTicket};
 use rempart_identity::demand::Language;
 use rempart_kernel_tests::node::Failure;
 use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Record, StoreId};
+use rempart_plan::remote::RemotePlan;
 use rempart_plan::vpn::{CertificatePlan, GroupPlan, Remote, VpnPlan};
 use zeroize::Zeroizing;
 
@@ -65,7 +66,8 @@ impl Gateway {
         fs::create_dir_all(state.join("vpn"))?;
         let plan = plan(local);
         let profiles = people(&state, &plan)?;
-        fs::write(state.join("vpn/plan.json"), serde_json::to_vec(&plan)?)?;
+        let remote = RemotePlan { index: 0, paired: false, vpn: Some(plan), wireguard: None };
+        fs::write(state.join("vpn/plan.json"), serde_json::to_vec(&remote)?)?;
         server.shell(&format!("echo '{SETS}' | nft -f -"));
         let program: PathBuf = rempart_lab::program("rempart-vpn")?;
         let log = fs::File::create(folder.join("rempart-vpn.log"))?;

@@ -9,15 +9,14 @@ use std::time::{Duration, Instant};
 
 use rempart_config::model::Device;
 use rempart_kernel_tests::node::Failure;
-use rempart_openvpn::data::keys::{DataKeys, End, KeyId};
 use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::sealer::Sealer;
-use rempart_openvpn::data::{KeySerial, Path, PeerId};
+use rempart_openvpn::data::{KeySerial, Path};
 use rempart_system::tunnel::{Queue, Socket};
 use rempart_tunnel::{Incoming, Outlets, Setup, Shard};
 
-use super::client::{Client, Credentials, Up};
-use super::common::{Namespace, reign};
+use super::client::{Client, Credentials};
+use super::common::Namespace;
 
 /// How long it may take to come up.
 const START: Duration = Duration::from_secs(15);
@@ -53,10 +52,8 @@ impl Generator {
             let packet = control.recv_timeout(Duration::from_millis(10)).ok();
             step(&mut client, &shard, path, packet)?;
         }
-        let Some(Up { keys, address, peer }) = client.up().cloned() else { return Err("no tunnel".into()) };
-        let peer = PeerId::new(peer).ok_or("a peer id")?;
-        let mut keys = DataKeys::derived(KeyId::of(0), &keys, End::Client);
-        let (_, ids) = reign().make(&mut keys, None).ok_or("packet ids")?;
+        let up = client.up().ok_or("no tunnel")?;
+        let (address, (keys, ids, peer)) = (up.address, up.key()?);
         shard.add(peer, path, vec!["0.0.0.0/0".parse()?], None)?;
         shard.open_with(peer, KeySerial(1), Opener::new(&keys, 0))?;
         shard.seal_with(peer, KeySerial(1), Sealer::new(&keys, ids, peer)?)?;
