@@ -127,7 +127,8 @@ struct Ground {
 }
 
 impl Ground {
-    fn up(folder: &Path) -> Result<Self, Failure> {
+    /// With so many devices that may come in.
+    fn up(folder: &Path, devices: usize) -> Result<Self, Failure> {
         let [server, client, other] = [(); 3].map(|()| Namespace::new());
         server.cable(("wan", &["192.0.2.1/24"]), &client, ("eth", &["192.0.2.2/24"]));
         server.cable(("wan2", &["198.51.100.1/24"]), &other, ("eth", &["198.51.100.2/24"]));
@@ -138,7 +139,7 @@ impl Ground {
             namespace.shell("for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done");
         }
         openvpn::certificates(folder)?;
-        let ours = Gateway::up(&server, folder, OURS.parse()?)?;
+        let ours = Gateway::up(&server, folder, OURS.parse()?, devices)?;
         let stock = Openvpn::server(&server, folder)?;
         let theirs = Arc::new(Credentials::of_profile(&openvpn::profile(folder)?)?);
         let credentials = [ours.credentials()?, vec![theirs]];
@@ -170,7 +171,8 @@ struct Way<'a> {
 
 impl Bench {
     fn up(folder: &Path) -> Result<Self, Failure> {
-        let ground = Ground::up(folder)?;
+        // One for our client, one for the stock one.
+        let ground = Ground::up(folder, 2)?;
         let Ground { ours, credentials, client, other, server, .. } = &ground;
         let first = |server: usize| credentials[server].first().ok_or("credentials");
         let generators = [

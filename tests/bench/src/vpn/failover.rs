@@ -21,6 +21,7 @@ use rempart_lab::{Host, Process, Stock, wait_until};
 
 use super::client::Credentials;
 use super::crowd::{Crowd, Inside, Seat};
+use super::gateway::{DEVICES_EACH, user};
 use super::openvpn;
 use crate::median;
 use crate::pair::DEFAULT_PEER;
@@ -59,9 +60,8 @@ const TIGHT: (&str, Duration) = ("1 3", Duration::from_secs(12));
 const DEFAULTS: (&str, Duration) = ("10 60", Duration::from_secs(80));
 const PEER: &str = "openvpn 2.6 and keepalived, keepalive 1 3";
 const PEER_DEFAULTS: &str = "openvpn 2.6 and keepalived, keepalive 10 60";
-/// Sessions of the last measurement, and people who have them.
+/// Sessions of the last measurement.
 const SESSIONS: usize = 1000;
-const PEOPLE: usize = 16;
 /// Clients of one address that are judged at once.
 const AT_ONCE: usize = 32;
 const BEFORE: Duration = Duration::from_millis(700);
@@ -108,8 +108,8 @@ pub fn run(
     Ok(())
 }
 
-/// A pair of ours with remote access, and profiles of so many people.
-fn pair(folder: &Path, people: usize) -> Result<(Pair, Vec<PathBuf>), Failure> {
+/// A pair of ours with remote access, and profiles of so many devices.
+fn pair(folder: &Path, devices: usize) -> Result<(Pair, Vec<PathBuf>), Failure> {
     let pair = Pair::with(Product::Ours, folder, DOCUMENT)?;
     let node = pair.node(pair.active()?)?;
     if !wait_until(SOON, || {
@@ -118,12 +118,14 @@ fn pair(folder: &Path, people: usize) -> Result<(Pair, Vec<PathBuf>), Failure> {
         return Err(format!("no remote access: {}", node.must(&["vpn", "status", "--json"])?).into());
     }
     node.must(&["vpn", "authority", "make"])?;
-    let profile = |number| -> Result<PathBuf, Failure> {
-        let user = format!("user{number}");
-        node.must(&["vpn", "user", "add", &user, "--groups", "agents"])?;
-        Ok(node.vpn_export(&user, "laptop")?)
+    for number in 0..devices.div_ceil(DEVICES_EACH) {
+        node.must(&["vpn", "user", "add", &user(number), "--groups", "agents"])?;
+    }
+    let profile = |number| {
+        let label = format!("device{}", number % DEVICES_EACH);
+        node.vpn_export(&user(number / DEVICES_EACH), &label)
     };
-    let profiles = (0..people).map(profile).collect::<Result<Vec<_>, _>>()?;
+    let profiles = (0..devices).map(profile).collect::<Result<Vec<_>, _>>()?;
     Ok((pair, profiles))
 }
 
@@ -196,7 +198,7 @@ fn start(host: &Host, folder: &Path, name: &str, text: &str) -> Result<Process, 
 
 /// From the power cut until the last of a thousand sessions has an echo through the other node.
 fn thousand(folder: &Path) -> Result<f64, Failure> {
-    let (pair, profiles) = pair(folder, PEOPLE)?;
+    let (pair, profiles) = pair(folder, SESSIONS)?;
     let credentials = profiles
         .iter()
         .map(|file| Ok(Arc::new(Credentials::of_profile(&std::fs::read_to_string(file)?)?)))

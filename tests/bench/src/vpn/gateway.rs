@@ -25,8 +25,8 @@ use super::weigh::Weighed;
 
 /// Our address inside.
 pub const INNER: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
-/// People, so that no two logins of one are judged at once.
-const PEOPLE: usize = 64;
+/// Devices of a person.
+pub const DEVICES_EACH: usize = 16;
 /// The ruleset's sets of those who are connected, without the ruleset.
 const SETS: &str = "table inet rempart { set vpn_live4 { type ipv4_addr; flags interval; }; \
                     set vpn_live6 { type ipv6_addr; flags interval; }; }";
@@ -54,18 +54,18 @@ impl Replica for Alone {
 /// The running program. Dropping it ends it.
 pub struct Gateway {
     child: Child,
-    /// Profiles of all people.
+    /// Of all devices.
     pub profiles: Vec<String>,
 }
 
 impl Gateway {
-    /// Makes people and starts the program; it listens at `local`.
-    pub fn up(server: &Namespace, folder: &Path, local: SocketAddr) -> Result<Self, Failure> {
+    /// Makes so many devices and starts the program; it listens at `local`.
+    pub fn up(server: &Namespace, folder: &Path, local: SocketAddr, devices: usize) -> Result<Self, Failure> {
         let state = folder.join("rempart-vpn");
         let _ = fs::remove_dir_all(&state);
         fs::create_dir_all(state.join("vpn"))?;
         let plan = plan(local);
-        let profiles = people(&state, &plan)?;
+        let profiles = people(&state, &plan, devices)?;
         let remote = RemotePlan { index: 0, paired: false, vpn: Some(plan), wireguard: None };
         fs::write(state.join("vpn/plan.json"), serde_json::to_vec(&remote)?)?;
         server.shell(&format!("echo '{SETS}' | nft -f -"));
@@ -89,7 +89,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// What each of the people has.
+    /// What each device has.
     pub fn credentials(&self) -> Result<Vec<Arc<Credentials>>, Failure> {
         self.profiles.iter().map(|profile| Ok(Arc::new(Credentials::of_profile(profile)?))).collect()
     }
@@ -145,8 +145,9 @@ fn plan(local: SocketAddr) -> VpnPlan {
     }
 }
 
-/// The authority, people and a profile for each.
-fn people(state: &Path, plan: &VpnPlan) -> Result<Vec<String>, Failure> {
+/// The authority, people, and a profile for each of their devices: two clients with one profile are one device, whose new session
+/// ends the one before.
+fn people(state: &Path, plan: &VpnPlan, devices: usize) -> Result<Vec<String>, Failure> {
     let replica = Arc::new(Alone::default());
     let settings = Settings { state: state.to_owned(), node: plan.node.clone(), language: Language::English };
     let registry = Arc::new(Registry::open(settings, replica.clone(), Arc::new(|_| {}))?);
@@ -159,13 +160,20 @@ fn people(state: &Path, plan: &VpnPlan) -> Result<Vec<String>, Failure> {
     let failed = |error| Failure::from(format!("{error:?}"));
     office.configure(Some(plan.clone()), 1);
     office.make_authority("", "bench").map_err(failed)?;
-    (0..PEOPLE)
+    for number in 0..devices.div_ceil(DEVICES_EACH) {
+        let fields = UserFields { groups: Some(vec!["agents".to_owned()]), ..UserFields::default() };
+        office.add_user(&UserRequest { name: user(number), fields }, "bench").map_err(failed)?;
+    }
+    (0..devices)
         .map(|number| {
-            let name = format!("user{number}");
-            let fields = UserFields { groups: Some(vec!["agents".to_owned()]), ..UserFields::default() };
-            office.add_user(&UserRequest { name: name.clone(), fields }, "bench").map_err(failed)?;
-            let request = ExportRequest { user: Some(name), label: Some("laptop".to_owned()), device: None };
+            let (user, label) = (user(number / DEVICES_EACH), format!("device{}", number % DEVICES_EACH));
+            let request = ExportRequest { user: Some(user), label: Some(label), device: None };
             Ok(office.export(&request, "bench").map_err(failed)?.text)
         })
         .collect()
+}
+
+/// The name of a person.
+pub fn user(number: usize) -> String {
+    format!("user{number}")
 }
