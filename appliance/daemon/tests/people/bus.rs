@@ -16,7 +16,8 @@ use rempart_daemon::vpn::wireguard::Wireguard;
 use rempart_plan::remote::RemotePlan;
 use serde_json::json;
 
-use crate::{Alone, Node, PASSWORD, group, plan};
+use crate::alone::Alone;
+use crate::{Node, PASSWORD, group, plan};
 
 /// A `dbus-daemon` with the image's policy for this name, that ends with the test.
 struct PrivateBus {

@@ -2,6 +2,7 @@
 //!
 //! Needs root for network namespaces; without it, or without a program, a test says so and passes.
 
+mod alone;
 mod bus;
 mod elsewhere;
 mod gateway;
@@ -11,41 +12,17 @@ mod stock;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rempart_bus::vpn::{ExportRequest, Profile, UserFields, UserRequest};
 use rempart_daemon::vpn::people::{Registry, Settings};
-use rempart_daemon::vpn::seam::{
-    CutOff, FromPeople, FromReplica, Kind, LoginTicket, Material, Replica, ReplicaTicket, Tell, Verdict,
-};
+use rempart_daemon::vpn::seam::{CutOff, FromPeople, LoginTicket, Material, Tell, Verdict};
 use rempart_identity::demand::Language;
 use rempart_identity::secret::Secret;
-use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Record, StoreId};
 use rempart_plan::vpn::{CertificatePlan, GroupPlan, Remote, VpnPlan};
-use zeroize::Zeroizing;
 
 const PASSWORD: &str = "correct horse battery";
-
-/// There is no other node: everything is committed at once.
-#[derive(Default)]
-struct Alone {
-    own: OnceLock<Weak<Registry>>,
-    tickets: AtomicU64,
-}
-
-impl Replica for Alone {
-    fn put(&self, _: Kind, _: &[u8], _: Zeroizing<Vec<u8>>) -> ReplicaTicket {
-        let ticket = ReplicaTicket(self.tickets.fetch_add(1, Ordering::SeqCst) + 1);
-        if let Some(own) = self.own.get().and_then(Weak::upgrade) {
-            own.handle(&FromReplica::Committed(ticket));
-        }
-        ticket
-    }
-
-    fn remove(&self, _: Kind, _: &[u8]) {}
-}
 
 /// Active, and alone.
 struct Node {
@@ -55,16 +32,10 @@ struct Node {
 
 impl Node {
     fn open(state: &Path) -> Self {
-        let (replica, (tell, news)) = (Arc::new(Alone::default()), mpsc::channel());
+        let (tell, news) = mpsc::channel();
         let tell: Tell<FromPeople> = Arc::new(move |what| drop(tell.send(what)));
         let (state, node) = (PathBuf::from(state), "rte01".to_owned());
-        let settings = Settings { state, node, language: Language::English };
-        let registry = Arc::new(Registry::open(settings, replica.clone(), tell).unwrap());
-        replica.own.set(Arc::downgrade(&registry)).unwrap();
-        let record = Record { store: StoreId::new([1; 16]), highest: Epoch::new(0) };
-        let claim = EpochBook::new(Parity::Even, record).claim().unwrap();
-        let reign = claim.persist(|_| Ok::<(), ()>(())).unwrap();
-        registry.handle(&FromReplica::Active { reign: Box::new(reign), peer: None, sessions: Vec::new() });
+        let registry = alone::open(Settings { state, node, language: Language::English }, tell);
         Self { registry, news }
     }
 

@@ -5,19 +5,19 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rempart_bus::vpn::{ExportRequest, UserFields, UserRequest};
-use rempart_daemon::vpn::people::{Registry, Settings};
-use rempart_daemon::vpn::seam::{FromReplica, Kind, Replica, ReplicaTicket};
+use rempart_daemon::vpn::people::Settings;
 use rempart_identity::demand::Language;
 use rempart_kernel_tests::node::Failure;
-use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Record, StoreId};
 use rempart_plan::remote::RemotePlan;
 use rempart_plan::vpn::{CertificatePlan, GroupPlan, Remote, VpnPlan};
-use zeroize::Zeroizing;
+
+// The same as in the daemon's tests.
+#[path = "../../../../appliance/daemon/tests/people/alone.rs"]
+mod alone;
 
 use super::client::Credentials;
 use super::common::Namespace;
@@ -31,25 +31,6 @@ pub const DEVICES_EACH: usize = 16;
 const SETS: &str = "table inet rempart { set vpn_live4 { type ipv4_addr; flags interval; }; \
                     set vpn_live6 { type ipv6_addr; flags interval; }; }";
 const START: Duration = Duration::from_secs(10);
-
-/// There is no other node while people are made.
-#[derive(Default)]
-struct Alone {
-    own: OnceLock<Weak<Registry>>,
-    tickets: AtomicU64,
-}
-
-impl Replica for Alone {
-    fn put(&self, _: Kind, _: &[u8], _: Zeroizing<Vec<u8>>) -> ReplicaTicket {
-        let ticket = ReplicaTicket(self.tickets.fetch_add(1, Ordering::SeqCst) + 1);
-        if let Some(own) = self.own.get().and_then(Weak::upgrade) {
-            own.handle(&FromReplica::Committed(ticket));
-        }
-        ticket
-    }
-
-    fn remove(&self, _: Kind, _: &[u8]) {}
-}
 
 /// The running program. Dropping it ends it.
 pub struct Gateway {
@@ -148,14 +129,8 @@ fn plan(local: SocketAddr) -> VpnPlan {
 /// The authority, people, and a profile for each of their devices: two clients with one profile are one device, whose new session
 /// ends the one before.
 fn people(state: &Path, plan: &VpnPlan, devices: usize) -> Result<Vec<String>, Failure> {
-    let replica = Arc::new(Alone::default());
     let settings = Settings { state: state.to_owned(), node: plan.node.clone(), language: Language::English };
-    let registry = Arc::new(Registry::open(settings, replica.clone(), Arc::new(|_| {}))?);
-    let _ = replica.own.set(Arc::downgrade(&registry));
-    let record = Record { store: StoreId::new([1; 16]), highest: Epoch::new(0) };
-    let claim = EpochBook::new(Parity::Even, record).claim()?;
-    let reign = Box::new(claim.persist(|_| Ok::<(), Failure>(()))?);
-    registry.handle(&FromReplica::Active { reign, peer: None, sessions: Vec::new() });
+    let registry = alone::open(settings, Arc::new(|_| {}));
     let office = registry.office();
     let failed = |error| Failure::from(format!("{error:?}"));
     office.configure(Some(plan.clone()), 1);
