@@ -31,7 +31,7 @@
 //! ```
 
 pub mod capture;
-mod dbus;
+pub mod dbus;
 pub mod demo;
 mod document;
 mod faults;

@@ -1,9 +1,8 @@
 //! The bus: the interface as the console calls it, under the policy of the image.
 
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use rempart_bus::codes::RefusalCode;
@@ -13,30 +12,18 @@ use rempart_bus::vpn::{
 use rempart_bus::{Error, VPN_NAME, VPN_PATH, Vpn1Proxy};
 use rempart_daemon::vpn::service::{Configure, Service};
 use rempart_daemon::vpn::wireguard::Wireguard;
+use rempart_lab::dbus::PrivateBus;
 use rempart_plan::remote::RemotePlan;
 use serde_json::json;
 
 use crate::alone::Alone;
 use crate::{Node, PASSWORD, group, plan};
 
-/// A `dbus-daemon` with the image's policy for this name, that ends with the test.
-struct PrivateBus {
-    daemon: Child,
-    address: String,
-}
-
-impl PrivateBus {
-    fn start(folder: &Path) -> Self {
-        let policy = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../rootfs-overlay/usr/share/dbus-1/system.d/org.rempart.Vpn1.conf");
-        let text = format!(
-            r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path={}</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
+/// A bus with the image's policy for this name.
+fn start(folder: &Path) -> PrivateBus {
+    let policy = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../rootfs-overlay/usr/share/dbus-1/system.d/org.rempart.Vpn1.conf");
+    let everybody = r#"  <policy context="default">
     <allow user="*"/>
     <allow send_type="method_return"/>
     <allow send_type="error"/>
@@ -45,40 +32,18 @@ impl PrivateBus {
     <allow receive_type="error"/>
     <allow receive_type="signal"/>
     <allow send_destination="org.freedesktop.DBus"/>
-  </policy>
-  <include>{}</include>
-</busconfig>
-"#,
-            folder.join("bus").display(),
-            policy.display()
-        );
-        std::fs::write(folder.join("bus.conf"), text).unwrap();
-        let mut daemon = Command::new("dbus-daemon")
-            .arg(format!("--config-file={}", folder.join("bus.conf").display()))
-            .args(["--nofork", "--print-address"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("dbus-daemon");
-        let mut address = String::new();
-        BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        Self { daemon, address: address.trim().to_owned() }
-    }
-
-    /// A call as somebody else than root: what comes back.
-    fn as_nobody(&self, method: &str) -> String {
-        let mut send = Command::new("dbus-send");
-        send.arg(format!("--bus={}", self.address)).args(["--print-reply=literal", "--reply-timeout=5000"]);
-        send.arg(format!("--dest={VPN_NAME}")).arg(VPN_PATH).arg(format!("{VPN_NAME}.{method}"));
-        let output = send.uid(65_534).output().expect("dbus-send");
-        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
-    }
+  </policy>"#;
+    let whole = format!("{everybody}\n  <include>{}</include>", policy.display());
+    PrivateBus::start(folder, &whole).expect("a bus")
 }
 
-impl Drop for PrivateBus {
-    fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-    }
+/// A call as somebody else than root: what comes back.
+fn as_nobody(bus: &PrivateBus, method: &str) -> String {
+    let mut send = Command::new("dbus-send");
+    send.arg(format!("--bus={}", bus.address)).args(["--print-reply=literal", "--reply-timeout=5000"]);
+    send.arg(format!("--dest={VPN_NAME}")).arg(VPN_PATH).arg(format!("{VPN_NAME}.{method}"));
+    let output = send.uid(65_534).output().expect("dbus-send");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
 fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
@@ -96,7 +61,7 @@ fn a_persons_life_over_the_bus() {
     let folder = tempfile::tempdir().unwrap();
     // Somebody else must reach the socket.
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let bus = PrivateBus::start(folder.path());
+    let bus = start(folder.path());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(life(&bus, folder.path()));
 }
@@ -174,7 +139,7 @@ async fn life(bus: &PrivateBus, folder: &Path) {
     assert!(matches!(nobody, Error::NotFound(_)), "{nobody}");
 
     // The policy: whoever is neither root nor an administrator does not even reach it.
-    let denied = bus.as_nobody("Status");
+    let denied = as_nobody(bus, "Status");
     assert!(denied.contains("AccessDenied") || denied.contains("rejected"), "{denied}");
     drop(connection);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rempart_bus::Update1Proxy;
 use rempart_bus::update::UpdateStatus;
+use rempart_lab::dbus::PrivateBus;
 use rempart_system::slots::{Esp, Mounted, RootHash, Slots};
 use rempart_update::Version;
 use tokio::time::{Instant, sleep};
@@ -82,8 +83,7 @@ impl Release {
 /// A machine.
 pub struct Machine {
     folder: tempfile::TempDir,
-    bus: Child,
-    address: String,
+    bus: PrivateBus,
     /// The pretended daemons.
     pub around: Arc<Around>,
     serve: Option<Child>,
@@ -116,12 +116,11 @@ impl Machine {
         let mut environment = format!("# GRUB Environment Block\ngood={version}\n").into_bytes();
         environment.resize(1024, b'#');
         esp("grub/grubenv", &environment);
-        let (bus, address) = bus(folder.path());
-        let around = Around::start(&address, active).await;
+        let bus = bus(folder.path());
+        let around = Around::start(&bus.address, active).await;
         let mut machine = Self {
             folder,
             bus,
-            address,
             around,
             serve: None,
             health: None,
@@ -146,7 +145,8 @@ impl Machine {
 
     /// The interface, once it is there.
     pub async fn update(&self) -> Update1Proxy<'static> {
-        let bus = zbus::connection::Builder::address(self.address.as_str()).build().await.expect("the bus");
+        let bus =
+            zbus::connection::Builder::address(self.bus.address.as_str()).build().await.expect("the bus");
         let proxy = Update1Proxy::new(&bus).await.expect("a proxy");
         let begun = Instant::now();
         while proxy.status().await.is_err() {
@@ -238,7 +238,7 @@ impl Machine {
 
     fn program(&self, verb: &str) -> Child {
         let mut program = Command::new(PROGRAM);
-        program.arg(verb).env("DBUS_SYSTEM_BUS_ADDRESS", &self.address);
+        program.arg(verb).env("DBUS_SYSTEM_BUS_ADDRESS", &self.bus.address);
         for (option, name) in [
             ("--state", "state"),
             ("--esp", "esp"),
@@ -290,8 +290,6 @@ impl Drop for Machine {
         for child in [self.serve.take(), self.health.take()].into_iter().flatten() {
             end(child);
         }
-        let _ = self.bus.kill();
-        let _ = self.bus.wait();
     }
 }
 
@@ -332,36 +330,14 @@ fn disk(path: &Path, release: &Release) {
     }
 }
 
-/// A `dbus-daemon` with the image's policy for updates.
-fn bus(folder: &Path) -> (Child, String) {
+/// A bus with the image's policy for updates.
+fn bus(folder: &Path) -> PrivateBus {
     let policy = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../rootfs-overlay/usr/share/dbus-1/system.d/org.rempart.Update1.conf");
-    let text = format!(
-        r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path={}</listen>
-  <auth>EXTERNAL</auth>
-  <policy user="root">
+    let root = r#"  <policy user="root">
     <allow own="*"/>
     <allow send_destination="*"/>
     <allow receive_sender="*"/>
-  </policy>
-  <include>{}</include>
-</busconfig>
-"#,
-        folder.join("bus").display(),
-        policy.display()
-    );
-    fs::write(folder.join("bus.conf"), text).expect("a file of our own");
-    let mut daemon = Command::new("dbus-daemon")
-        .arg(format!("--config-file={}", folder.join("bus.conf").display()))
-        .args(["--nofork", "--print-address"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("dbus-daemon");
-    let mut address = String::new();
-    BufReader::new(daemon.stdout.take().expect("a pipe")).read_line(&mut address).expect("an address");
-    (daemon, address.trim().to_owned())
+  </policy>"#;
+    PrivateBus::start(folder, &format!("{root}\n  <include>{}</include>", policy.display())).expect("a bus")
 }

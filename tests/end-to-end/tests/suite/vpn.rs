@@ -8,12 +8,12 @@ use std::time::Duration;
 use rempart_bus::vpn::{DeviceView, SessionView, VpnStatus};
 use rempart_end_to_end::{Document, PairStage, SOON, pair};
 use rempart_lab::capture::{Capture, Wire};
-use rempart_lab::traffic::{Direction, PingReport, StreamReport};
+use rempart_lab::traffic::{Direction, Ping, PingReport, Stream, StreamReport};
 use rempart_lab::{Quiet, Stock, Transport, Tunnel, skip_unless_root, wait_until};
 
 pub const PASSWORD: &str = "correct horse battery staple";
 /// What agents may reach, and by what.
-const DESK: [u8; 4] = [192, 168, 20, 11];
+pub const DESK: [u8; 4] = [192, 168, 20, 11];
 pub const VOICE: [u8; 4] = [192, 168, 10, 13];
 pub const VOICE_PORT: u16 = 7100;
 /// How long everything flows before a fault and after it.
@@ -79,15 +79,9 @@ impl Remote {
     }
 
     /// Who is connected, as the kernel of a node has it.
-    fn live(&self, node: usize) -> String {
+    pub fn live(&self, node: usize) -> String {
         let host = self.stage.host(self.stage.name(node));
         host.must(&["nft", "list", "set", "inet", "rempart", "vpn_live4"]).expect("the set")
-    }
-
-    /// From cli-wan by TCP: whether it is let through.
-    fn reaches(&self, to: [u8; 4], port: u16) -> bool {
-        let probe = self.stage.host("cli-wan").probe(Transport::Tcp, SocketAddr::from((to, port)));
-        probe.run().expect("a probe").passes()
     }
 
     /// What the routers send to cli-wan for its tunnel, as the wire has it.
@@ -111,16 +105,58 @@ impl Remote {
 
     /// Does something while echoes and a stream by TCP go through the tunnel.
     pub fn during<T>(&mut self, fault: impl FnOnce(&mut Self) -> T) -> (PingReport, StreamReport, T) {
-        let _quiet = Quiet::begin().expect("quiet");
-        let client = self.stage.host("cli-wan").clone();
-        let voice = self.stage.host("srv-voip").clone();
-        let to = SocketAddr::from((VOICE, VOICE_PORT));
-        let stream = client.stream(&voice, to, Direction::Down).expect("a stream");
+        let flowing = Flowing::begin(&self.stage, [(VOICE_PORT, Direction::Down)]);
+        let done = fault(self);
+        let (echo, [stream]) = flowing.end(AFTER);
+        (echo, stream, done)
+    }
+}
+
+/// Echoes every millisecond to the desk, and streams to the voice server, from cli-wan.
+pub struct Flowing<const N: usize> {
+    _quiet: Quiet,
+    ping: Ping,
+    streams: [Stream; N],
+}
+
+impl<const N: usize> Flowing<N> {
+    /// Waits until everything flows evenly.
+    pub fn begin(stage: &PairStage, streams: [(u16, Direction); N]) -> Self {
+        let quiet = Quiet::begin().expect("quiet");
+        let (client, voice) = (stage.host("cli-wan"), stage.host("srv-voip"));
+        let streams = streams.map(|(port, direction)| {
+            client.stream(voice, SocketAddr::from((VOICE, port)), direction).expect("a stream")
+        });
         let ping = client.ping(IpAddr::from(DESK), Duration::from_millis(1)).expect("echoes");
         sleep(BEFORE);
-        let done = fault(self);
-        sleep(AFTER);
-        (ping.stop().expect("a report"), stream.stop().expect("a report"), done)
+        Self { _quiet: quiet, ping, streams }
+    }
+
+    /// After so long.
+    pub fn end(self, after: Duration) -> (PingReport, [StreamReport; N]) {
+        sleep(after);
+        let echo = self.ping.stop().expect("a report");
+        (echo, self.streams.map(|stream| stream.stop().expect("a report")))
+    }
+}
+
+/// From cli-wan by TCP: whether it is let through.
+pub fn reaches(stage: &PairStage, to: [u8; 4], port: u16) -> bool {
+    let probe = stage.host("cli-wan").probe(Transport::Tcp, SocketAddr::from((to, port)));
+    probe.run().expect("a probe").passes()
+}
+
+/// cli-wan reaches a page, an echo and a port; and no other server, port or service, nor the box itself, which is `inside`.
+pub fn reaches_what_it_may(stage: &PairStage, inside: [u8; 4]) {
+    let client = stage.host("cli-wan");
+    let page = client.http_get("http://192.168.20.11/", SOON).expect("the desk");
+    assert_eq!(page.body, "srv-ebrigade\n");
+    client.must(&["ping", "-n", "-c", "3", "-i", "0.1", "-W", "2", "192.168.20.11"]).expect("an echo");
+    let _servers = ["srv-voip", "srv-ad1"]
+        .map(|name| stage.host(name).echo(Transport::Tcp, ([0u16; 8], VOICE_PORT).into()).expect("a server"));
+    assert!(reaches(stage, VOICE, VOICE_PORT));
+    for (to, port) in [([192, 168, 10, 11], VOICE_PORT), (VOICE, 22), (DESK, 22), (inside, 22)] {
+        assert!(!reaches(stage, to, port), "{to:?}:{port}");
     }
 }
 
@@ -145,7 +181,7 @@ fn a_person_comes_in_and_reaches_what_the_group_may() {
     let refused = remote.stage.nodes[standby].verb(&["vpn", "user", "add", "bob"]).expect("an answer");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains(remote.stage.name(active)), "{said}");
-    assert!(!remote.reaches(DESK, 80), "outside, and not connected");
+    assert!(!reaches(&remote.stage, DESK, 80), "outside, and not connected");
 
     let mut tunnel = remote.connect();
     let session = remote.session(active);
@@ -155,19 +191,7 @@ fn a_person_comes_in_and_reaches_what_the_group_may() {
     assert!(remote.live(active).contains(address), "{}", remote.live(active));
     assert!(!remote.live(standby).contains(address), "{}", remote.live(standby));
 
-    let client = remote.stage.host("cli-wan");
-    let page = client.http_get("http://192.168.20.11/", SOON).expect("the desk");
-    assert_eq!(page.body, "srv-ebrigade\n");
-    client.must(&["ping", "-n", "-c", "3", "-i", "0.1", "-W", "2", "192.168.20.11"]).expect("an echo");
-    let _voice =
-        remote.stage.host("srv-voip").echo(Transport::Tcp, ([0u16; 8], VOICE_PORT).into()).expect("a server");
-    let _other =
-        remote.stage.host("srv-ad1").echo(Transport::Tcp, ([0u16; 8], VOICE_PORT).into()).expect("a server");
-    assert!(remote.reaches(VOICE, VOICE_PORT));
-    // Another server, another port, another service, the box itself.
-    for (to, port) in [([192, 168, 10, 11], VOICE_PORT), (VOICE, 22), (DESK, 22), ([10, 77, 10, 1], 22)] {
-        assert!(!remote.reaches(to, port), "{to:?}:{port}");
-    }
+    reaches_what_it_may(&remote.stage, [10, 77, 10, 1]);
     tunnel.undisturbed().expect("an even connection");
 
     remote.stage.nodes[active].must(&["vpn", "disconnect", "alice"]).expect("disconnected");

@@ -1,90 +1,28 @@
 //! Tunnels of the stock openvpn while the role moves in order, and while the certificates change.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rempart_bus::vpn::{AuthorityView, SessionView, VpnStatus};
-use rempart_end_to_end::{Document, PairStage, SOON, pair};
-use rempart_lab::traffic::{Direction, PingReport, StreamReport};
-use rempart_lab::{Quiet, Tunnel, skip_unless_root, wait_until};
+use rempart_bus::vpn::AuthorityView;
+use rempart_end_to_end::SOON;
+use rempart_lab::traffic::{Direction, StreamReport};
+use rempart_lab::{skip_unless_root, wait_until};
 
-const PASSWORD: &str = "correct horse battery staple";
-const DESK: [u8; 4] = [192, 168, 20, 11];
-const VOICE: [u8; 4] = [192, 168, 10, 13];
-const PORTS: [u16; 2] = [7100, 7101];
-/// How long everything flows before a move and after it.
-const BEFORE: Duration = Duration::from_millis(500);
+use crate::vpn::{Flowing, Remote, VOICE_PORT, document, says};
+
+/// A stream each way.
+const PORTS: [u16; 2] = [VOICE_PORT, 7101];
+/// How long everything flows after a move.
 const AFTER: Duration = Duration::from_millis(2500);
 
-fn document() -> Document {
-    pair()
-        .and(
-            "[vpn]\nlisten = \"wan\"\n\n[vpn.group.agents]\npool = \"10.77.10.0/24\"\n\
-             demand = [\"certificate\", \"password\"]\ntunnel = \"split\"\n\
-             routes = [\"192.168.10.0/24\", \"192.168.20.0/24\"]\nwhy = \"a test that keeps its own way out\"\n",
-        )
-        .flow("agents-desk", "vpn:agents", "dmz:192.168.20.11", "allow = [\"http\", \"ping\"]")
-        .flow("agents-voice", "vpn:agents", "lan:192.168.10.13", "allow = [\"tcp/7100\", \"tcp/7101\"]")
-}
-
-/// A pair, an authority and one person, who is connected.
-struct Remote {
-    stage: PairStage,
-    profile: PathBuf,
-}
-
 impl Remote {
-    fn up() -> Self {
-        let stage = PairStage::up(&document());
-        let active = stage.active();
-        serves(&stage, active, true);
-        serves(&stage, 1 - active, false);
-        let node = &stage.nodes[active];
-        node.must(&["vpn", "authority", "make"]).expect("an authority");
-        let profile = node.vpn_profile("alice", "agents", PASSWORD).expect("a profile");
-        Self { stage, profile }
-    }
-
-    fn connect(&self) -> Tunnel {
-        let client = self.stage.host("cli-wan");
-        let mut tunnel = client.openvpn(&self.profile, "alice", PASSWORD).expect("openvpn");
-        tunnel.wait_up().expect("a connection");
-        tunnel
-    }
-
-    fn session(&self, node: usize) -> SessionView {
-        let sessions: Vec<SessionView> = self.stage.json(node, &["vpn", "list"]);
-        let [session] = sessions.as_slice() else { panic!("{sessions:#?}") };
-        session.clone()
-    }
-
-    fn live(&self, node: usize) -> String {
-        let host = self.stage.host(self.stage.name(node));
-        host.must(&["nft", "list", "set", "inet", "rempart", "vpn_live4"]).expect("the set")
-    }
-
-    /// Does something while echoes every millisecond, and a stream by TCP each way, go through the tunnel.
-    fn during(&self, fault: impl FnOnce(&Self)) -> (PingReport, [StreamReport; 2]) {
-        let _quiet = Quiet::begin().expect("quiet");
-        let (client, voice) = (self.stage.host("cli-wan"), self.stage.host("srv-voip"));
-        let streams = [(PORTS[0], Direction::Down), (PORTS[1], Direction::Up)].map(|(port, direction)| {
-            client.stream(voice, SocketAddr::from((VOICE, port)), direction).expect("a stream")
-        });
-        let ping = client.ping(IpAddr::from(DESK), Duration::from_millis(1)).expect("echoes");
-        sleep(BEFORE);
-        fault(self);
-        sleep(AFTER);
-        let echo = ping.stop().expect("a report");
-        (echo, streams.map(|stream| stream.stop().expect("a report")))
-    }
-
     /// The role moves; what was lost.
     fn moved(&self, what: &str) -> u64 {
         let from = self.stage.active();
         let before = self.session(from);
-        let (echo, streams) = self.during(|remote| remote.stage.nodes[from].switch().expect("a switch"));
+        let flowing = Flowing::begin(&self.stage, [(PORTS[0], Direction::Down), (PORTS[1], Direction::Up)]);
+        self.stage.nodes[from].switch().expect("a switch");
+        let (echo, streams) = flowing.end(AFTER);
         eprintln!("{what}: echoes {echo:?}; TCP {streams:?}");
         assert!(streams.iter().all(StreamReport::is_whole) && echo.duplicates == 0, "{echo:?} {streams:?}");
         self.stage.settle();
@@ -101,22 +39,14 @@ impl Remote {
     }
 }
 
-/// Waits until a node has remote access, and serves or waits.
-fn serves(stage: &PairStage, node: usize, active: bool) {
-    let served = wait_until(SOON, || {
-        let said = stage.nodes[node].verb(&["vpn", "status", "--json"]).expect("an answer");
-        serde_json::from_slice::<VpnStatus>(&said.stdout).is_ok_and(|s| s.configured && s.active == active)
-    });
-    assert!(served, "{} never does", stage.name(node));
-}
-
 /// In: a stock client with echoes every millisecond and a stream each way; the role handed over in order, and back, three times. Out: one
 /// connection, and not a packet lost.
 #[test]
 #[ignore = "measures: `make test-vpn` gives it the machine for itself"]
 fn a_planned_move_loses_nothing_of_a_tunnel() {
     skip_unless_root!();
-    let remote = Remote::up();
+    let second = "allow = [\"tcp/7101\"]";
+    let remote = Remote::of(&document().flow("agents-second", "vpn:agents", "lan:192.168.10.13", second));
     let tunnel = remote.connect();
     let lost: Vec<u64> = ["there", "and back", "there again", "and back again", "once more", "and home"]
         .map(|what| remote.moved(what))
@@ -151,7 +81,7 @@ fn a_profile_outlives_the_renewal_of_the_authority() {
         drop(remote.connect());
         remote.stage.nodes[serving].switch().expect("a switch");
         remote.stage.settle();
-        serves(&remote.stage, 1 - serving, true);
+        says(&remote.stage, 1 - serving, "serves", |status| status.active);
     }
     let after: Vec<AuthorityView> = remote.stage.json(1 - active, &["vpn", "authority", "show"]);
     assert_eq!(after.len(), 1);

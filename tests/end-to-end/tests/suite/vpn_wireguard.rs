@@ -1,20 +1,16 @@
 //! WireGuard as its users see it: a person at the console of a node, and the stock wireguard-go outside.
 
-use std::net::{IpAddr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
 
 use rempart_bus::vpn::{VpnStatus, WireguardKey, WireguardPeerView, WireguardStatus};
 use rempart_end_to_end::{Document, PairStage, SOON, pair};
 use rempart_lab::traffic::{Direction, PingReport, StreamReport};
-use rempart_lab::{Quiet, Transport, Wireguard, skip_unless_root, wait_until};
+use rempart_lab::{Wireguard, skip_unless_root, wait_until};
 
-/// What phones may reach, and by what.
-const DESK: [u8; 4] = [192, 168, 20, 11];
-const VOICE: [u8; 4] = [192, 168, 10, 13];
-const VOICE_PORT: u16 = 7100;
-/// How long everything flows before a fault and after it.
-const BEFORE: Duration = Duration::from_millis(500);
+use crate::vpn::{DESK, Flowing, VOICE, VOICE_PORT, reaches, reaches_what_it_may};
+
+/// How long everything flows after a fault.
 const AFTER: Duration = Duration::from_secs(3);
 /// What a client needs not send into the tunnel: the rest of the network, which has its own way.
 const ROUTES: &str = "192.168.10.0/24,192.168.20.0/24";
@@ -71,24 +67,12 @@ impl Remote {
         self.client.as_ref().expect("a client")
     }
 
-    /// From cli-wan by TCP: whether it is let through.
-    fn reaches(&self, to: [u8; 4], port: u16) -> bool {
-        let probe = self.stage.host("cli-wan").probe(Transport::Tcp, SocketAddr::from((to, port)));
-        probe.run().expect("a probe").passes()
-    }
-
     /// Does something while echoes and a stream by TCP go through the tunnel.
     fn during<T>(&mut self, fault: impl FnOnce(&mut Self) -> T) -> (PingReport, StreamReport, T) {
-        let _quiet = Quiet::begin().expect("quiet");
-        let client = self.stage.host("cli-wan").clone();
-        let voice = self.stage.host("srv-voip").clone();
-        let to = SocketAddr::from((VOICE, VOICE_PORT));
-        let stream = client.stream(&voice, to, Direction::Down).expect("a stream");
-        let ping = client.ping(IpAddr::from(DESK), Duration::from_millis(1)).expect("echoes");
-        sleep(BEFORE);
+        let flowing = Flowing::begin(&self.stage, [(VOICE_PORT, Direction::Down)]);
         let done = fault(self);
-        sleep(AFTER);
-        (ping.stop().expect("a report"), stream.stop().expect("a report"), done)
+        let (echo, [stream]) = flowing.end(AFTER);
+        (echo, stream, done)
     }
 }
 
@@ -126,20 +110,7 @@ fn a_client_comes_in_and_reaches_what_the_matrix_has() {
     let vpn: VpnStatus = remote.stage.json(active, &["vpn", "status"]);
     assert!(!vpn.configured && vpn.listen.is_empty(), "{vpn:#?}");
 
-    let client = remote.stage.host("cli-wan");
-    let page = client.http_get("http://192.168.20.11/", SOON).expect("the desk");
-    assert_eq!(page.body, "srv-ebrigade\n");
-    client.must(&["ping", "-n", "-c", "3", "-i", "0.1", "-W", "2", "192.168.20.11"]).expect("an echo");
-    let _voice =
-        remote.stage.host("srv-voip").echo(Transport::Tcp, ([0u16; 8], VOICE_PORT).into()).expect("a server");
-    let _other =
-        remote.stage.host("srv-ad1").echo(Transport::Tcp, ([0u16; 8], VOICE_PORT).into()).expect("a server");
-    assert!(remote.reaches(VOICE, VOICE_PORT));
-    // Another server, another port, another service, the box itself.
-    for (to, port) in [([192, 168, 10, 11], VOICE_PORT), (VOICE, 22), (DESK, 22), ([10, 99, 0, 1], 22)] {
-        assert!(!remote.reaches(to, port), "{to:?}:{port}");
-    }
-
+    reaches_what_it_may(&remote.stage, [10, 99, 0, 1]);
     let carried = status(&remote.stage, active);
     assert_eq!((carried.backend.as_str(), carried.trouble.as_deref()), ("userspace", None), "{carried:#?}");
     assert!(carried.listen.iter().any(|place| place == "203.0.113.100:51820"), "{carried:#?}");
@@ -154,7 +125,7 @@ fn a_client_comes_in_and_reaches_what_the_matrix_has() {
     let without = document();
     remote.stage.commit(active, &without);
     until(&remote.stage, active, "forgets the phone", |status| status.peers.is_empty());
-    assert!(!remote.reaches(VOICE, VOICE_PORT) && !remote.reaches(DESK, 80));
+    assert!(!reaches(&remote.stage, VOICE, VOICE_PORT) && !reaches(&remote.stage, DESK, 80));
     remote.client = None;
     remote.stage.commit(active, &pair());
     for node in 0..2 {
