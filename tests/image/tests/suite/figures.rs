@@ -1,9 +1,9 @@
 //! The figures of the README, measured in the machine with its own clock: printed, and held against limits that only a fault
 //! exceeds.
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Machine, SOON, Scratch, Shell, Spec, Stick};
+use rempart_image_tests::{BOOT, Firmware, SOON, Shell};
 
-use crate::{DOCUMENT, cables, image};
+use crate::{Site, image};
 
 /// How long the box is left alone, in seconds; `REMPART_IDLE_S` says otherwise.
 const IDLE_S: u64 = 120;
@@ -18,17 +18,12 @@ const WRITTEN_MB_A_DAY_MAX: u64 = 5000;
 fn the_figures_of_an_idle_box() {
     // The second start of a box with a document: the time until it forwards, its memory, and what it writes while nothing happens.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let stick = Stick::new(&scratch, "fw", DOCUMENT);
-    let cables = cables(&scratch);
-    let spec = Spec::new(Firmware::Direct, &disk).cables(&cables);
-    let mut machine = Machine::start(&image, &scratch, "fw", &spec.stick(&stick));
-    machine.console.expect("revision 1", BOOT);
+    let site = Site::new(&image);
+    let mut machine = site.first();
     machine.shell().run("sync");
     machine.cut_power();
 
-    let mut machine = Machine::start(&image, &scratch, "fw", &spec);
+    let mut machine = site.start(&site.spec(Firmware::Direct));
     let shell = machine.shell();
     shell.ready(BOOT);
     let forwards = "until [ $(cat /proc/sys/net/ipv4/ip_forward) = 1 ] && nft list chain inet rempart forward >/dev/null 2>&1; do sleep 0.2; done; cut -d ' ' -f 1 /proc/uptime";

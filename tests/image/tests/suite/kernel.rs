@@ -1,8 +1,8 @@
 //! What only the image's own kernel can show: that what the plan may ask for is there.
 
-use rempart_image_tests::{BOOT, Cable, Disk, Firmware, Machine, Scratch, Spec};
+use rempart_image_tests::{BOOT, Firmware};
 
-use crate::{cables, image};
+use crate::{Site, image};
 
 /// A feature, and the commands that use it.
 const FEATURES: &[(&str, &str)] = &[
@@ -100,11 +100,8 @@ const TRAFFIC: &[(&str, &str)] = &[
 fn what_a_plan_may_ask_the_kernel_for_is_there() {
     // Each feature is used for real on the image's kernel; all that fail are named together.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let cables: [Cable; 2] = cables(&scratch);
-    let spec = Spec::new(Firmware::Direct, &disk).cables(&cables).open_modules();
-    let mut machine = Machine::start(&image, &scratch, "fw", &spec);
+    let site = Site::new(&image);
+    let mut machine = site.start(&site.spec(Firmware::Direct).open_modules());
     let shell = machine.shell();
     shell.ready(BOOT);
     // The shell is there before udev has named the network cards.
