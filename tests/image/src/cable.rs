@@ -2,6 +2,7 @@
 //! firewall must judge. A frame is a datagram of a Unix socket, so no network of the testing machine is touched.
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -129,6 +130,29 @@ impl Host {
         limit: Duration,
     ) -> bool {
         let Some(mac) = self.resolve(gateway, limit) else { return false };
+        self.transmit(mac, ETHERTYPE_IPV4, &self.udp(to, from_port, payload));
+        true
+    }
+
+    /// Sends one datagram to each of these ports of these machines, from each of those ports; as fast as the gateway takes them.
+    pub fn send_all(
+        &self,
+        gateway: Ipv4Addr,
+        to: &[(Ipv4Addr, u16)],
+        from_ports: Range<u16>,
+        limit: Duration,
+    ) -> bool {
+        let Some(mac) = self.resolve(gateway, limit) else { return false };
+        for to in to {
+            for port in from_ports.clone() {
+                self.transmit(mac, ETHERTYPE_IPV4, &self.udp(*to, port, b"one"));
+            }
+        }
+        true
+    }
+
+    /// An IPv4 packet with a UDP datagram in it.
+    fn udp(&self, to: (Ipv4Addr, u16), from_port: u16, payload: &[u8]) -> Vec<u8> {
         let mut udp = Vec::new();
         for field in [from_port, to.1, u16::try_from(8 + payload.len()).expect("short"), 0] {
             udp.extend(field.to_be_bytes());
@@ -142,8 +166,7 @@ impl Host {
         let sum = checksum(&packet);
         packet[10..12].copy_from_slice(&sum.to_be_bytes());
         packet.extend(udp);
-        self.transmit(mac, ETHERTYPE_IPV4, &packet);
-        true
+        packet
     }
 
     /// Waits for a UDP datagram with this payload; ARP is answered meanwhile.

@@ -24,7 +24,7 @@ const PROBATION: Duration = Duration::from_secs(600);
 const CUTS: u32 = 4;
 
 /// The image, and the one with the higher version.
-fn images() -> Option<(Image, Image)> {
+pub fn images() -> Option<(Image, Image)> {
     let image = image()?;
     let next = image.version(NEXT);
     if next.is_none() {
@@ -42,7 +42,7 @@ fn offered(image: &Image, update: &[u8]) -> Site {
 
 /// What the console says to a verb of updates, which must end well.
 #[track_caller]
-fn update(shell: &mut Shell, verb: &str) -> String {
+pub fn update(shell: &mut Shell, verb: &str) -> String {
     let (code, said) =
         shell.try_run(&format!("rempart --lang en update {verb}"), PROBATION).expect("an answer");
     assert_eq!(code, 0, "{verb}: {said}");
@@ -96,7 +96,7 @@ fn an_update_proves_itself_and_stays_by_uefi_and_by_bios() {
         installed(&site);
         assert_eq!(kernels(&site.disk), [format!("rempart_{NEXT}+3.efi"), own_kernel()]);
         let machine = site.up(&site.spec(firmware));
-        await_kernels(&site.disk, &[format!("rempart_{NEXT}.efi"), own_kernel()]);
+        await_updated(&site.disk);
         machine.cut_power();
         let said = told(&site, &next);
         assert!(said.contains(&format!("Rempart {NEXT} runs")), "{firmware:?}: {said}");
@@ -189,10 +189,10 @@ fn own_kernel() -> String {
     format!("rempart_{}.efi", env!("CARGO_PKG_VERSION"))
 }
 
-/// Waits until the EFI system partition holds these kernels and no others.
+/// Waits until the new version has proved itself: its kernel has no counter any more.
 #[track_caller]
-fn await_kernels(disk: &Disk, wanted: &[String]) {
-    let begun = Instant::now();
+pub fn await_updated(disk: &Disk) {
+    let (begun, wanted) = (Instant::now(), [format!("rempart_{NEXT}.efi"), own_kernel()]);
     while kernels(disk) != wanted {
         assert!(begun.elapsed() < PROBATION, "{:?} and not {wanted:?}", kernels(disk));
         std::thread::sleep(Duration::from_secs(2));
