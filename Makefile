@@ -150,13 +150,16 @@ flash: ## write the image to a disk or stick and verify it: make flash DEV=/dev/
 	@image/flash '$(DEV)'
 
 # Without root the tests that need namespaces would skip themselves one by one: a run that proves little.
-test: ## format, lints and all tests
+# The image of these very programs is made before the tests, and so its short tests are among them (see test-image-short).
+test: ## format, lints and all tests; the image boots and filters in an emulated machine
 	$(NEEDS_ROOT)
 	@$(MAKE) --no-print-directory setup
 	@tests/setup/clients.sh '$(TARGET)/stock' 2.7
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace --bins
+	@$(MAKE) --no-print-directory image-setup
+	@image/build --test
 	$(CARGO) test --workspace -- --test-threads=$(TEST_THREADS)
 
 test-full: export REMPART_FULL = 1
@@ -187,14 +190,16 @@ test-image-short: ## builds an image with the debug programs and starts it twice
 	$(NEEDS_ROOT)
 	@$(MAKE) --no-print-directory setup image-setup
 	@image/build --test
-	$(CARGO) test -p rempart-image-tests -- --test-threads=1 --nocapture
+	$(CARGO) test -p rempart-image-tests -- --test-threads=$(TEST_THREADS)
 
+# Two machines at a time keep two processors busy; the figures want them for one.
 test-image: ## the same and everything else: BIOS, Secure Boot, TPM, changed bits, lost state, power cuts, watchdog, a pair, the kernel's features (half an hour)
 	@$(MAKE) --no-print-directory setup image-setup
 	@image/build --test
 	@IMAGE_VERSION=0.1.1 image/build --test
 	@$(MAKE) --no-print-directory test-ovpn
-	$(CARGO) test -p rempart-image-tests -- --include-ignored --test-threads=1 --nocapture
+	$(CARGO) test -p rempart-image-tests -- --include-ignored --nocapture --test-threads=$(TEST_THREADS) --skip figures
+	$(CARGO) test -p rempart-image-tests -- --include-ignored --nocapture figures
 
 bench: ## the benchmarks
 	$(NEEDS_ROOT)

@@ -1,11 +1,13 @@
 //! Ethernet cables into the machine, and the smallest host at their other end: ARP and UDP over IPv4, both of which a
 //! firewall must judge. A frame is a datagram of a Unix socket, so no network of the testing machine is touched.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,8 +15,12 @@ use crate::Scratch;
 
 /// The longest frame.
 const FRAME_MAX: usize = 1600;
-/// How often a switch looks whether it was taken away, and how long it waits for a machine that takes nothing.
+/// How often whoever reads a cable looks whether it was taken away.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a host waits for a machine that takes nothing, before it throws the frame away.
+const FULL: Duration = Duration::from_secs(1);
+/// Frames that a host keeps until it is asked for them; the oldest go.
+const KEPT_MAX: usize = 4096;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
 const UDP: u8 = 17;
@@ -53,7 +59,7 @@ impl Segment {
         let stop = Arc::new(AtomicBool::new(false));
         let ports: Arc<Vec<(UnixDatagram, PathBuf)>> = Arc::new(cables.iter().map(port).collect());
         let forward = |own: usize| {
-            let (stop, ports) = (stop.clone(), ports.clone());
+            let (stop, ports, sender) = (stop.clone(), ports.clone(), sender());
             std::thread::spawn(move || {
                 let mut frame = [0; FRAME_MAX];
                 while !stop.load(Ordering::Relaxed) {
@@ -61,8 +67,8 @@ impl Segment {
                     for (_, machine) in
                         ports.iter().enumerate().filter(|(n, _)| *n != own).map(|(_, port)| port)
                     {
-                        // A machine that is off, or does not keep up, loses frames as on any cable.
-                        let _ = ports[own].0.send_to(&frame[..length], machine);
+                        // A machine that is off, or does not keep up, loses frames as on any cable. Nobody waits for it.
+                        let _ = sender.send_to(&frame[..length], machine);
                     }
                 }
             })
@@ -81,22 +87,40 @@ impl Drop for Segment {
     }
 }
 
-/// The switch's end of a cable, and the machine's.
+/// The near end of a cable, and the machine's.
 fn port(cable: &Cable) -> (UnixDatagram, PathBuf) {
     let _ = std::fs::remove_file(&cable.other);
     let socket = UnixDatagram::bind(&cable.other).expect("a socket in a folder of our own");
     socket.set_read_timeout(Some(LOOK)).expect("a timeout above zero");
-    socket.set_write_timeout(Some(LOOK)).expect("a timeout above zero");
+    socket.set_write_timeout(Some(FULL)).expect("a timeout above zero");
     (socket, cable.machine.clone())
 }
 
-/// A host at the end of a cable.
+/// A socket that sends at once or not at all.
+fn sender() -> UnixDatagram {
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket.set_nonblocking(true).expect("a socket can be told not to wait");
+    socket
+}
+
+/// A host at the end of a cable. It reads all the time: a queue that nobody empties would hold up the machine, as a switch
+/// that does not answer to flow control would not.
 #[derive(Debug)]
 pub struct Host {
+    card: Arc<Card>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// What a host and its reader share.
+#[derive(Debug)]
+struct Card {
     socket: UnixDatagram,
-    cable: Cable,
+    machine: PathBuf,
     mac: [u8; 6],
     address: Ipv4Addr,
+    kept: Mutex<VecDeque<Vec<u8>>>,
+    arrived: Condvar,
+    stop: AtomicBool,
 }
 
 /// A datagram that arrived.
@@ -113,10 +137,20 @@ pub struct Datagram {
 impl Host {
     /// Puts a host with this address at our end of the cable.
     pub fn attach(cable: &Cable, address: Ipv4Addr) -> Self {
-        let _ = std::fs::remove_file(&cable.other);
-        let socket = UnixDatagram::bind(&cable.other).expect("a socket in a folder of our own");
+        let (socket, machine) = port(cable);
         let [_, b, c, d] = address.octets();
-        Self { socket, cable: cable.clone(), mac: [0x02, 0, 0x5e, b, c, d], address }
+        let card = Arc::new(Card {
+            socket,
+            machine,
+            mac: [0x02, 0, 0x5e, b, c, d],
+            address,
+            kept: Mutex::default(),
+            arrived: Condvar::new(),
+            stop: AtomicBool::new(false),
+        });
+        let theirs = card.clone();
+        let reader = std::thread::spawn(move || theirs.read());
+        Self { card, reader: Some(reader) }
     }
 
     /// Sends a UDP datagram by way of `gateway`, whose MAC is asked for; whether the gateway answered at all.
@@ -129,6 +163,29 @@ impl Host {
         limit: Duration,
     ) -> bool {
         let Some(mac) = self.resolve(gateway, limit) else { return false };
+        self.card.transmit(mac, ETHERTYPE_IPV4, &self.udp(to, from_port, payload));
+        true
+    }
+
+    /// Sends one datagram to each of these ports of these machines, from each of those ports; as fast as the gateway takes them.
+    pub fn send_all(
+        &self,
+        gateway: Ipv4Addr,
+        to: &[(Ipv4Addr, u16)],
+        from_ports: Range<u16>,
+        limit: Duration,
+    ) -> bool {
+        let Some(mac) = self.resolve(gateway, limit) else { return false };
+        for to in to {
+            for port in from_ports.clone() {
+                self.card.transmit(mac, ETHERTYPE_IPV4, &self.udp(*to, port, b"one"));
+            }
+        }
+        true
+    }
+
+    /// An IPv4 packet with a UDP datagram in it.
+    fn udp(&self, to: (Ipv4Addr, u16), from_port: u16, payload: &[u8]) -> Vec<u8> {
         let mut udp = Vec::new();
         for field in [from_port, to.1, u16::try_from(8 + payload.len()).expect("short"), 0] {
             udp.extend(field.to_be_bytes());
@@ -137,19 +194,18 @@ impl Host {
         let mut packet = vec![0x45, 0];
         packet.extend(u16::try_from(20 + udp.len()).expect("short").to_be_bytes());
         packet.extend([0, 0, 0x40, 0, 64, UDP, 0, 0]);
-        packet.extend(self.address.octets());
+        packet.extend(self.card.address.octets());
         packet.extend(to.0.octets());
         let sum = checksum(&packet);
         packet[10..12].copy_from_slice(&sum.to_be_bytes());
         packet.extend(udp);
-        self.transmit(mac, ETHERTYPE_IPV4, &packet);
-        true
+        packet
     }
 
     /// Waits for a UDP datagram with this payload; ARP is answered meanwhile.
     pub fn receive(&self, payload: &[u8], limit: Duration) -> Option<Datagram> {
         let until = Instant::now() + limit;
-        while let Some(frame) = self.frame(until) {
+        while let Some(frame) = self.card.frame(until) {
             if let Some(datagram) = parse_udp(&frame)
                 && datagram.payload == payload
             {
@@ -162,9 +218,9 @@ impl Host {
     fn resolve(&self, address: Ipv4Addr, limit: Duration) -> Option<[u8; 6]> {
         let until = Instant::now() + limit;
         while Instant::now() < until {
-            self.transmit([0xff; 6], ETHERTYPE_ARP, &self.arp(1, [0; 6], address));
+            self.card.transmit([0xff; 6], ETHERTYPE_ARP, &self.card.arp(1, [0; 6], address));
             let next = until.min(Instant::now() + Duration::from_millis(500));
-            while let Some(frame) = self.frame(next) {
+            while let Some(frame) = self.card.frame(next) {
                 // Operation 2 is a reply (RFC 826).
                 if frame.get(12..14) == Some(&ETHERTYPE_ARP.to_be_bytes())
                     && frame.get(20..22) == Some(&[0, 2])
@@ -175,6 +231,53 @@ impl Host {
             }
         }
         None
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.card.stop.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Card {
+    /// Answers ARP requests for its own address, and keeps everything else.
+    fn read(&self) {
+        let mut frame = [0; FRAME_MAX];
+        while !self.stop.load(Ordering::Relaxed) {
+            let Ok(length) = self.socket.recv(&mut frame) else { continue };
+            let frame = &frame[..length];
+            let asked = frame.get(12..14) == Some(&ETHERTYPE_ARP.to_be_bytes())
+                && frame.get(20..22) == Some(&[0, 1])
+                && frame.get(38..42) == Some(&self.address.octets());
+            if asked {
+                let asker: [u8; 6] = frame[22..28].try_into().expect("six bytes");
+                let address: [u8; 4] = frame[28..32].try_into().expect("four bytes");
+                self.transmit(asker, ETHERTYPE_ARP, &self.arp(2, asker, address.into()));
+                continue;
+            }
+            let mut kept = self.kept.lock().expect("nobody panics with it");
+            if kept.len() == KEPT_MAX {
+                kept.pop_front();
+            }
+            kept.push_back(frame.to_vec());
+            self.arrived.notify_all();
+        }
+    }
+
+    /// The next frame.
+    fn frame(&self, until: Instant) -> Option<Vec<u8>> {
+        let mut kept = self.kept.lock().expect("nobody panics with it");
+        loop {
+            if let Some(frame) = kept.pop_front() {
+                return Some(frame);
+            }
+            let left = until.checked_duration_since(Instant::now()).filter(|d| !d.is_zero())?;
+            kept = self.arrived.wait_timeout(kept, left).expect("nobody panics with it").0;
+        }
     }
 
     fn arp(&self, operation: u16, to: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
@@ -187,27 +290,6 @@ impl Host {
         message
     }
 
-    /// The next frame; ARP requests are answered for our own address.
-    fn frame(&self, until: Instant) -> Option<Vec<u8>> {
-        loop {
-            let left = until.checked_duration_since(Instant::now()).filter(|d| !d.is_zero())?;
-            self.socket.set_read_timeout(Some(left)).expect("a timeout above zero");
-            let mut frame = vec![0; FRAME_MAX];
-            let Ok(length) = self.socket.recv(&mut frame) else { continue };
-            frame.truncate(length);
-            let asked = frame.get(12..14) == Some(&ETHERTYPE_ARP.to_be_bytes())
-                && frame.get(20..22) == Some(&[0, 1])
-                && frame.get(38..42) == Some(&self.address.octets());
-            if asked {
-                let asker: [u8; 6] = frame[22..28].try_into().expect("six bytes");
-                let address: [u8; 4] = frame[28..32].try_into().expect("four bytes");
-                self.transmit(asker, ETHERTYPE_ARP, &self.arp(2, asker, address.into()));
-            } else {
-                return Some(frame);
-            }
-        }
-    }
-
     fn transmit(&self, to: [u8; 6], ethertype: u16, payload: &[u8]) {
         let mut frame = Vec::with_capacity(60);
         frame.extend(to);
@@ -216,7 +298,7 @@ impl Host {
         frame.extend(payload);
         frame.resize(frame.len().max(60), 0);
         // A machine that is not there yet, or no more, loses frames as a cable does.
-        let _ = self.socket.send_to(&frame, &self.cable.machine);
+        let _ = self.socket.send_to(&frame, &self.machine);
     }
 }
 

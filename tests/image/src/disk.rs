@@ -34,7 +34,13 @@ impl Image {
         format!("rempart-{}.raw", env!("CARGO_PKG_VERSION"))
     }
 
-    /// A file of the build by its ending: `raw`, `vmlinuz`, `initrd`, `cmdline`.
+    /// Another version, built beside this one; none if it was not.
+    pub fn version(&self, version: &str) -> Option<Self> {
+        let other = Self { folder: self.folder.clone(), stem: format!("rempart-{version}") };
+        other.file("raw").is_file().then_some(other)
+    }
+
+    /// A file of the build by its ending: `raw`, `vmlinuz`, `initrd`, `cmdline`, `update`.
     pub fn file(&self, ending: &str) -> PathBuf {
         self.folder.join(format!("{}.{ending}", self.stem))
     }

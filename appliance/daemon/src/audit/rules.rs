@@ -486,7 +486,10 @@ pub const RULES: &[Rule] = &[
     rule(
         "linux-r45",
         Enhanced,
-        &[(known(Known::Enforced), All(&["rempart", "rempart-ha", "rempart-vpn", "rempartd"]))],
+        &[(
+            known(Known::Enforced),
+            All(&["rempart", "rempart-ha", "rempart-update", "rempart-vpn", "rempartd"]),
+        )],
     ),
     rule(
         "linux-r50",

@@ -1,8 +1,8 @@
 //! What only the image's own kernel can show: that what the plan may ask for is there.
 
-use rempart_image_tests::{BOOT, Cable, Disk, Firmware, Machine, Scratch, Spec};
+use rempart_image_tests::{BOOT, Firmware};
 
-use crate::{cables, image};
+use crate::{Site, image};
 
 /// A feature, and the commands that use it.
 const FEATURES: &[(&str, &str)] = &[
@@ -85,10 +85,12 @@ const TRAFFIC: &[(&str, &str)] = &[
          for n in a b; do ip -n $n xfrm policy flush; ip -n $n xfrm state flush; done",
     ),
     (
-        // Four megabytes are some three thousand packets; the rules see the first ones of each direction.
+        // Four megabytes are some three thousand packets; the rules see the first ones of each direction. The receiver's input never
+        // ends: busybox tells the sender when it does, who then goes.
         "flowtable",
         "at r nft 'add table inet t; add flowtable inet t f { hook ingress priority 0; devices = { ra, rb }; }; add chain inet t c { type filter hook forward priority 0; }; add rule inet t c ct state established meta l4proto tcp flow add @f; add rule inet t c counter'
-         at b busybox nc -l -p 7007 >/tmp/arrived & sleep 1
+         mkfifo /tmp/silent; at b busybox nc -l -p 7007 0<>/tmp/silent >/tmp/arrived &
+         until at b ss -Hltn | grep -q :7007; do sleep 0.2; done
          at a sh -c 'head -c 4000000 /dev/zero | busybox nc 10.9.2.2 7007'; wait
          [ $(wc -c </tmp/arrived) = 4000000 ]
          seen=$(at r nft list chain inet t c | sed -n 's/.*counter packets \\([0-9]*\\).*/\\1/p'); echo seen $seen; [ $seen -lt 300 ]",
@@ -100,11 +102,8 @@ const TRAFFIC: &[(&str, &str)] = &[
 fn what_a_plan_may_ask_the_kernel_for_is_there() {
     // Each feature is used for real on the image's kernel; all that fail are named together.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let cables: [Cable; 2] = cables(&scratch);
-    let spec = Spec::new(Firmware::Direct, &disk).cables(&cables).open_modules();
-    let mut machine = Machine::start(&image, &scratch, "fw", &spec);
+    let site = Site::new(&image);
+    let mut machine = site.start(&site.spec(Firmware::Direct).open_modules());
     let shell = machine.shell();
     shell.ready(BOOT);
     // The shell is there before udev has named the network cards.

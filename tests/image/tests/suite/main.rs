@@ -15,7 +15,7 @@ mod whole;
 
 use std::net::Ipv4Addr;
 
-use rempart_image_tests::{Cable, Image, Scratch};
+use rempart_image_tests::{BOOT, Cable, Disk, Firmware, Image, Machine, Scratch, Spec, Stick};
 
 /// One box between two networks: the LAN reaches UDP port 7000 outside, and nothing else is allowed.
 pub const DOCUMENT: &str = r#"version = 1
@@ -59,7 +59,52 @@ pub fn image() -> Option<Image> {
     found
 }
 
-/// The cables of the document's two interfaces, in their order.
-pub fn cables(scratch: &Scratch) -> [Cable; 2] {
-    [Cable::new(scratch, "wan"), Cable::new(scratch, "lan")]
+/// Where a box stands: its disk as flashed, a stick with the document, and the cables of the document's two interfaces in their
+/// order.
+#[derive(Debug)]
+pub struct Site {
+    /// What was flashed.
+    pub image: Image,
+    /// Everything of this test.
+    pub scratch: Scratch,
+    /// The box's disk.
+    pub disk: Disk,
+    /// With the document.
+    pub stick: Stick,
+    /// Outside and inside.
+    pub cables: [Cable; 2],
+}
+
+impl Site {
+    /// A new box.
+    pub fn new(image: &Image) -> Self {
+        let scratch = Scratch::new();
+        let (disk, stick) = (Disk::flashed(image, &scratch), Stick::new(&scratch, "fw", DOCUMENT));
+        let cables = [Cable::new(&scratch, "wan"), Cable::new(&scratch, "lan")];
+        Self { image: image.clone(), scratch, disk, stick, cables }
+    }
+
+    /// The box, started by `firmware`, with its cables in.
+    pub fn spec(&self, firmware: Firmware) -> Spec<'_> {
+        Spec::new(firmware, &self.disk).cables(&self.cables)
+    }
+
+    /// Switches it on.
+    pub fn start(&self, spec: &Spec) -> Machine {
+        Machine::start(&self.image, &self.scratch, "fw", spec)
+    }
+
+    /// Switches it on, and waits until the document is in force.
+    #[track_caller]
+    pub fn up(&self, spec: &Spec) -> Machine {
+        let machine = self.start(spec);
+        machine.console.expect("revision 1", BOOT);
+        machine
+    }
+
+    /// The first start, with a shell: the document is taken over from the stick.
+    #[track_caller]
+    pub fn first(&self) -> Machine {
+        self.up(&self.spec(Firmware::Direct).stick(&self.stick))
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Image, Machine, SOON, Scratch, Spec, Stick};
+use rempart_image_tests::{BOOT, Firmware, Image, Machine, SOON};
 
-use crate::{DOCUMENT, cables, image};
+use crate::{Site, image};
 
 /// How often the power fails; `REMPART_CUTS` says otherwise.
 const CUTS: u32 = 20;
@@ -34,13 +34,8 @@ fn a_box_that_loses_power_during_commits_returns_with_the_last_committed_revisio
 
 /// One machine, whose power fails so many times.
 fn cut_and_look(image: &Image, cuts: u32, mut random: Random) {
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(image, &scratch);
-    let stick = Stick::new(&scratch, "fw", DOCUMENT);
-    let cables = cables(&scratch);
-    let spec = Spec::new(Firmware::Direct, &disk).cables(&cables);
-    let mut machine = Machine::start(image, &scratch, "fw", &spec.stick(&stick));
-    machine.console.expect("revision 1", BOOT);
+    let site = Site::new(image);
+    let mut machine = site.first();
     for cut in 1..=cuts {
         let first = committed(&mut machine);
         let shell = machine.shell();
@@ -53,7 +48,7 @@ fn cut_and_look(image: &Image, cuts: u32, mut random: Random) {
         let acknowledged = last_done(&said).unwrap_or(first);
         machine.cut_power();
 
-        machine = Machine::start(image, &scratch, "fw", &spec);
+        machine = site.start(&site.spec(Firmware::Direct));
         machine.shell().ready(BOOT);
         let now = committed(&mut machine);
         eprintln!("cut {cut}: acknowledged {acknowledged}, returned with {now} (seed {})", random.seed);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rempart_image_tests::{BOOT, Disk, Enrolled, Firmware, Machine, Scratch, Spec, Stick, Tpm};
+use rempart_image_tests::{BOOT, Enrolled, Firmware, Tpm};
 
-use crate::{DOCUMENT, image};
+use crate::{Site, image};
 
 /// How long a refused machine is watched; the firmware of one that starts has the kernel running by then.
 const REFUSED: Duration = Duration::from_secs(180);
@@ -17,11 +17,8 @@ fn under_secure_boot_the_signed_image_starts_where_its_key_is_enrolled_and_nowhe
     // The image for tests is signed with ovmf's test key. Firmware that knows another's refuses it; firmware that knows it starts
     // the box, whose state opens only under that firmware.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let stick = Stick::new(&scratch, "fw", DOCUMENT);
-    let spec = Spec::new(Firmware::Secure(Enrolled::Foreign), &disk);
-    let machine = Machine::start(&image, &scratch, "fw", &spec);
+    let site = Site::new(&image);
+    let machine = site.start(&site.spec(Firmware::Secure(Enrolled::Foreign)));
     machine.console.expect_said("Access Denied", REFUSED);
     machine.cut_power();
 
@@ -31,12 +28,11 @@ fn under_secure_boot_the_signed_image_starts_where_its_key_is_enrolled_and_nowhe
         (Firmware::Uefi, "The state of this box cannot be read"),
         (Firmware::Secure(Enrolled::Ours), "revision 1"),
     ] {
-        let Some(tpm) = Tpm::start(&scratch) else {
+        let Some(tpm) = Tpm::start(&site.scratch) else {
             eprintln!("skipped: swtpm is not installed (make image-setup)");
             return;
         };
-        let machine =
-            Machine::start(&image, &scratch, "fw", &Spec::new(firmware, &disk).stick(&stick).tpm(&tpm));
+        let machine = site.start(&site.spec(firmware).stick(&site.stick).tpm(&tpm));
         machine.console.expect(shown, BOOT);
         std::thread::sleep(WRITTEN);
     }

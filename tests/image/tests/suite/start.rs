@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rempart_image_tests::{BOOT, Cable, Disk, Firmware, Host, Image, Machine, SOON, Scratch, Spec, Stick};
+use rempart_image_tests::{BOOT, Firmware, Host, SOON};
 
-use crate::{DESK, DOCUMENT, INSIDE, OUTSIDE, SERVER, cables, image};
+use crate::{DESK, INSIDE, OUTSIDE, SERVER, Site, image};
 
 /// How long a packet may take through an emulated box.
 const PACKET: Duration = Duration::from_secs(30);
@@ -15,9 +15,7 @@ const NOTHING: Duration = Duration::from_secs(3);
 fn a_box_started_by_uefi_takes_the_document_of_a_stick_and_applies_it() {
     // A new disk and a stick with a document; the console, on both screens, with revision 1 in force, and packets judged by it.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    starts_and_filters(&image, &scratch, &disk, Firmware::Uefi);
+    starts_and_filters(&Site::new(&image), Firmware::Uefi);
 }
 
 #[test]
@@ -25,32 +23,28 @@ fn a_box_started_by_uefi_takes_the_document_of_a_stick_and_applies_it() {
 fn a_box_started_by_a_legacy_bios_does_the_same_and_again_without_the_stick() {
     // The same, and then a second start: the revision is the box's own.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let cables = starts_and_filters(&image, &scratch, &disk, Firmware::Bios);
-    let (server, desk) = (Host::attach(&cables[0], SERVER), Host::attach(&cables[1], DESK));
-    let spec = Spec::new(Firmware::Bios, &disk).cables(&cables);
-    let machine = Machine::start(&image, &scratch, "fw", &spec);
-    machine.console.expect("revision 1", BOOT);
+    let site = Site::new(&image);
+    starts_and_filters(&site, Firmware::Bios);
+    let (server, desk) = hosts(&site);
+    let _machine = site.up(&site.spec(Firmware::Bios));
     judged(&server, &desk);
 }
 
-fn starts_and_filters(image: &Image, scratch: &Scratch, disk: &Disk, firmware: Firmware) -> [Cable; 2] {
-    let stick = Stick::new(scratch, "fw", DOCUMENT);
-    let cables = cables(scratch);
-    let (server, desk) = (Host::attach(&cables[0], SERVER), Host::attach(&cables[1], DESK));
-
-    let spec = Spec::new(firmware, disk).stick(&stick).cables(&cables);
-    let machine = Machine::start(image, scratch, "fw", &spec);
-    machine.console.expect("revision 1", BOOT);
+fn starts_and_filters(site: &Site, firmware: Firmware) {
+    let (server, desk) = hosts(site);
+    let machine = site.up(&site.spec(firmware).stick(&site.stick));
     machine.console.expect("No faults", SOON);
     // The console answers: the flow matrix has one flow, from the LAN outside.
     machine.console.send("2");
     machine.console.expect("lan       ·        ·        ▒ 1", SOON);
-    assert!(is_lit(&machine.picture(&scratch.at("vga.ppm"))), "the VGA screen is dark");
+    assert!(is_lit(&machine.picture(&site.scratch.at("vga.ppm"))), "the VGA screen is dark");
     judged(&server, &desk);
     machine.cut_power();
-    cables
+}
+
+/// Somebody outside, and somebody inside.
+fn hosts(site: &Site) -> (Host, Host) {
+    (Host::attach(&site.cables[0], SERVER), Host::attach(&site.cables[1], DESK))
 }
 
 /// What the flow allows passes and is translated; what no flow allows does not.
@@ -67,12 +61,9 @@ fn judged(server: &Host, desk: &Host) {
 fn a_box_without_a_document_says_so_and_forwards_nothing() {
     // A new disk and no stick; both languages on the console, then the screens; no answer on any network.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let cables = cables(&scratch);
-    let desk = Host::attach(&cables[1], DESK);
-    let spec = Spec::new(Firmware::Uefi, &disk).cables(&cables);
-    let machine = Machine::start(&image, &scratch, "fw", &spec);
+    let site = Site::new(&image);
+    let (_, desk) = hosts(&site);
+    let machine = site.start(&site.spec(Firmware::Uefi));
     machine.console.expect("This box has no document yet", BOOT);
     machine.console.expect("pas encore de document", SOON);
     machine.console.send("\r");
@@ -86,14 +77,12 @@ fn a_changed_bit_of_the_root_file_system_is_refused() {
     // One bit of the root, or of its tree of hashes, turned; the kernel refuses it, and the machine starts again.
     let Some(image) = image() else { return };
     for label in ["", "_verity"] {
-        let scratch = Scratch::new();
-        let disk = Disk::flashed(&image, &scratch);
-        let (begin, _) = disk.partition(&format!("rempart_{}{label}", env!("CARGO_PKG_VERSION")));
+        let site = Site::new(&image);
+        let (begin, _) = site.disk.partition(&format!("rempart_{}{label}", env!("CARGO_PKG_VERSION")));
         // The first block of the root, which is read first; of the tree the block below its superblock, which is its top.
         let at = if label.is_empty() { begin + 1024 } else { begin + 4096 };
-        disk.change(at, 1, |byte| byte[0] ^= 1);
-        let spec = Spec::new(Firmware::Direct, &disk);
-        let machine = Machine::start(&image, &scratch, "fw", &spec);
+        site.disk.change(at, 1, |byte| byte[0] ^= 1);
+        let machine = site.start(&site.spec(Firmware::Direct));
         let text = machine.console.text();
         assert!(machine.wait_for_end(BOOT), "{label}: the machine went on:\n{text}");
     }

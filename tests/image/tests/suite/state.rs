@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Machine, SOON, Scratch, Spec, Stick, Tpm};
+use rempart_image_tests::{BOOT, Firmware, SOON, Tpm};
 
-use crate::{DOCUMENT, cables, image};
+use crate::{Site, image};
 
 /// Where LUKS2 keeps the data: behind its two headers (the default of cryptsetup).
 const LUKS_HEADER_BYTES: u64 = 16 << 20;
@@ -14,13 +14,8 @@ const LUKS_HEADER_BYTES: u64 = 16 << 20;
 fn a_box_whose_state_is_full_damaged_or_lost_starts_and_says_so() {
     // The same disk in four conditions; each time the console comes, and each time with the right words.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let stick = Stick::new(&scratch, "fw", DOCUMENT);
-    let cables = cables(&scratch);
-    let spec = Spec::new(Firmware::Direct, &disk).stick(&stick).cables(&cables);
-    let mut machine = Machine::start(&image, &scratch, "fw", &spec);
-    machine.console.expect("revision 1", BOOT);
+    let site = Site::new(&image);
+    let mut machine = site.first();
     let options = machine.shell().run("grep ' /var ' /proc/mounts");
     for option in ["/dev/mapper/rempart-state", "nosuid", "nodev", "noexec"] {
         assert!(options.contains(option), "/var is mounted without {option}: {options}");
@@ -31,18 +26,18 @@ fn a_box_whose_state_is_full_damaged_or_lost_starts_and_says_so() {
     assert!(filled.is_ok_and(|(_, said)| said.contains("No space left")));
     machine.cut_power();
 
-    let spec = Spec::new(Firmware::Direct, &disk).cables(&cables);
-    let mut machine = Machine::start(&image, &scratch, "fw", &spec);
+    let spec = site.spec(Firmware::Direct);
+    let mut machine = site.start(&spec);
     machine.console.expect("The state partition is full", BOOT);
     machine.console.send("\r");
     machine.console.expect("revision 1", SOON);
     machine.shell().run("rm /var/full && sync");
     machine.cut_power();
 
-    let (begin, length) = disk.partition("rempart-state");
+    let (begin, length) = site.disk.partition("rempart-state");
     // The file system's head is gone, as when a disk loses what it had in its cache.
-    disk.change(begin + LUKS_HEADER_BYTES, 8192, |bytes| bytes.fill(0x5a));
-    let machine = Machine::start(&image, &scratch, "fw", &spec);
+    site.disk.change(begin + LUKS_HEADER_BYTES, 8192, |bytes| bytes.fill(0x5a));
+    let machine = site.start(&spec);
     machine.console.expect("damaged and has been repaired", BOOT);
     machine.console.send("\r");
     machine.console.expect("revision 1", SOON);
@@ -50,8 +45,8 @@ fn a_box_whose_state_is_full_damaged_or_lost_starts_and_says_so() {
 
     // Nothing of it is left but its name.
     let head = usize::try_from(length.min(64 << 20)).expect("64 MiB");
-    disk.change(begin, head, |bytes| bytes.fill(0x5a));
-    let machine = Machine::start(&image, &scratch, "fw", &spec);
+    site.disk.change(begin, head, |bytes| bytes.fill(0x5a));
+    let machine = site.start(&spec);
     machine.console.expect("The state of this box cannot be read", BOOT);
     machine.console.send("\r");
     machine.console.expect("Nothing was ever committed", SOON);
@@ -63,25 +58,19 @@ fn with_a_tpm_the_key_of_the_state_is_sealed_there_and_the_disk_alone_opens_noth
     // The first start with a TPM, a second one with the same, a third one without; a key in the TPM alone, the document again, and
     // a state that cannot be read.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let stick = Stick::new(&scratch, "fw", DOCUMENT);
-    let cables = cables(&scratch);
+    let site = Site::new(&image);
     for first in [true, false] {
-        let Some(tpm) = Tpm::start(&scratch) else {
+        let Some(tpm) = Tpm::start(&site.scratch) else {
             eprintln!("skipped: swtpm is not installed (make image-setup)");
             return;
         };
-        let spec = Spec::new(Firmware::Direct, &disk).tpm(&tpm).cables(&cables);
-        let spec = if first { spec.stick(&stick) } else { spec };
-        let mut machine = Machine::start(&image, &scratch, "fw", &spec);
-        machine.console.expect("revision 1", BOOT);
+        let spec = site.spec(Firmware::Direct).tpm(&tpm);
+        let mut machine = site.up(&if first { spec.stick(&site.stick) } else { spec });
         let header = machine.shell().run("cryptsetup luksDump /dev/vda7");
         assert!(header.contains("systemd-tpm2") && !header.contains("rempart-header-key"), "{header}");
         assert!(!header.contains("0: luks2"), "the key of the first start is still there: {header}");
         machine.shell().run("sync");
     }
-    let spec = Spec::new(Firmware::Direct, &disk).cables(&cables);
-    let machine = Machine::start(&image, &scratch, "fw", &spec);
+    let machine = site.start(&site.spec(Firmware::Direct));
     machine.console.expect("The state of this box cannot be read", BOOT);
 }

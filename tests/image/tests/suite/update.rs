@@ -5,87 +5,102 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rempart_image_tests::{BOOT, Cable, Disk, Firmware, Image, Machine, SOON, Scratch, Spec, Stick};
+use rempart_image_tests::{BOOT, Disk, Firmware, Image, Machine, SOON, Shell};
 use rempart_update::manifest::{Content, Description, Draft, Head, SigningKey};
 use rempart_update::{Part, Version};
 use sha2::{Digest as _, Sha256};
 
-use crate::{DOCUMENT, cables, image};
+use crate::{Site, image};
 
 /// The version of the second image.
 const NEXT: &str = "0.1.1";
+/// The version of an update that cannot start.
+const BAD: &str = "0.1.2";
 /// Longest probation, and as much again for a busy machine.
 const PROBATION: Duration = Duration::from_secs(600);
 /// How often the power fails; `REMPART_CUTS` says otherwise.
 const CUTS: u32 = 4;
 
-/// The update file of the second image, if it was built.
-fn update(image: &Image) -> Option<PathBuf> {
-    let path = image.file("raw").with_file_name(format!("rempart-{NEXT}.update"));
-    if !path.is_file() {
+/// The image, and the one with the higher version.
+pub fn images() -> Option<(Image, Image)> {
+    let image = image()?;
+    let next = image.version(NEXT);
+    if next.is_none() {
         eprintln!("skipped: there is no second image (make test-image builds it)");
-        return None;
     }
-    Some(path)
+    Some((image, next?))
 }
 
-fn spec<'a>(firmware: Firmware, disk: &'a Disk, stick: Option<&'a Stick>, cables: &'a [Cable]) -> Spec<'a> {
-    let spec = Spec::new(firmware, disk).cables(cables);
-    match stick {
-        Some(stick) => spec.stick(stick),
-        None => spec,
-    }
+/// A new box with this update file on its stick.
+fn offered(image: &Image, update: &[u8]) -> Site {
+    let site = Site::new(image);
+    fs::write(site.stick.folder.join("next.update"), update).expect("a file of our own");
+    site
 }
 
-/// A disk with the document of the stick, and the machine that it was made in.
-fn installed<'a>(
-    image: &Image,
-    scratch: &Scratch,
-    disk: &'a Disk,
-    stick: &'a Stick,
-    cables: &'a [Cable],
-) -> Machine {
-    let machine = Machine::start(image, scratch, "fw", &spec(Firmware::Direct, disk, Some(stick), cables));
+/// What the console says to a verb of updates, which must end well.
+#[track_caller]
+pub fn update(shell: &mut Shell, verb: &str) -> String {
+    let (code, said) =
+        shell.try_run(&format!("rempart --lang en update {verb}"), PROBATION).expect("an answer");
+    assert_eq!(code, 0, "{verb}: {said}");
+    said
+}
+
+/// The first start of that box: the update is installed, and the box ends to start it.
+#[track_caller]
+fn installed(site: &Site) {
+    let mut machine = site.first();
+    let shell = machine.shell();
+    assert!(update(shell, "files").contains("next.update"));
+    assert!(update(shell, "check next.update").contains("signed for this box"));
+    assert!(update(shell, "install next.update").contains("ready"));
+    shell.start("rempart --lang en update restart");
+    assert!(machine.wait_for_end(SOON * 2), "the box does not start again");
+}
+
+/// A kernel started directly: what its box says about updates, with an EFI system partition that is whole.
+#[track_caller]
+fn told(site: &Site, image: &Image) -> String {
+    let spec = site.spec(Firmware::Direct);
+    let mut machine = Machine::start(image, &site.scratch, "fw", &spec);
     machine.console.expect("revision 1", BOOT);
-    machine
+    told_by(machine.shell())
+}
+
+#[track_caller]
+fn told_by(shell: &mut Shell) -> String {
+    let said = shell.run("until rempart --lang en update status; do sleep 1; done");
+    // While it is mounted its own head calls it dirty.
+    let (code, found) = shell
+        .try_run(
+            "while umount /efi 2>/dev/null || grep -q ' /efi vfat' /proc/mounts; do sleep 1; done; fsck.vfat -n /dev/disk/by-partlabel/rempart-esp",
+            SOON,
+        )
+        .expect("an answer");
+    assert_eq!(code, 0, "the EFI system partition: {found}");
+    said
 }
 
 #[test]
 #[ignore = "long: make test-image"]
 fn an_update_proves_itself_and_stays_by_uefi_and_by_bios() {
-    // An update on the stick in; it is verified, installed, started, judged and blessed, and the box says so. Both firmwares.
-    let Some((image, update)) = image().and_then(|image| Some((image.clone(), update(&image)?))) else {
-        return;
-    };
+    // An update on the stick in; it is verified, installed, started, judged by itself and by nobody else, and blessed. Both
+    // firmwares.
+    let Some((image, next)) = images() else { return };
+    let bytes = fs::read(next.file("update")).expect("the update");
     for firmware in [Firmware::Uefi, Firmware::Bios] {
-        let scratch = Scratch::new();
-        let disk = Disk::flashed(&image, &scratch);
-        let stick = Stick::new(&scratch, "fw", DOCUMENT);
-        fs::copy(&update, stick.folder.join("next.update")).expect("a file of our own");
-        let cables = cables(&scratch);
-        let mut machine = installed(&image, &scratch, &disk, &stick, &cables);
-        let shell = machine.shell();
-        assert!(shell.run("rempart --lang en update files").contains(NEXT));
-        let (code, said) =
-            shell.try_run("rempart --lang en update check next.update", PROBATION).expect("an answer");
-        assert!(code == 0 && said.contains("signed for this box"), "{said}");
-        let (code, said) =
-            shell.try_run("rempart --lang en update install next.update", PROBATION).expect("an answer");
-        assert!(code == 0 && said.contains("ready"), "{said}");
-        shell.start("rempart --lang en update restart");
-        assert!(machine.wait_for_end(SOON * 2), "the box does not start again");
-        assert_eq!(kernels(&disk), [format!("rempart_{NEXT}+3.efi"), own_kernel()]);
-
-        let machine = Machine::start(&image, &scratch, "fw", &spec(firmware, &disk, None, &cables));
-        machine.console.expect("revision 1", BOOT);
-        await_kernels(&disk, &[format!("rempart_{NEXT}.efi"), own_kernel()]);
+        let site = offered(&image, &bytes);
+        installed(&site);
+        assert_eq!(kernels(&site.disk), [format!("rempart_{NEXT}+3.efi"), own_kernel()]);
+        let machine = site.up(&site.spec(firmware));
+        await_updated(&site.disk);
         machine.cut_power();
-        // It is what starts from now on.
-        let machine = Machine::start(&image, &scratch, "fw", &spec(firmware, &disk, None, &cables));
-        machine.console.expect("revision 1", BOOT);
+        let said = told(&site, &next);
+        assert!(said.contains(&format!("Rempart {NEXT} runs")), "{firmware:?}: {said}");
+        assert!(said.contains(&format!("{NEXT} has proved itself,")), "{firmware:?}: {said}");
     }
 }
 
@@ -93,93 +108,76 @@ fn an_update_proves_itself_and_stays_by_uefi_and_by_bios() {
 #[ignore = "long: make test-image"]
 fn an_update_that_cannot_start_comes_back_by_itself() {
     // Signed and damaged: each of three tries ends in a restart, the fourth start is the old version, which says what happened.
-    let Some((image, update)) = image().and_then(|image| Some((image.clone(), update(&image)?))) else {
-        return;
-    };
+    let Some((image, next)) = images() else { return };
+    let bytes = damaged(&next);
     for firmware in [Firmware::Uefi, Firmware::Bios] {
-        let scratch = Scratch::new();
-        let disk = Disk::flashed(&image, &scratch);
-        let stick = Stick::new(&scratch, "fw", DOCUMENT);
-        fs::write(stick.folder.join("bad.update"), damaged(&image, &update)).expect("a file of our own");
-        let cables = cables(&scratch);
-        let mut machine = installed(&image, &scratch, &disk, &stick, &cables);
-        let shell = machine.shell();
-        let (code, said) =
-            shell.try_run("rempart --lang en update install bad.update", PROBATION).expect("an answer");
-        assert_eq!(code, 0, "{said}");
-        shell.start("rempart update restart");
-        assert!(machine.wait_for_end(SOON * 2), "the box does not start again");
+        let site = offered(&image, &bytes);
+        installed(&site);
         for attempt in 1..=3 {
-            let machine = Machine::start(&image, &scratch, "fw", &spec(firmware, &disk, None, &cables));
-            assert!(machine.wait_for_end(BOOT), "try {attempt} does not end");
+            let machine = site.start(&site.spec(firmware));
+            assert!(machine.wait_for_end(BOOT), "{firmware:?}: try {attempt} does not end");
         }
-        let machine = Machine::start(&image, &scratch, "fw", &spec(firmware, &disk, None, &cables));
-        machine.console.expect("revision 1", BOOT);
-        machine.cut_power();
-        let mut machine =
-            Machine::start(&image, &scratch, "fw", &spec(Firmware::Direct, &disk, None, &cables));
-        machine.console.expect("revision 1", BOOT);
-        let said = machine.shell().run("rempart --lang en update status");
-        assert!(said.contains(&format!("Rempart {} runs", env!("CARGO_PKG_VERSION"))), "{said}");
-        assert!(said.contains("did not start"), "{said}");
-        if firmware == Firmware::Uefi {
-            assert!(
-                kernels(&disk).iter().any(|name| name.starts_with("rempart_0.1.2+0")),
-                "{:?}",
-                kernels(&disk)
-            );
-        }
+        site.up(&site.spec(firmware)).cut_power();
+        let said = told(&site, &image);
+        assert!(
+            said.contains(&format!("Rempart {} runs", env!("CARGO_PKG_VERSION"))),
+            "{firmware:?}: {said}"
+        );
+        assert!(said.contains("did not start"), "{firmware:?}: {said}");
+        let kernels = kernels(&site.disk);
+        let spent = kernels.iter().any(|name| name.starts_with(&format!("rempart_{BAD}+0")));
+        assert!(spent || firmware != Firmware::Uefi, "{kernels:?}");
     }
 }
 
 #[test]
 #[ignore = "long: make test-image"]
 fn a_power_cut_in_the_middle_of_an_update_harms_nothing() {
-    // SIGKILL at any moment of an installation; each time the old version starts, and in the end the update goes through.
-    let Some((image, update)) = image().and_then(|image| Some((image.clone(), update(&image)?))) else {
-        return;
-    };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let stick = Stick::new(&scratch, "fw", DOCUMENT);
-    fs::copy(&update, stick.folder.join("next.update")).expect("a file of our own");
-    let cables = cables(&scratch);
+    // SIGKILL at any moment of an installation; each time the old version is the one that would be started, and starts, with an
+    // EFI system partition that is whole; the firmware finds it too, and in the end the update goes through.
+    let Some((image, next)) = images() else { return };
+    let site = offered(&image, &fs::read(next.file("update")).expect("the update"));
     let cuts = std::env::var("REMPART_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(CUTS);
-    let mut machine = installed(&image, &scratch, &disk, &stick, &cables);
+    let mut machine = site.first();
     for cut in 1..=cuts {
-        machine.shell().start("rempart update install next.update");
-        // Spread over the whole installation.
-        std::thread::sleep(Duration::from_millis(u64::from(500 + 7919 * cut % 20_000)));
+        let shell = machine.shell();
+        shell.start("rempart update install next.update >/run/install 2>&1 &");
+        // As far as it has come by this share of its bytes, wherever the machine's speed puts that moment.
+        let share = cut * 100 / (cuts + 1);
+        let reached = format!(
+            "n() {{ grep -o \"\\\"$1\\\": *[0-9]*\" /run/u | grep -o '[0-9]*$' || echo 0; }}
+             until rempart --json update status >/run/u 2>/dev/null; [ $(n all_bytes) -gt 0 ] &&
+             [ $(($(n done_bytes) * 100)) -ge $(($(n all_bytes) * {share})) ]; do sleep 0.2; done; cat /run/u"
+        );
+        let (_, progress) = shell.try_run(&reached, PROBATION).expect("an answer");
+        assert!(progress.contains("\"done_bytes\""), "cut {cut}: nothing is installed: {progress}");
         machine.cut_power();
-        eprintln!("cut {cut}: {:?}", kernels(&disk));
-        let started = Machine::start(&image, &scratch, "fw", &spec(Firmware::Uefi, &disk, None, &cables));
-        started.console.expect("revision 1", BOOT);
-        started.cut_power();
-        machine =
-            Machine::start(&image, &scratch, "fw", &spec(Firmware::Direct, &disk, Some(&stick), &cables));
-        machine.console.expect("revision 1", BOOT);
-        let said = machine.shell().run("until rempart --lang en update status; do sleep 1; done");
-        assert!(said.contains(&format!("Rempart {} runs", env!("CARGO_PKG_VERSION"))), "{said}");
+        let found = kernels(&site.disk);
+        eprintln!("cut {cut} at {share} %: {found:?}");
+        // What is staged has a name that no firmware looks for.
+        assert_eq!(found, [own_kernel()], "cut {cut}");
+        machine = site.up(&site.spec(Firmware::Direct).stick(&site.stick));
+        let said = told_by(machine.shell());
+        assert!(said.contains(&format!("Rempart {} runs", env!("CARGO_PKG_VERSION"))), "cut {cut}: {said}");
     }
-    let said = machine
-        .shell()
-        .try_run("rempart --lang en update install next.update", PROBATION)
-        .expect("an answer");
-    assert_eq!(said.0, 0, "{}", said.1);
+    machine.cut_power();
+    site.up(&site.spec(Firmware::Uefi)).cut_power();
+    installed(&site);
+    assert_eq!(kernels(&site.disk), [format!("rempart_{NEXT}+3.efi"), own_kernel()]);
 }
 
 /// An update with the parts of the second image, one block of its root file system changed, and a good signature.
-fn damaged(image: &Image, update: &PathBuf) -> Vec<u8> {
-    let bytes = fs::read(update).expect("the update");
+fn damaged(next: &Image) -> Vec<u8> {
+    let bytes = fs::read(next.file("update")).expect("the update");
     let head = Head::read(&bytes).expect("an update").expect("whole");
     let root = usize::try_from(head.claims().part(Part::Root).bytes).expect("short");
     let mut parts = bytes[head.length()..].to_vec();
     // The superblock of erofs: nothing is mounted without it.
     parts[1024..1536].fill(0x5a);
     let mut description =
-        Description { version: Version::new("0.1.2").expect("a version"), ..head.claims().clone() };
+        Description { version: Version::new(BAD).expect("a version"), ..head.claims().clone() };
     description.parts[0] = Content { bytes: root as u64, sha256: Sha256::digest(&parts[..root]).into() };
-    let key = image.file("raw").with_file_name("..").join("throw-away.key");
+    let key = next.file("raw").with_file_name("..").join("throw-away.key");
     let key =
         SigningKey::from_pkcs8(&fs::read(&key).expect("the key of the image for tests")).expect("a key");
     let mut bad = Draft(description).sign(&[key]).expect("a head");
@@ -191,10 +189,10 @@ fn own_kernel() -> String {
     format!("rempart_{}.efi", env!("CARGO_PKG_VERSION"))
 }
 
-/// Waits until the EFI system partition holds these kernels and no others.
+/// Waits until the new version has proved itself: its kernel has no counter any more.
 #[track_caller]
-fn await_kernels(disk: &Disk, wanted: &[String]) {
-    let begun = Instant::now();
+pub fn await_updated(disk: &Disk) {
+    let (begun, wanted) = (Instant::now(), [format!("rempart_{NEXT}.efi"), own_kernel()]);
     while kernels(disk) != wanted {
         assert!(begun.elapsed() < PROBATION, "{:?} and not {wanted:?}", kernels(disk));
         std::thread::sleep(Duration::from_secs(2));

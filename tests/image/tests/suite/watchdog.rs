@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Machine, Scratch, Spec};
+use rempart_image_tests::{BOOT, Firmware};
 
-use crate::image;
+use crate::{Site, image};
 
 /// `panic=10` of the command line, under emulation on two busy cores.
 const PANIC: Duration = Duration::from_secs(180);
@@ -18,10 +18,8 @@ fn a_panic_restarts_the_box_and_the_watchdog_restarts_one_that_does_not_even_pan
     // which systemd has opened, can do it.
     let Some(image) = image() else { return };
     for stuck in [false, true] {
-        let scratch = Scratch::new();
-        let disk = Disk::flashed(&image, &scratch);
-        let spec = Spec::new(Firmware::Direct, &disk).watchdog();
-        let mut machine = Machine::start(&image, &scratch, "fw", &spec);
+        let site = Site::new(&image);
+        let mut machine = site.start(&site.spec(Firmware::Direct).watchdog());
         let shell = machine.shell();
         shell.ready(BOOT);
         let opened = "until [ \"$(cat /sys/class/watchdog/watchdog0/state 2>/dev/null)\" = active ]; do sleep 1; done; cat /sys/class/watchdog/watchdog0/identity";

@@ -1,17 +1,18 @@
 //! The whole box at work: every unit runs, each program in its cage, and nothing that it does is refused there.
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Machine, SOON, Scratch, Shell, Spec, Stick};
+use rempart_image_tests::{BOOT, SOON, Shell};
 
-use crate::{DOCUMENT, cables, image};
+use crate::{Site, image};
 
 /// What must run once the box is up.
-const UNITS: &str = "rempartd rempart-ha rempart-vpn rempart-console@tty1 rempart-console@ttyS0 rempart-modules-lock \
+const UNITS: &str = "rempartd rempart-ha rempart-vpn rempart-update rempart-console@tty1 rempart-console@ttyS0 rempart-modules-lock \
                      rempart-take-over apparmor dbus systemd-timesyncd systemd-journald systemd-udevd";
 /// Each program, and the profile that it must be held by.
 const PROFILES: &[(&str, &str)] = &[
     ("rempartd", "rempartd"),
     ("rempart-ha", "rempart-ha"),
     ("rempart-vpn", "rempart-vpn"),
+    ("rempart-update", "rempart-update"),
     ("rempart", "rempart"),
 ];
 /// Remote access on top of the plain document, so that its program opens sockets and a TUN device.
@@ -30,6 +31,8 @@ const VERBS: &[&str] = &[
     "vpn user add alice --groups agents",
     "vpn list",
     "vpn devices",
+    "update status",
+    "update files",
 ];
 
 #[test]
@@ -37,13 +40,8 @@ fn everything_runs_and_no_profile_refuses_anything_that_it_does() {
     // A document from a stick, then one with remote access; every screen and the verbs, and each daemon killed once. All units
     // are active, each program is in its profile, and the log has no refusal of AppArmor's.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let stick = Stick::new(&scratch, "fw", DOCUMENT);
-    let cables = cables(&scratch);
-    let spec = Spec::new(Firmware::Direct, &disk).stick(&stick).cables(&cables);
-    let mut machine = Machine::start(&image, &scratch, "fw", &spec);
-    machine.console.expect("revision 1", BOOT);
+    let site = Site::new(&image);
+    let mut machine = site.first();
     for key in ["2", "3", "4", "5", "6", "7", "1"] {
         machine.console.send(key);
         std::thread::sleep(std::time::Duration::from_millis(500));
@@ -75,13 +73,13 @@ fn everything_runs_and_no_profile_refuses_anything_that_it_does() {
             faults.push(format!("`rempart {verb}` ended with {code}: {said}"));
         }
     }
-    for program in ["rempartd", "rempart-ha", "rempart-vpn"] {
+    for program in ["rempartd", "rempart-ha", "rempart-vpn", "rempart-update"] {
         shell.run(&format!("systemctl kill -s KILL {program} && sleep 2"));
     }
     let (_, back) = shell
-        .try_run("until rempart --json status >/dev/null 2>&1 && systemctl -q is-active rempart-ha rempart-vpn; do sleep 1; done; systemctl is-active rempartd rempart-ha rempart-vpn", BOOT)
+        .try_run("until rempart --json status >/dev/null 2>&1 && systemctl -q is-active rempart-ha rempart-vpn rempart-update; do sleep 1; done; systemctl is-active rempartd rempart-ha rempart-vpn rempart-update", BOOT)
         .expect("the daemon answers again");
-    assert_eq!(back, "active\nactive\nactive\n");
+    assert_eq!(back, "active\n".repeat(4));
     faults.extend(caged(shell));
     faults.extend(refusals(shell).lines().map(|line| format!("AppArmor refused: {line}")));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
