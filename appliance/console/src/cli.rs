@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod edit;
+pub mod line;
 pub mod pair;
 pub mod print;
 pub mod run;

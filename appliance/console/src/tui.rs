@@ -13,6 +13,8 @@ pub mod dialogs;
 pub mod driver;
 pub mod grid;
 pub mod model;
+pub mod prompt;
+pub mod runner;
 pub mod terminal;
 pub mod theme;
 pub mod update;

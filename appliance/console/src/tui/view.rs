@@ -10,6 +10,7 @@ pub mod dialogs;
 pub mod log;
 pub mod matrix;
 pub mod pair;
+pub mod prompt;
 pub mod vpn;
 
 use ratatui_core::layout::Rect;
@@ -172,6 +173,9 @@ fn key_line(m: &Model, theme: Theme, width: usize) -> Line<'static> {
         Some(Dialog::Move { .. }) => id!("keys-move"),
         Some(Dialog::Resolve { .. }) => id!("keys-choose"),
         Some(Dialog::Lab) => id!("keys-lab"),
+        Some(Dialog::Prompt(_)) => id!("keys-prompt"),
+        Some(Dialog::Output(output)) if output.runs() => id!("keys-output"),
+        Some(Dialog::Output(_)) => id!("keys-text"),
         Some(Dialog::Commit(_)) => id!("keys-commit"),
         Some(Dialog::Explain(_)) => id!("keys-explain"),
         None if m.connections.editing && m.screen == Screen::Connections => id!("keys-filter"),

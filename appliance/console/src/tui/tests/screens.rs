@@ -155,6 +155,10 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
         ("lab-nothing", update(on("1"), Message::Traffic(Traffic::default())).0),
         ("switch", on("6s")),
         ("maintenance", on("6m")),
+        ("prompt", on(":")),
+        ("prompt-completes", on(":vpn user ")),
+        ("output", prompt::said(on(":status>"), fixtures::DIFF)),
+        ("output-misread", on(":vpn frobnicate>")),
         ("help", on("?")),
         ("notice", give(press(base(), "3k"), Request::Kill(vec![1]), Reply::Number(1))),
     ]
