@@ -132,7 +132,7 @@ impl Verb {
     /// Whether it asks the person for something while it runs, or shows how far it is.
     fn asks(&self) -> bool {
         match self {
-            Self::Edit => true,
+            Self::Edit | Self::Password => true,
             Self::Ha { verb } => matches!(verb, Some(HaVerb::Resolve { yes: false, .. })),
             Self::Vpn { verb: Some(verb) } => match verb {
                 VpnVerb::Password { remove, .. } => !remove,
@@ -182,6 +182,7 @@ impl Verb {
             | Self::Audit { .. }
             | Self::Pair { .. }
             | Self::Unpair
+            | Self::Ports
             | Self::Vpn { verb: None }
             | Self::Update { verb: None }
             | Self::Schema

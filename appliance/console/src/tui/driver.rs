@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::MissedTickBehavior;
 
-use super::model::{Effect, Message, Model, Screen};
+use super::model::{Effect, Gate, Message, Model, Screen};
 use super::runner::{Runner, Running};
 use super::terminal::{self, Guard};
 use super::update::update;
@@ -44,6 +44,8 @@ pub async fn open(lang: Lang, mono: bool, tz: TimeZone) -> Result<(), String> {
     let mut model = Model::new(lang, mono, tz, Timestamp::now());
     model.author = who::author(|name| std::env::var(name).ok());
     model.session = who::session();
+    // Nothing is shown before it is known who may see it.
+    model.gate = Gate::Asking(None);
     let lab = Lab::of(|name| std::env::var(name).ok());
     if lab.is_some() {
         // Whoever comes to the lab comes for the pair.

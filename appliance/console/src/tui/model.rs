@@ -14,6 +14,7 @@ use rempart_bus::documents::{
 use rempart_bus::ha::HaStatus;
 use rempart_bus::vpn::{SessionView, WireguardStatus};
 
+pub use super::gate::Gate;
 use super::prompt::{Output, Prompt};
 use crate::bus::{Choice, Failure, Reply, Request};
 use crate::cli::line::Order as VerbOrder;
@@ -142,6 +143,8 @@ pub enum Poll {
     Vpn,
     /// The same of WireGuard.
     Wireguard,
+    /// How far the box has been set up.
+    Setup,
 }
 
 /// A line of text that a person types.
@@ -446,6 +449,14 @@ pub struct Model {
     pub lab: Option<Traffic>,
     /// The lines typed at the prompt, the newest last.
     pub typed: Vec<String>,
+    /// What stands before the screens.
+    pub gate: Gate,
+    /// Whether the administrator has a password, as far as is known.
+    pub password: bool,
+    /// Whether a document was ever committed, as far as is known.
+    pub committed: bool,
+    /// Seconds since the last key.
+    pub idle_s: u32,
 }
 
 impl Model {
@@ -489,6 +500,10 @@ impl Model {
             wireguard: None,
             lab: None,
             typed: Vec::new(),
+            gate: Gate::Open,
+            password: false,
+            committed: false,
+            idle_s: 0,
         }
     }
 

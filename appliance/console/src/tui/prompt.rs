@@ -135,6 +135,11 @@ fn enter(text: &str, lang: Lang, typed: &mut Vec<String>) -> (Option<Output>, Ve
     }
 }
 
+/// Whether a verb runs beside the screens.
+pub fn is_running(m: &Model) -> bool {
+    m.dialogs.iter().any(|dialog| matches!(dialog, Dialog::Output(output) if output.runs()))
+}
+
 /// Whether Ctrl-C is for the prompt or its verb.
 pub fn is_open(m: &Model) -> bool {
     matches!(m.dialogs.last(), Some(Dialog::Prompt(_) | Dialog::Output(_)))

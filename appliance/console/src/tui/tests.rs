@@ -1,9 +1,10 @@
-//! The screens without a terminal: what keys and answers do ([`behaviour`], [`prompt`]), what it looks like ([`screens`]),
+//! The screens without a terminal: what keys and answers do ([`behaviour`], [`prompt`], [`setup`]), what it looks like ([`screens`]),
 //! how many bytes that takes ([`traffic`]).
 
 mod behaviour;
 mod prompt;
 mod screens;
+mod setup;
 mod traffic;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};

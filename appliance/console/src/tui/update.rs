@@ -7,10 +7,10 @@ use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::Connection;
 
 use super::model::{
-    DIALOGS_MAX, Dialog, Effect, ExplainForm, INPUT_MAX, Input, Live, Message, Model, Pivot, Screen,
+    DIALOGS_MAX, Dialog, Effect, ExplainForm, Gate, INPUT_MAX, Input, Live, Message, Model, Pivot, Screen,
 };
 use super::prompt::Prompt;
-use super::{answers, dialogs, prompt};
+use super::{answers, dialogs, gate, prompt};
 use crate::bus::{Choice, Request};
 use crate::filter::{Filter, Order, Subject};
 use crate::lab::Order as LabOrder;
@@ -62,14 +62,19 @@ fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
         // It ends the verb, where one runs, and not the console.
-        KeyCode::Char('c') if control && prompt::is_open(m) => return prompt::on_interrupt(m),
-        KeyCode::Char('c') if control => return vec![Effect::Quit],
+        KeyCode::Char('c') if control && m.gate == Gate::Open && prompt::is_open(m) => {
+            return prompt::on_interrupt(m);
+        }
+        KeyCode::Char('c') if control && m.gate == Gate::Open => return vec![Effect::Quit],
         KeyCode::Char('l') if control => return vec![Effect::Repaint],
         KeyCode::F(2) => {
             m.lang = m.lang.other();
             return Vec::new();
         }
         _ => {}
+    }
+    if let Some(effects) = gate::on_key(m, key) {
+        return effects;
     }
     if !m.dialogs.is_empty() {
         return dialogs::on_key(m, key);

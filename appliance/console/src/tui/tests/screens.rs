@@ -160,6 +160,17 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
         ("output", prompt::said(on(":status>"), fixtures::DIFF)),
         ("output-misread", on(":vpn frobnicate>")),
         ("help", on("?")),
+        ("gate-asking", setup::shut(lang, mono)),
+        ("gate-locked", setup::locked(lang, mono)),
+        ("setup-welcome", setup::begun(lang, mono, "")),
+        ("setup-password", setup::begun(lang, mono, "nsecret|other>")),
+        ("setup-names", setup::named(lang, mono, "rte01>rte01>>")),
+        ("setup-ports", setup::plugged(setup::named(lang, mono, "rte01>>>w_l_s>"))),
+        ("setup-addresses", setup::named(lang, mono, "rte01>>>w_l>x>")),
+        ("setup-addresses-pair", setup::named(lang, mono, "rte01>rte02>>w_l_s_d>")),
+        ("setup-review", setup::named(lang, mono, "rte01>rte02>>w_l_s>>>>>")),
+        ("setup-code", setup::refused(setup::joining(lang, mono, "rte02>__s>7KQ4>"))),
+        ("setup-joined", setup::joined(lang, mono)),
         ("notice", give(press(base(), "3k"), Request::Kill(vec![1]), Reply::Number(1))),
     ]
 }

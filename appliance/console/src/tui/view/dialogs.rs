@@ -207,7 +207,14 @@ fn text_title(m: &Model, request: &Request) -> String {
 }
 
 /// A label and what is typed; the cursor is a block behind the text.
-fn field(label: &str, names: usize, input: &Input, focus: bool, theme: Theme, width: usize) -> Line<'static> {
+pub fn field(
+    label: &str,
+    names: usize,
+    input: &Input,
+    focus: bool,
+    theme: Theme,
+    width: usize,
+) -> Line<'static> {
     let room = width.saturating_sub(names + 3);
     // The end of a long text is what is being typed.
     let mut text = input.text.as_str();
@@ -291,7 +298,8 @@ fn asked(m: &Model, request: &Request, text: Option<&str>, theme: Theme, width: 
     }
 }
 
-fn failed(m: &Model, failure: &Failure, theme: Theme, width: usize) -> Vec<Line<'static>> {
+/// Why something was not done.
+pub fn failed(m: &Model, failure: &Failure, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let text = failure_text(m.lang, failure);
     let mut out: Vec<_> = wrap(&text, width).into_iter().map(|l| toned(l, Tone::Bad, theme)).collect();
     if let Failure::Refused { report: Some(report), .. } = failure {
@@ -302,7 +310,7 @@ fn failed(m: &Model, failure: &Failure, theme: Theme, width: usize) -> Vec<Line<
 }
 
 /// What a check found: the diagnostics as they are printed, then the assertions.
-fn check(m: &Model, report: &CheckReport, theme: Theme, width: usize) -> Vec<Line<'static>> {
+pub fn check(m: &Model, report: &CheckReport, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let mut out = Vec::new();
     for line in report.rendered.trim_end().lines() {
         let tone = match line {
