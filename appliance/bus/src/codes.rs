@@ -205,6 +205,12 @@ codes! {
         WeakPassword = "weak-password",
         /// The password is kept by another server.
         NotLocal = "not-local",
+        /// The administrator's password is wrong.
+        WrongPassword = "wrong-password",
+        /// There were too many wrong ones.
+        TooManyTries = "too-many-tries",
+        /// A document was committed, which names the box.
+        Named = "named",
         /// The code is wrong.
         WrongCode = "wrong-code",
         /// The device is revoked.

@@ -87,6 +87,16 @@ pub trait Control1 {
     /// number of the revision that is committed here afterwards. What gives way stays in the history of its node.
     fn resolve(&self, choice: &str) -> Result<u32, Error>;
 
+    /// A [`crate::setup::SetupStatus`]. While nothing was ever committed the ports are set up, without addresses, so that their
+    /// lamps show which cable is plugged in.
+    fn setup(&self) -> Result<String, Error>;
+    /// The name of this box in the document. Only while nothing was ever committed.
+    fn name(&self, name: &str) -> Result<(), Error>;
+    /// Whether this is the administrator's password: nothing, or a refusal.
+    fn login(&self, password: &str) -> Result<(), Error>;
+    /// The administrator's password is `new`. `current` is looked at once there is one.
+    fn set_password(&self, current: &str, new: &str) -> Result<(), Error>;
+
     /// A request of the other node's control daemon, brought by `rempart-ha`. Only root may call it.
     fn peer_request(&self, topic: &str, body: &[u8]) -> Result<Vec<u8>, Error>;
 }

@@ -10,6 +10,7 @@ pub mod control;
 pub mod documents;
 pub mod ha;
 pub mod review;
+pub mod setup;
 pub mod update;
 pub mod vpn;
 

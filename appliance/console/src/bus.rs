@@ -11,8 +11,10 @@ use rempart_bus::documents::{
     Revision, Status,
 };
 use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
+use rempart_bus::setup::SetupStatus;
 use rempart_bus::{Control1Proxy, Error, Ha1Proxy, Update1Proxy, Vpn1Proxy};
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::{updates, vpn};
 
@@ -78,10 +80,35 @@ pub enum Request {
     PairCancel,
     /// Forgets the other node and its keys.
     Unpair,
+    /// How far the box has been set up.
+    Setup,
+    /// Names this box.
+    Name(String),
+    /// Whether this is the administrator's password.
+    Login(Secret),
+    /// The administrator's password: the current one, the new one.
+    SetPassword(Secret, Secret),
     /// Something of remote access.
     Vpn(Box<vpn::Ask>),
     /// Something about updates.
     Update(Box<updates::Ask>),
+}
+
+/// A password, which is not shown.
+#[derive(Clone, PartialEq, Default)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes it over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// The name of the other node's document in a [`Request::Diff`].
@@ -175,6 +202,8 @@ pub enum Reply {
     Vpn(Box<vpn::Answer>),
     /// To `Update`.
     Update(Box<updates::Answer>),
+    /// To `Setup`.
+    Setup(Box<SetupStatus>),
     /// To `Load`, `Switch`, `Maintenance`, `PairCancel` and `Unpair`.
     Done,
 }
@@ -274,6 +303,9 @@ impl Bus {
             Request::Switch | Request::Maintenance(_) | Request::PairJoin(..) | Request::Unpair => {
                 WRITE_LIMIT
             }
+            Request::Setup | Request::Login(_) | Request::SetPassword(..) => READ_LIMIT,
+            // systemd is asked to start others.
+            Request::Name(_) => WRITE_LIMIT,
             Request::Vpn(ask) if ask.only_reads() => READ_LIMIT,
             Request::Vpn(_) => WRITE_LIMIT,
             // All programs are asked how they are; a stick takes its time to be mounted.
@@ -315,6 +347,10 @@ impl Bus {
             Request::Pairing => self.ha.pairing().await,
             Request::PairCancel => self.ha.pair_cancel().await.map(nothing),
             Request::Unpair => self.ha.unpair().await.map(nothing),
+            Request::Setup => p.setup().await,
+            Request::Name(name) => p.name(name).await.map(nothing),
+            Request::Login(password) => p.login(&password.0).await.map(nothing),
+            Request::SetPassword(current, new) => p.set_password(&current.0, &new.0).await.map(nothing),
             Request::Vpn(ask) => ask.call(&self.vpn).await,
             Request::Update(ask) => ask.call(&self.update).await,
         }
@@ -343,7 +379,9 @@ impl Request {
             Self::Check(_) | Self::Plan(_) | Self::Explain(_) | Self::Candidate | Self::Load(_) => {
                 Daemon::Control
             }
-            Self::Audit => Daemon::Control,
+            Self::Audit | Self::Setup | Self::Name(_) | Self::Login(_) | Self::SetPassword(..) => {
+                Daemon::Control
+            }
             Self::Commit(_) | Self::Confirm | Self::Revert | Self::Rollback(..) => Daemon::Control,
             Self::History | Self::Show(_) | Self::Diff(..) | Self::Resolve(_) => Daemon::Control,
             Self::HaStatus | Self::Switch | Self::Maintenance(_) => Daemon::Ha,
@@ -394,7 +432,8 @@ impl Reply {
             Request::Pairing | Request::PairJoin(..) => Reply::Pairing(read(&answer)?),
             Request::Vpn(ask) => Reply::Vpn(Box::new(ask.read(&answer).map_err(Failure::Garbled)?)),
             Request::Update(ask) => Reply::Update(Box::new(ask.read(&answer).map_err(Failure::Garbled)?)),
-            Request::Load(_) => Reply::Done,
+            Request::Setup => Reply::Setup(Box::new(read(&answer)?)),
+            Request::Load(_) | Request::Name(_) | Request::Login(_) | Request::SetPassword(..) => Reply::Done,
             Request::Switch | Request::Maintenance(_) | Request::PairCancel | Request::Unpair => Reply::Done,
         })
     }

@@ -4,6 +4,8 @@
 
 pub mod audit;
 pub mod edit;
+pub mod line;
+pub mod own;
 pub mod pair;
 pub mod print;
 pub mod run;
@@ -133,6 +135,10 @@ pub enum Verb {
     },
     /// Forgets the other node and its keys.
     Unpair,
+    /// The network ports and their lamps.
+    Ports,
+    /// The administrator's password.
+    Password,
     /// Remote access: people, devices, sessions.
     Vpn {
         /// What about it; its status if left out.

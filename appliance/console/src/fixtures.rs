@@ -114,3 +114,22 @@ pub fn sessions() -> Vec<rempart_bus::vpn::SessionView> {
         ),
     ]
 }
+
+/// A box with four ports, two of which have a cable.
+pub fn setup_status() -> rempart_bus::setup::SetupStatus {
+    let port = |n: u8, driver: &str, speed| rempart_bus::setup::PortStatus {
+        device: format!("enp{n}s0"),
+        mac: format!("52:54:00:00:00:0{n}"),
+        driver: driver.into(),
+        speed_mbps: speed,
+        link: speed.is_some(),
+    };
+    let ports = vec![
+        port(1, "igc", Some(2500)),
+        port(2, "igc", Some(1000)),
+        port(3, "igc", None),
+        port(4, "ixgbe", None),
+    ];
+    let node = rempart_bus::setup::UNNAMED.into();
+    rempart_bus::setup::SetupStatus { node, committed: false, password: false, ports }
+}

@@ -28,7 +28,7 @@ static FR: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::Fr));
 static EN: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::En));
 
 /// The message files of a language, in no particular order.
-pub fn sources(lang: Lang) -> [&'static str; 7] {
+pub fn sources(lang: Lang) -> [&'static str; 8] {
     match lang {
         Lang::Fr => [
             include_str!("../locales/fr/audit.ftl"),
@@ -36,6 +36,7 @@ pub fn sources(lang: Lang) -> [&'static str; 7] {
             include_str!("../locales/fr/cli.ftl"),
             include_str!("../locales/fr/help.ftl"),
             include_str!("../locales/fr/screens.ftl"),
+            include_str!("../locales/fr/setup.ftl"),
             include_str!("../locales/fr/update.ftl"),
             include_str!("../locales/fr/vpn.ftl"),
         ],
@@ -45,6 +46,7 @@ pub fn sources(lang: Lang) -> [&'static str; 7] {
             include_str!("../locales/en/cli.ftl"),
             include_str!("../locales/en/help.ftl"),
             include_str!("../locales/en/screens.ftl"),
+            include_str!("../locales/en/setup.ftl"),
             include_str!("../locales/en/update.ftl"),
             include_str!("../locales/en/vpn.ftl"),
         ],

@@ -11,8 +11,12 @@
 pub mod answers;
 pub mod dialogs;
 pub mod driver;
+pub mod gate;
 pub mod grid;
 pub mod model;
+pub mod prompt;
+pub mod runner;
+pub mod setup;
 pub mod terminal;
 pub mod theme;
 pub mod update;

@@ -197,6 +197,9 @@ pub fn refusal(code: RefusalCode) -> &'static str {
         RefusalCode::BadField => id!("refusal-bad-field"),
         RefusalCode::WeakPassword => id!("refusal-weak-password"),
         RefusalCode::NotLocal => id!("refusal-not-local"),
+        RefusalCode::WrongPassword => id!("refusal-wrong-password"),
+        RefusalCode::TooManyTries => id!("refusal-too-many-tries"),
+        RefusalCode::Named => id!("refusal-named"),
         RefusalCode::WrongCode => id!("refusal-wrong-code"),
         RefusalCode::Revoked => id!("refusal-revoked"),
         RefusalCode::NotImported => id!("refusal-not-imported"),
@@ -218,6 +221,7 @@ pub fn needs_detail(code: RefusalCode) -> bool {
             | RefusalCode::Full
             | RefusalCode::BadField
             | RefusalCode::WeakPassword
+            | RefusalCode::TooManyTries
             | RefusalCode::NotImported
             | RefusalCode::BadSource
     )
@@ -289,6 +293,9 @@ fn failure(code: RefusalCode) -> &'static str {
         | RefusalCode::BadField
         | RefusalCode::WeakPassword
         | RefusalCode::NotLocal
+        | RefusalCode::WrongPassword
+        | RefusalCode::TooManyTries
+        | RefusalCode::Named
         | RefusalCode::WrongCode
         | RefusalCode::Revoked
         | RefusalCode::NotImported

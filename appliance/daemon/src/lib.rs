@@ -9,6 +9,7 @@ pub mod disk;
 pub mod logging;
 pub mod notify;
 pub mod relay;
+pub mod systemd;
 pub mod tasks;
 
 /// Of `rempart-ha`.

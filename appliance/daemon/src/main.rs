@@ -10,6 +10,7 @@
 //! One task, the control loop, owns all state; the others bring it messages. Ending the daemon leaves the
 //! kernel as it is; started again, it reads what the kernel holds and goes on.
 
+mod administrator;
 mod audit;
 mod commit;
 mod control;
@@ -22,6 +23,7 @@ mod peer;
 mod remote;
 mod report;
 mod service;
+mod setup;
 mod store;
 mod tune;
 
@@ -39,6 +41,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
 
+use administrator::Administrator;
 use control::Control;
 use engine::Engine;
 use store::Store;
@@ -66,6 +69,7 @@ async fn main() -> anyhow::Result<()> {
     logging::start();
 
     let store = Store::open(&arguments.state)?;
+    let administrator = Administrator::of(&arguments.state);
     let nft = Nft::new("nft", NFT_TIMEOUT).locked_by(arguments.state.join("nft.lock"));
     let engine = Engine::new(Links::new()?, nft, Conntrack::new()?);
     let (sender, calls) = mpsc::channel(CALLS);
@@ -74,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
 
     let control = Control::start(arguments.node.clone(), store, engine).await?;
     let bus = zbus::connection::Builder::system()
-        .serve_at(CONTROL_PATH, service::Service::new(sender))
+        .serve_at(CONTROL_PATH, service::Service::new(sender, administrator))
         .name(CONTROL_NAME)
         .build()
         .await

@@ -3,11 +3,14 @@
 use rempart_bus::Error;
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
 use rempart_daemon::caller::only_root;
+use rempart_daemon::systemd;
+use rempart_identity::secret::Secret;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use zbus::Connection;
 use zbus::message::Header;
 
+use crate::administrator::Administrator;
 use crate::audit::policy::Policy;
 
 /// Where an answer goes.
@@ -37,6 +40,8 @@ pub enum Command {
     Agreement(Reply<String>),
     Audit(Reply<(String, Policy)>),
     Resolve(String, Reply<u32>),
+    Setup(Reply<String>),
+    Name(String, Reply<()>),
     PeerRequest(String, Vec<u8>, Reply<Vec<u8>>),
 }
 
@@ -46,12 +51,14 @@ pub struct Service {
     commands: mpsc::Sender<Command>,
     /// Held by an audit: each looks at every file of the box.
     auditing: Mutex<()>,
+    /// Held while a password is looked at: one at a time, however many ask.
+    administrator: Mutex<Administrator>,
 }
 
 impl Service {
     /// An object that hands its calls to `commands`.
-    pub fn new(commands: mpsc::Sender<Command>) -> Self {
-        Self { commands, auditing: Mutex::new(()) }
+    pub fn new(commands: mpsc::Sender<Command>, administrator: Administrator) -> Self {
+        Self { commands, auditing: Mutex::new(()), administrator: Mutex::new(administrator) }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
@@ -135,6 +142,25 @@ impl Service {
     }
     async fn resolve(&self, choice: String) -> Result<u32, Error> {
         self.ask(|r| Command::Resolve(choice, r)).await
+    }
+    async fn setup(&self) -> Result<String, Error> {
+        self.ask(Command::Setup).await
+    }
+    async fn name(&self, name: String, #[zbus(connection)] connection: &Connection) -> Result<(), Error> {
+        self.ask(|r| Command::Name(name, r)).await?;
+        // The other programs were started with the name of before.
+        for unit in crate::setup::NAMED_UNITS {
+            systemd::ask(connection, "RestartUnit", unit).await?;
+        }
+        Ok(())
+    }
+    async fn login(&self, password: String) -> Result<(), Error> {
+        let password = Secret::new(password.into_bytes());
+        self.administrator.lock().await.login(password).await
+    }
+    async fn set_password(&self, current: String, new: String) -> Result<(), Error> {
+        let (current, new) = (Secret::new(current.into_bytes()), Secret::new(new.into_bytes()));
+        self.administrator.lock().await.set(current, new).await
     }
     async fn peer_request(
         &self,

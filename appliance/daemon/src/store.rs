@@ -484,6 +484,11 @@ impl Store {
         disk::write_json(&self.at("facts.json"), facts).map_err(|e| self.error("facts.json", e))
     }
 
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     fn at(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }

@@ -3,10 +3,12 @@
 //!
 //! Owns nothing of the lab or the product: documents, how a verb is called, what is compared before and after.
 
+mod console;
 mod document;
 mod pair;
 mod stage;
 
+pub use console::Console;
 pub use document::{Document, datatel, example, pair, small};
 pub use pair::{PairStage, VIRTUAL_LAN, VIRTUAL_WAN};
 pub use stage::{Snapshot, Stage};

@@ -125,3 +125,6 @@ refusal-not-on-trial = the running version has proved itself already.
 refusal-update-busy = something about updates is under way: “rempart update status”.
 refusal-no-other-version = the other slot holds nothing that can be started.
 refusal-bad-source = updates come from a file on a stick with the label REMPART, from https://…, or from “partner”.
+refusal-wrong-password = that is not the administrator’s password.
+refusal-too-many-tries = too many wrong ones; wait
+refusal-named = this box has its name from a committed document.

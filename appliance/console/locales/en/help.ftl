@@ -83,3 +83,5 @@ help-explain-service = tcp/443, udp/53, icmp/echo-request, proto/47
 help-explain-sport = Source port
 help-diff-from = A revision’s number, “running” or “candidate”
 help-diff-to = A revision’s number, “running” or “candidate”
+help-ports = The network ports, their lamps, drivers and addresses
+help-password = The administrator’s password, which the screens ask for; asked for, or read from standard input

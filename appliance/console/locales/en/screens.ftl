@@ -16,7 +16,7 @@ banner-denied = ✗ You may not ask rempartd: use sudo, or have your account all
 yes = yes
 no = no
 
-keys-dashboard = 1-7 screens  ↑↓ scroll  e explain  ? help  L français  q quit
+keys-dashboard = 1-7 screens  ↑↓ scroll  e explain  : command  ? help  L français  q quit
 keys-matrix = ←↑↓→ move  Enter flows  t turn  e explain  1-7  ? help  L français  q quit
 keys-connections = / filter  Enter details  k end  f freeze  s sort  e explain  1-7  ? help  q quit
 keys-log = / filter  Enter details  f freeze  e explain  1-7 screens  ? help  q quit
@@ -172,6 +172,7 @@ explain-near-line = { $label } (line { $line }): { $why }
 help-text =
     Everywhere
       1 to 7, Tab      the screens, by their number or one after the other
+      :                any verb of the command line, with completion (Tab) and history (↑)
       e                what becomes of a packet, filled in from where the cursor is
       y, r             keep the commit on trial, go back from it
       L, F2            français
@@ -275,3 +276,15 @@ lab-help =
 
     The line at the top shows how both fare, and the longest pause of each.
     In another terminal: make lab-cut, lab-freeze, lab-kill; see the README.
+
+title-prompt = A VERB (Tab completes, ↑ the one before, --help says more)
+keys-prompt = Enter run  Tab complete  ↑↓ earlier ones  Esc leave
+keys-output = Ctrl-C end it  ↑↓ PgUp PgDn scroll  End follow
+prompt-quote = A quotation mark has no end.
+prompt-runs = ● runs
+prompt-done = ● done
+prompt-misread = ! not run
+prompt-interrupted = ! ended before it was done
+prompt-failed = ✗ exit code { $code }: not done
+prompt-forgotten = … { $count } lines before these are forgotten
+prompt-return = Enter: back to the screens

@@ -125,3 +125,6 @@ refusal-not-on-trial = la version qui fonctionne a déjà fait ses preuves.
 refusal-update-busy = une mise à jour est en cours : « rempart update status ».
 refusal-no-other-version = l’autre emplacement ne contient rien qui puisse démarrer.
 refusal-bad-source = une mise à jour vient d’un fichier d’une clé nommée REMPART, de https://…, ou de « partner ».
+refusal-wrong-password = ce n’est pas le mot de passe de l’administrateur.
+refusal-too-many-tries = trop d’essais faux ; attendez
+refusal-named = ce boîtier a son nom d’un document validé.

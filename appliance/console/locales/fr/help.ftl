@@ -83,3 +83,5 @@ help-explain-service = tcp/443, udp/53, icmp/echo-request, proto/47
 help-explain-sport = Le port source
 help-diff-from = Le numéro d’une révision, « running » ou « candidate »
 help-diff-to = Le numéro d’une révision, « running » ou « candidate »
+help-ports = Les ports réseau, leurs voyants, pilotes et adresses
+help-password = Le mot de passe de l’administrateur, que demandent les écrans ; demandé, ou lu sur l’entrée standard

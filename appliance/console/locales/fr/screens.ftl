@@ -16,7 +16,7 @@ banner-denied = ✗ Vous n’avez pas le droit d’interroger rempartd : sudo, 
 yes = oui
 no = non
 
-keys-dashboard = 1-7 écrans  ↑↓ défiler  e expliquer  ? aide  L English  q quitter
+keys-dashboard = 1-7 écrans  ↑↓ défiler  e expliquer  : verbe  ? aide  L English  q quitter
 keys-matrix = ←↑↓→ bouger  Entrée flux  t pivoter  e expliquer  ? aide  L English  q quitter
 keys-connections = / filtrer  Entrée détails  k couper  f figer  s trier  1-7  ? aide  q quitter
 keys-log = / filtrer  Entrée détails  f figer  e expliquer  1-7 écrans  ? aide  q quitter
@@ -169,6 +169,7 @@ explain-near-line = { $label } (ligne { $line }) : { $why }
 help-text =
     Partout
       1 à 7, Tab       les écrans, par leur numéro ou à la suite
+      :                tout verbe de la ligne de commande ; Tab complète, ↑ les précédents
       e                ce que devient un paquet, rempli selon le curseur
       y, r             garder la validation à l’essai, en revenir
       L, F2            English
@@ -272,3 +273,15 @@ lab-help =
 
     La ligne du haut montre comment vont les deux, et la pause la plus longue.
     Dans un autre terminal : make lab-cut, lab-freeze, lab-kill ; voir le README.
+
+title-prompt = UN VERBE (Tab complète, ↑ le précédent, --help en dit plus)
+keys-prompt = Entrée lancer  Tab compléter  ↑↓ précédents  Échap quitter
+keys-output = Ctrl-C l’arrêter  ↑↓ Pg↑ Pg↓ défiler  Fin suivre
+prompt-quote = Un guillemet n’est pas fermé.
+prompt-runs = ● en cours
+prompt-done = ● fait
+prompt-misread = ! pas lancé
+prompt-interrupted = ! arrêté avant la fin
+prompt-failed = ✗ code de sortie { $code } : pas fait
+prompt-forgotten = … { $count } lignes plus anciennes sont oubliées
+prompt-return = Entrée : retour aux écrans

@@ -77,6 +77,7 @@ impl Console {
                 _ => tr!(lang, "kill-done", count = *n),
             },
             Reply::Audit(report) => self.audit(report),
+            Reply::Setup(status) => self.ports(status),
             Reply::HaStatus(status) => self.ha_status(status),
             Reply::PairingOffer(offer) => self.pairing_offer(offer),
             Reply::Pairing(pairing) => self.pairing(pairing),

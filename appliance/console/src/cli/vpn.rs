@@ -4,7 +4,7 @@
 //! every program of the machine can read.
 
 mod print;
-mod secret;
+pub(super) mod secret;
 #[cfg(test)]
 mod tests;
 mod wireguard;

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use rempart_bus::documents::{Connection, LogPage, Status};
 
 use super::model::{
-    CONNECTIONS_MAX, Dialog, Effect, LOG_MAX, Link, Model, Poll, RATE_PERIOD_S, RATES_MAX, Rates, Screen,
+    CONNECTIONS_MAX, Dialog, Effect, Gate, LOG_MAX, Link, Model, Poll, RATE_PERIOD_S, RATES_MAX, Rates,
+    Screen,
 };
+use super::{gate, setup};
 use crate::bus::{Failure, Reply, Request};
 use crate::tr;
 use crate::vpn::{Answer, Ask};
@@ -21,14 +23,20 @@ const SLOW_PERIOD_S: u64 = 3;
 pub fn tick(m: &mut Model, now: Timestamp) -> Vec<Effect> {
     m.now = now;
     m.ticks += 1;
-    polls(m, m.ticks.is_multiple_of(SLOW_PERIOD_S))
+    let mut effects = gate::tick(m);
+    effects.extend(setup::tick(m));
+    effects.extend(polls(m, m.ticks.is_multiple_of(SLOW_PERIOD_S)));
+    effects
 }
 
 /// What to ask for now; `all` includes what changes slowly.
 pub fn polls(m: &mut Model, all: bool) -> Vec<Effect> {
     let mut effects = Vec::new();
     ask(m, Poll::Status, Request::Status, &mut effects);
-    if !m.is_stale() {
+    if gate::wants_setup(m) {
+        ask(m, Poll::Setup, Request::Setup, &mut effects);
+    }
+    if !m.is_stale() && m.gate == Gate::Open {
         screen_polls(m, all, &mut effects);
     }
     effects
@@ -78,7 +86,13 @@ pub fn take(m: &mut Model, request: &Request, answer: Result<Reply, Failure>) ->
     if let Some(poll) = poll {
         m.waiting.remove(&poll);
     }
+    let answer = match gate::take(m, request, answer) {
+        Ok(effects) => return effects,
+        Err(answer) => answer,
+    };
     match (answer, poll) {
+        (Ok(Reply::Setup(status)), _) => gate::take_setup(m, Ok(status)),
+        (Err(failure), Some(Poll::Setup)) => gate::take_setup(m, Err(failure)),
         (Ok(reply), _) => good(m, request, reply),
         (Err(failure), Some(Poll::Status)) => {
             // However often it fails, it has been away since the first time.
@@ -116,6 +130,7 @@ fn poll_of(request: &Request) -> Option<Poll> {
         Request::Log(_) => Some(Poll::Log),
         Request::History => Some(Poll::History),
         Request::HaStatus => Some(Poll::Pair),
+        Request::Setup => Some(Poll::Setup),
         Request::Vpn(ask) if **ask == Ask::Sessions => Some(Poll::Vpn),
         Request::Vpn(ask) if **ask == Ask::Wireguard => Some(Poll::Wireguard),
         Request::Kill(_)
@@ -139,6 +154,9 @@ fn poll_of(request: &Request) -> Option<Poll> {
         | Request::PairCancel
         | Request::Unpair
         | Request::Audit
+        | Request::Name(_)
+        | Request::Login(_)
+        | Request::SetPassword(..)
         | Request::Vpn(_)
         | Request::Update(_) => None,
     }
@@ -154,7 +172,7 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
             m.status_at = m.now;
             m.status = Some(*status);
             let mut effects = Vec::new();
-            if returned {
+            if returned && m.gate == Gate::Open {
                 screen_polls(m, true, &mut effects);
             }
             return effects;
@@ -235,6 +253,8 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
                 _ => {}
             }
         }
+        // The gate has taken it.
+        Reply::Setup(_) => {}
         Reply::PairingOffer(_) | Reply::Pairing(_) | Reply::Audit(_) | Reply::Update(_) => {}
     }
     Vec::new()

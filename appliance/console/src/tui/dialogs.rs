@@ -4,6 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
 
 use super::model::{CommitForm, Dialog, EXPLAIN_FIELDS, Effect, ExplainForm, Input, Model, Target};
+use super::prompt;
 use super::update::{move_cursor, open, type_into};
 use crate::bus::{Choice, Failure, Refusal, Request};
 use crate::cli::confirm_time;
@@ -71,7 +72,9 @@ pub fn open_revert(m: &mut Model) -> Vec<Effect> {
 pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let Some(mut dialog) = m.dialogs.pop() else { return Vec::new() };
     let leaves = match &dialog {
-        Dialog::Explain(_) | Dialog::Commit(_) => key.code == KeyCode::Esc,
+        Dialog::Explain(_) | Dialog::Commit(_) | Dialog::Prompt(_) => key.code == KeyCode::Esc,
+        // What runs is ended first.
+        Dialog::Output(output) if output.runs() => false,
         Dialog::Kill { .. } | Dialog::Revert { .. } | Dialog::Move { .. } | Dialog::Resolve { .. } => {
             matches!(key.code, KeyCode::Esc | KeyCode::Char('n' | 'q'))
         }
@@ -80,7 +83,9 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     if leaves {
         return Vec::new();
     }
-    if key.code == KeyCode::Char('L') && !matches!(dialog, Dialog::Explain(_) | Dialog::Commit(_)) {
+    if key.code == KeyCode::Char('L')
+        && !matches!(dialog, Dialog::Explain(_) | Dialog::Commit(_) | Dialog::Prompt(_))
+    {
         m.lang = m.lang.other();
         m.dialogs.push(dialog);
         return Vec::new();
@@ -93,10 +98,10 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         let most = lines.saturating_sub(super::view::dialogs::text_height(m, &dialog));
         let page = page.saturating_sub(1).max(1);
         match key.code {
-            KeyCode::Up => at.saturating_sub(1),
-            KeyCode::Down => (at + 1).min(most),
-            KeyCode::PageUp => at.saturating_sub(page),
-            KeyCode::PageDown | KeyCode::Char(' ') => (at + page).min(most),
+            KeyCode::Up => at.min(most).saturating_sub(1),
+            KeyCode::Down => at.saturating_add(1).min(most),
+            KeyCode::PageUp => at.min(most).saturating_sub(page),
+            KeyCode::PageDown | KeyCode::Char(' ') => at.saturating_add(page).min(most),
             KeyCode::Home => 0,
             KeyCode::End => most,
             _ => at.min(most),
@@ -112,11 +117,14 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         | Dialog::Failure { scroll, .. } => scrolled(*scroll),
         Dialog::Explain(form) => scrolled(form.scroll),
         Dialog::Commit(form) => scrolled(form.scroll),
+        Dialog::Output(output) if output.follows => scrolled(usize::MAX),
+        Dialog::Output(output) => scrolled(output.scroll),
         Dialog::Flows { .. }
         | Dialog::Flow(_)
         | Dialog::Connection(_)
         | Dialog::Entry(_)
         | Dialog::Lab
+        | Dialog::Prompt(_)
         | Dialog::Move { .. } => 0,
     };
     let mut over = None;
@@ -226,6 +234,22 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
             m.notice = Some((tr!(m.lang, doing), Tone::Warn));
             // What happens shows on the pair's screen.
             return vec![Effect::Lab(order)];
+        }
+        Dialog::Prompt(line) => match prompt::on_key(line, m.lang, &mut m.typed, key) {
+            // What it says takes the place of the line.
+            Some((output, effects)) => {
+                m.dialogs.extend(output.map(Dialog::Output));
+                return effects;
+            }
+            None => Vec::new(),
+        },
+        Dialog::Output(output) => {
+            output.scroll = scroll;
+            output.follows = output.runs() && key.code == KeyCode::End;
+            if key.code == KeyCode::Enter && !output.runs() {
+                return Vec::new();
+            }
+            Vec::new()
         }
         Dialog::Explain(form) => on_explain_key(form, key, scroll),
         Dialog::Commit(form) => on_commit_key(form, &m.author, m.session, key, scroll),

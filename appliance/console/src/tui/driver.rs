@@ -4,6 +4,7 @@
 //! to the daemon is a task of its own, so that nothing waits for the bus; the clock and the signals are in the
 //! loop itself. All speak to the loop through one bounded channel.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +17,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::MissedTickBehavior;
 
-use super::model::{Effect, Message, Model, Screen};
+use super::model::{Effect, Gate, Message, Model, Screen};
+use super::runner::{Runner, Running};
 use super::terminal::{self, Guard};
 use super::update::update;
 use super::view::view;
 use crate::bus::{Bus, Failure, Reply, Request};
+use crate::cli::line::Order as VerbOrder;
 use crate::cli::who;
 use crate::lab::{Lab, Order, Traffic};
 use crate::lang::Lang;
@@ -30,6 +33,8 @@ use crate::tr;
 const MESSAGES_MAX: usize = 64;
 /// How soon the key thread sees that it should probe the size.
 const KEY_PERIOD: Duration = Duration::from_millis(100);
+/// Between two looks at whether the terminal is free.
+const LENT_PERIOD: Duration = Duration::from_millis(20);
 
 /// Opens the screens and stays in them. The error is for the person.
 pub async fn open(lang: Lang, mono: bool, tz: TimeZone) -> Result<(), String> {
@@ -39,6 +44,8 @@ pub async fn open(lang: Lang, mono: bool, tz: TimeZone) -> Result<(), String> {
     let mut model = Model::new(lang, mono, tz, Timestamp::now());
     model.author = who::author(|name| std::env::var(name).ok());
     model.session = who::session();
+    // Nothing is shown before it is known who may see it.
+    model.gate = Gate::Asking(None);
     let lab = Lab::of(|name| std::env::var(name).ok());
     if lab.is_some() {
         // Whoever comes to the lab comes for the pair.
@@ -52,7 +59,7 @@ pub async fn open(lang: Lang, mono: bool, tz: TimeZone) -> Result<(), String> {
     let screen = guard.screen().map_err(|e| e.to_string())?;
     let size = screen.size().map_err(|e| e.to_string())?;
     (model.width, model.height) = (size.width, size.height);
-    let result = run(model, screen, serial, lab).await;
+    let result = run(model, screen, &guard, serial, lab).await;
     drop(guard);
     result.map_err(|e| e.to_string())
 }
@@ -60,18 +67,23 @@ pub async fn open(lang: Lang, mono: bool, tz: TimeZone) -> Result<(), String> {
 async fn run(
     mut model: Model,
     mut screen: terminal::Screen,
+    guard: &Guard,
     serial: bool,
     lab: Option<Lab>,
 ) -> io::Result<()> {
     let (sender, mut messages) = mpsc::channel(MESSAGES_MAX);
-    let probe = Arc::new(AtomicBool::new(false));
-    let keys = (sender.clone(), probe.clone());
+    let keyboard = Arc::new(Keyboard::default());
+    let keys = (sender.clone(), keyboard.clone());
     std::thread::spawn(move || read_keys(&keys.0, &keys.1));
+    let runner = Runner { mono: model.mono };
+    let mut running = None;
     let bus = Arc::new(Mutex::new(None));
     let mut clock = tokio::time::interval(Duration::from_secs(1));
     clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    // Ctrl-C on the terminal of a verb is for the verb. Caught and not ignored: it would be ignored there too.
+    let _interrupt = signal(SignalKind::interrupt())?;
     loop {
         let message = tokio::select! {
             Some(message) = messages.recv() => message,
@@ -84,9 +96,10 @@ async fn run(
         }
         let mut next = Some(message);
         while let Some(message) = next {
-            let effects;
-            (model, effects) = update(model, message);
-            for effect in effects {
+            let (changed, effects) = update(model, message);
+            model = changed;
+            let mut effects = VecDeque::from(effects);
+            while let Some(effect) = effects.pop_front() {
                 match effect {
                     Effect::Call(request) => {
                         tokio::spawn(call(bus.clone(), request, sender.clone()));
@@ -96,8 +109,23 @@ async fn run(
                             tokio::spawn(tell(lab, order, sender.clone()));
                         }
                     }
+                    Effect::Run(order) if order.asks => {
+                        let code = tokio::select! {
+                            code = on_terminal(&order, model.lang, runner, guard, &keyboard) => code?,
+                            _ = terminate.recv() => return Ok(()),
+                            _ = hang_up.recv() => return Ok(()),
+                        };
+                        screen.clear()?;
+                        let (changed, more) = update(model, Message::Ended(code));
+                        model = changed;
+                        effects.extend(more);
+                    }
+                    Effect::Run(order) => {
+                        running = Some(runner.begin(&order, model.lang, sender.clone()));
+                    }
+                    Effect::Interrupt => running.iter().for_each(Running::interrupt),
                     Effect::Repaint => {
-                        probe.store(serial, Ordering::SeqCst);
+                        keyboard.probe.store(serial, Ordering::SeqCst);
                         let size = screen.size()?;
                         screen.resize(size.into())?;
                     }
@@ -109,6 +137,37 @@ async fn run(
         }
         screen.draw(|frame| view(&model, frame))?;
     }
+}
+
+/// Who reads the terminal.
+#[derive(Debug, Default)]
+struct Keyboard {
+    /// The size of a serial line is to be asked for.
+    probe: AtomicBool,
+    /// Another program has the terminal, or wants it.
+    lent: AtomicBool,
+    /// Held while a key is waited for.
+    reading: std::sync::Mutex<()>,
+}
+
+/// Gives a verb the terminal, and takes it back.
+async fn on_terminal(
+    order: &VerbOrder,
+    lang: Lang,
+    runner: Runner,
+    guard: &Guard,
+    keyboard: &Keyboard,
+) -> io::Result<Option<i32>> {
+    keyboard.lent.store(true, Ordering::SeqCst);
+    // Until then the thread may be in the middle of its last look.
+    while keyboard.reading.try_lock().is_err() {
+        tokio::time::sleep(LENT_PERIOD).await;
+    }
+    guard.lend();
+    let code = runner.on_terminal(order, lang).await;
+    guard.reclaim()?;
+    keyboard.lent.store(false, Ordering::SeqCst);
+    code
 }
 
 /// Asks the daemon. A connection that has failed is made anew by the next call.
@@ -143,27 +202,38 @@ async fn connected(slot: &Mutex<Option<Bus>>) -> Result<Bus, Failure> {
 }
 
 /// Reads the terminal until it is gone.
-fn read_keys(sender: &mpsc::Sender<Message>, probe: &AtomicBool) {
+fn read_keys(sender: &mpsc::Sender<Message>, keyboard: &Keyboard) {
     loop {
-        if probe.swap(false, Ordering::SeqCst) && terminal::probe_size().is_ok() {
-            let size = crossterm::terminal::size().unwrap_or((80, 24));
-            if sender.blocking_send(Message::Resize(size.0, size.1)).is_err() {
-                return;
-            }
+        if keyboard.lent.load(Ordering::SeqCst) {
+            std::thread::sleep(LENT_PERIOD);
+            continue;
         }
-        let message = match event::poll(KEY_PERIOD) {
-            Ok(false) => continue,
-            Ok(true) => match event::read() {
-                Ok(Event::Key(key)) => Message::Key(key),
-                Ok(Event::Resize(width, height)) => Message::Resize(width, height),
-                Ok(_) => continue,
-                Err(_) => Message::Terminate,
-            },
-            Err(_) => Message::Terminate,
-        };
+        let Some(message) = read_key(keyboard) else { continue };
         let last = message == Message::Terminate;
         if sender.blocking_send(message).is_err() || last {
             return;
         }
+    }
+}
+
+/// What the terminal has said within [`KEY_PERIOD`].
+fn read_key(keyboard: &Keyboard) -> Option<Message> {
+    let _reading = keyboard.reading.lock();
+    if keyboard.lent.load(Ordering::SeqCst) {
+        return None;
+    }
+    if keyboard.probe.swap(false, Ordering::SeqCst) && terminal::probe_size().is_ok() {
+        let size = crossterm::terminal::size().unwrap_or((80, 24));
+        return Some(Message::Resize(size.0, size.1));
+    }
+    match event::poll(KEY_PERIOD) {
+        Ok(false) => None,
+        Ok(true) => match event::read() {
+            Ok(Event::Key(key)) => Some(Message::Key(key)),
+            Ok(Event::Resize(width, height)) => Some(Message::Resize(width, height)),
+            Ok(_) => None,
+            Err(_) => Some(Message::Terminate),
+        },
+        Err(_) => Some(Message::Terminate),
     }
 }

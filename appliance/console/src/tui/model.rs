@@ -14,7 +14,10 @@ use rempart_bus::documents::{
 use rempart_bus::ha::HaStatus;
 use rempart_bus::vpn::{SessionView, WireguardStatus};
 
+pub use super::gate::Gate;
+use super::prompt::{Output, Prompt};
 use crate::bus::{Choice, Failure, Reply, Request};
+use crate::cli::line::Order as VerbOrder;
 use crate::filter::{Filter, Order, Subject};
 use crate::lab::{Order as LabOrder, Traffic};
 use crate::lang::Lang;
@@ -48,6 +51,10 @@ pub enum Message {
     Traffic(Traffic),
     /// The lab has done what it was told, or has not.
     LabDone(LabOrder, Result<(), String>),
+    /// A verb of the prompt has said a line.
+    Said(String),
+    /// It has ended, with this exit code if it has one.
+    Ended(Option<i32>),
     /// Someone wants the program to end.
     Terminate,
 }
@@ -59,6 +66,10 @@ pub enum Effect {
     Call(Request),
     /// Tell the lab.
     Lab(LabOrder),
+    /// Run a verb; [`VerbOrder::asks`] says where.
+    Run(VerbOrder),
+    /// End the verb that runs.
+    Interrupt,
     /// Draw everything again, and ask a serial terminal for its size.
     Repaint,
     /// Leave.
@@ -132,6 +143,8 @@ pub enum Poll {
     Vpn,
     /// The same of WireGuard.
     Wireguard,
+    /// How far the box has been set up.
+    Setup,
 }
 
 /// A line of text that a person types.
@@ -346,6 +359,10 @@ pub enum Dialog {
     Explain(Box<ExplainForm>),
     /// What the lab can do.
     Lab,
+    /// A verb that is typed.
+    Prompt(Prompt),
+    /// What a verb says.
+    Output(Output),
     /// A refusal in full.
     Failure {
         /// Why.
@@ -430,6 +447,16 @@ pub struct Model {
     pub wireguard: Option<Box<WireguardStatus>>,
     /// In the lab, its streams.
     pub lab: Option<Traffic>,
+    /// The lines typed at the prompt, the newest last.
+    pub typed: Vec<String>,
+    /// What stands before the screens.
+    pub gate: Gate,
+    /// Whether the administrator has a password, as far as is known.
+    pub password: bool,
+    /// Whether a document was ever committed, as far as is known.
+    pub committed: bool,
+    /// Seconds since the last key.
+    pub idle_s: u32,
 }
 
 impl Model {
@@ -472,6 +499,11 @@ impl Model {
             vpn_cursor: 0,
             wireguard: None,
             lab: None,
+            typed: Vec::new(),
+            gate: Gate::Open,
+            password: false,
+            committed: false,
+            idle_s: 0,
         }
     }
 

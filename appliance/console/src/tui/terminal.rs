@@ -12,7 +12,7 @@ use crossterm::{cursor, execute};
 use ratatui_core::terminal::Terminal;
 use ratatui_crossterm::CrosstermBackend;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 /// How long a terminal may take to say where its cursor is: 300 ms are 3,000 characters at 115,200 baud.
 const PROBE_LIMIT: Duration = Duration::from_millis(300);
@@ -29,7 +29,10 @@ pub type Screen = Terminal<CrosstermBackend<io::BufWriter<Stdout>>>;
 
 /// A terminal in raw mode; put back when dropped.
 #[derive(Debug)]
-pub struct Guard;
+pub struct Guard {
+    /// As it was.
+    before: Termios,
+}
 
 /// A Linux console has one screen only, and other programs' text is not kept.
 fn has_alternate_screen() -> bool {
@@ -53,6 +56,12 @@ impl Guard {
             restore();
             hook(panic);
         }));
+        let guard = Guard { before: tcgetattr(io::stdin())? };
+        guard.take()?;
+        Ok(guard)
+    }
+
+    fn take(&self) -> io::Result<()> {
         terminal::enable_raw_mode()?;
         CHANGED.store(true, Ordering::SeqCst);
         let mut out = io::stdout();
@@ -60,7 +69,18 @@ impl Guard {
             execute!(out, EnterAlternateScreen)?;
         }
         execute!(out, cursor::Hide)?;
-        Ok(Guard)
+        Ok(())
+    }
+
+    /// Gives the terminal to another program, as it was.
+    pub fn lend(&self) {
+        restore();
+    }
+
+    /// Takes it back, whatever that program has done to it.
+    pub fn reclaim(&self) -> io::Result<()> {
+        tcsetattr(io::stdin(), OptionalActions::Flush, &self.before)?;
+        self.take()
     }
 
     /// The screen; the first frame clears it.

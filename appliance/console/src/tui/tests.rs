@@ -1,8 +1,10 @@
-//! The screens without a terminal: what keys and answers do ([`behaviour`]), what it looks like ([`screens`]),
+//! The screens without a terminal: what keys and answers do ([`behaviour`], [`prompt`], [`setup`]), what it looks like ([`screens`]),
 //! how many bytes that takes ([`traffic`]).
 
 mod behaviour;
+mod prompt;
 mod screens;
+mod setup;
 mod traffic;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -89,7 +91,7 @@ fn press(model: Model, keys: &str) -> Model {
 fn calls(effects: Vec<Effect>) -> Vec<Request> {
     let call = |e| match e {
         Effect::Call(request) => Some(request),
-        Effect::Lab(_) | Effect::Repaint | Effect::Quit => None,
+        Effect::Lab(_) | Effect::Run(_) | Effect::Interrupt | Effect::Repaint | Effect::Quit => None,
     };
     effects.into_iter().filter_map(call).collect()
 }

@@ -7,9 +7,10 @@ use rempart_bus::codes::RefusalCode;
 use rempart_bus::documents::Connection;
 
 use super::model::{
-    DIALOGS_MAX, Dialog, Effect, ExplainForm, INPUT_MAX, Input, Live, Message, Model, Pivot, Screen,
+    DIALOGS_MAX, Dialog, Effect, ExplainForm, Gate, INPUT_MAX, Input, Live, Message, Model, Pivot, Screen,
 };
-use super::{answers, dialogs};
+use super::prompt::Prompt;
+use super::{answers, dialogs, gate, prompt};
 use crate::bus::{Choice, Request};
 use crate::filter::{Filter, Order, Subject};
 use crate::lab::Order as LabOrder;
@@ -47,6 +48,11 @@ pub fn update(mut model: Model, message: Message) -> (Model, Vec<Effect>) {
             model.notice = Some(said);
             Vec::new()
         }
+        Message::Said(line) => {
+            prompt::said(&mut model, line);
+            Vec::new()
+        }
+        Message::Ended(code) => prompt::ended(&mut model, code),
         Message::Terminate => vec![Effect::Quit],
     };
     (model, effects)
@@ -55,13 +61,20 @@ pub fn update(mut model: Model, message: Message) -> (Model, Vec<Effect>) {
 fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
-        KeyCode::Char('c') if control => return vec![Effect::Quit],
+        // It ends the verb, where one runs, and not the console.
+        KeyCode::Char('c') if control && m.gate == Gate::Open && prompt::is_open(m) => {
+            return prompt::on_interrupt(m);
+        }
+        KeyCode::Char('c') if control && m.gate == Gate::Open => return vec![Effect::Quit],
         KeyCode::Char('l') if control => return vec![Effect::Repaint],
         KeyCode::F(2) => {
             m.lang = m.lang.other();
             return Vec::new();
         }
         _ => {}
+    }
+    if let Some(effects) = gate::on_key(m, key) {
+        return effects;
     }
     if !m.dialogs.is_empty() {
         return dialogs::on_key(m, key);
@@ -74,6 +87,7 @@ fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     }
     match key.code {
         KeyCode::Char('q') => vec![Effect::Quit],
+        KeyCode::Char(':') => open(m, Dialog::Prompt(Prompt::default())),
         KeyCode::Char('?') | KeyCode::F(1) => open(m, Dialog::Help { scroll: 0 }),
         KeyCode::Char('L') => {
             m.lang = m.lang.other();

@@ -7,9 +7,11 @@ pub mod connections;
 pub mod dashboard;
 pub mod details;
 pub mod dialogs;
+pub mod gate;
 pub mod log;
 pub mod matrix;
 pub mod pair;
+pub mod prompt;
 pub mod vpn;
 
 use ratatui_core::layout::Rect;
@@ -17,7 +19,7 @@ use ratatui_core::style::Style;
 use ratatui_core::terminal::Frame;
 use ratatui_core::text::{Line, Span};
 
-use super::model::{Dialog, Link, Model, Screen};
+use super::model::{Dialog, Gate, Link, Model, Screen};
 use super::theme::Theme;
 use crate::format::{self, countdown, left};
 use crate::lab::{Stream, Traffic};
@@ -39,12 +41,17 @@ pub fn view(m: &Model, frame: &mut Frame) {
         return;
     }
     let width = usize::from(area.width);
-    let mut rows = vec![header(m, theme, width), tabs(m, theme)];
-    rows.extend(banners(m, theme, width));
+    let shut = m.gate != Gate::Open;
+    let second = if shut { Line::default() } else { tabs(m, theme) };
+    let mut rows = vec![header(m, theme, width), second];
+    if !shut {
+        rows.extend(banners(m, theme, width));
+    }
     let top = rows.len() as u16;
     draw(frame, area, rows);
     let body = Rect { y: area.y + top, height: area.height.saturating_sub(top + 1), ..area };
     let lines = match m.dialogs.last() {
+        _ if shut => gate::lines(m, theme, width, body.height.into()),
         Some(dialog) => dialogs::draw(m, dialog, theme, width, body.height.into()),
         None => match m.screen {
             Screen::Dashboard => {
@@ -161,6 +168,7 @@ fn key_line(m: &Model, theme: Theme, width: usize) -> Line<'static> {
         return Line::styled(left(text, width), theme.banner(*tone));
     }
     let keys = match m.dialogs.last() {
+        _ if m.gate != Gate::Open => gate::keys(m),
         Some(Dialog::Help { .. } | Dialog::Text { .. } | Dialog::Report { .. } | Dialog::Failure { .. }) => {
             id!("keys-text")
         }
@@ -172,6 +180,9 @@ fn key_line(m: &Model, theme: Theme, width: usize) -> Line<'static> {
         Some(Dialog::Move { .. }) => id!("keys-move"),
         Some(Dialog::Resolve { .. }) => id!("keys-choose"),
         Some(Dialog::Lab) => id!("keys-lab"),
+        Some(Dialog::Prompt(_)) => id!("keys-prompt"),
+        Some(Dialog::Output(output)) if output.runs() => id!("keys-output"),
+        Some(Dialog::Output(_)) => id!("keys-text"),
         Some(Dialog::Commit(_)) => id!("keys-commit"),
         Some(Dialog::Explain(_)) => id!("keys-explain"),
         None if m.connections.editing && m.screen == Screen::Connections => id!("keys-filter"),

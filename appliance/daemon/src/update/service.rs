@@ -8,6 +8,7 @@ use rempart_bus::Error;
 use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::HaStatus;
 use rempart_bus::update::{InstallRequest, OtherSlot, PairUpdate, UpdateStatus};
+use rempart_daemon::systemd;
 use rempart_update::pair::{End, Phase, Plan, View, Who};
 use rempart_update::probation::lacks;
 use rempart_update::{Manifest, Version};
@@ -343,10 +344,7 @@ fn pair_status(plan: &Plan) -> PairUpdate {
 
 /// Has systemd start the machine again, in order: `rempart-ha` hands over by itself.
 async fn reboot(bus: &Connection) -> Result<(), Error> {
-    let manager =
-        ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager");
-    let unit = ("reboot.target", "replace-irreversibly");
-    bus.call_method(Some(manager.0), manager.1, Some(manager.2), "StartUnit", &unit).await?;
+    systemd::order(bus, "StartUnit", "reboot.target", "replace-irreversibly").await?;
     Ok(())
 }
 

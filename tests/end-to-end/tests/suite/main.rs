@@ -17,6 +17,7 @@ mod policy;
 mod protect;
 mod refusals;
 mod reload;
+mod setup;
 mod tftp;
 mod vpn;
 mod vpn_moves;

@@ -4,7 +4,7 @@ use ratatui_core::style::Style;
 use ratatui_core::text::{Line, Span};
 use rempart_bus::documents::{CheckReport, CommitReport, Explanation, FlowStatus};
 
-use super::{connections, details, matrix, toned};
+use super::{connections, details, matrix, prompt, toned};
 use crate::bus::{Failure, PEER, Request};
 use crate::cli::run::failure_text;
 use crate::format::{duration, fit, left, width as columns_of, wrap};
@@ -32,6 +32,8 @@ pub fn draw(m: &Model, dialog: &Dialog, theme: Theme, width: usize, height: usiz
         | Dialog::Resolve { scroll, .. }
         | Dialog::Report { scroll, .. }
         | Dialog::Failure { scroll, .. } => *scroll,
+        Dialog::Output(output) if output.follows => usize::MAX,
+        Dialog::Output(output) => output.scroll,
         Dialog::Explain(form) => form.scroll,
         Dialog::Commit(form) => form.scroll,
         Dialog::Flows { .. }
@@ -39,9 +41,11 @@ pub fn draw(m: &Model, dialog: &Dialog, theme: Theme, width: usize, height: usiz
         | Dialog::Connection(_)
         | Dialog::Entry(_)
         | Dialog::Lab
+        | Dialog::Prompt(_)
         | Dialog::Move { .. } => 0,
     };
     let lines = lines(m, dialog);
+    let scroll = scroll.min(lines.len().saturating_sub(room));
     let below = lines.len().saturating_sub(scroll + room);
     let mut shown: Vec<Line<'static>> = lines.into_iter().skip(scroll).take(room).collect();
     if below > 0
@@ -103,6 +107,8 @@ pub fn lines(m: &Model, dialog: &Dialog) -> Vec<Line<'static>> {
             };
             plain(&text, Tone::Plain)
         }
+        Dialog::Prompt(line) => prompt::candidates(m, line, theme, width),
+        Dialog::Output(output) => prompt::output(m, output, theme, width),
         Dialog::Lab => plain(&tr!(m.lang, "lab-help"), Tone::Plain),
         Dialog::Report { report, .. } => report_lines(m, report, theme, width),
         Dialog::Explain(form) => match &form.result {
@@ -134,12 +140,19 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
         Dialog::Resolve { .. } => tr!(lang, "title-choose"),
         Dialog::Move { .. } => tr!(lang, "title-move"),
         Dialog::Lab => tr!(lang, "title-lab"),
+        Dialog::Prompt(_) => tr!(lang, "title-prompt"),
+        Dialog::Output(output) => output.line.clone(),
         Dialog::Report { .. } => tr!(lang, "title-report"),
         Dialog::Explain(_) => tr!(lang, "title-explain"),
         Dialog::Failure { .. } => tr!(lang, "title-failure"),
     };
     let mut out = vec![Line::styled(left(&title, width), theme.heading())];
     match dialog {
+        Dialog::Prompt(line) => out.extend([field(":", 1, &line.input, true, theme, width), Line::default()]),
+        Dialog::Output(output) => {
+            let (text, tone) = prompt::state(m, output);
+            out.push(toned(left(&text, width), tone, theme));
+        }
         Dialog::Explain(form) => out.extend(explain_fields(m, form, theme, width)),
         Dialog::Commit(form) => out.extend(commit_fields(m, form, theme, width)),
         Dialog::Revert { sending, .. } => {
@@ -194,7 +207,14 @@ fn text_title(m: &Model, request: &Request) -> String {
 }
 
 /// A label and what is typed; the cursor is a block behind the text.
-fn field(label: &str, names: usize, input: &Input, focus: bool, theme: Theme, width: usize) -> Line<'static> {
+pub fn field(
+    label: &str,
+    names: usize,
+    input: &Input,
+    focus: bool,
+    theme: Theme,
+    width: usize,
+) -> Line<'static> {
     let room = width.saturating_sub(names + 3);
     // The end of a long text is what is being typed.
     let mut text = input.text.as_str();
@@ -278,7 +298,8 @@ fn asked(m: &Model, request: &Request, text: Option<&str>, theme: Theme, width: 
     }
 }
 
-fn failed(m: &Model, failure: &Failure, theme: Theme, width: usize) -> Vec<Line<'static>> {
+/// Why something was not done.
+pub fn failed(m: &Model, failure: &Failure, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let text = failure_text(m.lang, failure);
     let mut out: Vec<_> = wrap(&text, width).into_iter().map(|l| toned(l, Tone::Bad, theme)).collect();
     if let Failure::Refused { report: Some(report), .. } = failure {
@@ -289,7 +310,7 @@ fn failed(m: &Model, failure: &Failure, theme: Theme, width: usize) -> Vec<Line<
 }
 
 /// What a check found: the diagnostics as they are printed, then the assertions.
-fn check(m: &Model, report: &CheckReport, theme: Theme, width: usize) -> Vec<Line<'static>> {
+pub fn check(m: &Model, report: &CheckReport, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let mut out = Vec::new();
     for line in report.rendered.trim_end().lines() {
         let tone = match line {
