@@ -37,6 +37,7 @@ pub fn plan() -> VpnPlan {
         index: 0,
         peer: None,
         device: "vpn0".to_owned(),
+        kernel_device: None,
         udp: vec!["192.0.2.9:1194".parse().unwrap(), "192.0.2.1:1194".parse().unwrap()],
         tcp: vec!["192.0.2.1:443".parse().unwrap()],
         remotes: Vec::new(),
