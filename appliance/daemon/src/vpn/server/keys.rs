@@ -1,6 +1,7 @@
 //! The keys of the data channel: from what the control channel derives to what opens and seals.
 
 use rempart_openvpn::data::epoch::{Imported, NoRange, Origin, PacketIdRange, Reign, StoreId};
+use rempart_openvpn::data::fresh::FreshKey;
 use rempart_openvpn::data::keys::{BLOCK, DataKeys, End, IMPLICIT_IV, KEY, MATERIAL};
 use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::sealer::Sealer;
@@ -22,15 +23,13 @@ pub struct Held {
     pub highest: u32,
 }
 
-/// A key on its way to the data path.
+/// A key of this process on its way to the data path.
 #[derive(Debug)]
 pub struct Ready {
     /// What is remembered of it.
     pub held: Held,
-    /// For what comes.
-    pub opener: Opener,
-    /// For what goes; none where no packet ids are left for this node.
-    pub sealer: Option<Sealer>,
+    /// The key, of which nothing was used yet.
+    pub key: FreshKey,
 }
 
 /// Counts keys, so that no two of the program have one number, and later ones have larger ones.
@@ -67,7 +66,8 @@ pub fn fresh(
     let mut keys = DataKeys::derived(data_id(derived.key_id), &block, End::Server);
     let (origin, range) = reign.make(&mut keys, other)?;
     let held = Held { id: derived.key_id, serial, origin, highest: 0 };
-    Some(Ready { held, opener: Opener::new(&keys, 0), sealer: Sealer::new(&keys, range, peer).ok() })
+    // It has the first range, whole: nobody has used any of it.
+    FreshKey::new(keys, range, peer).ok().map(|key| Ready { held, key })
 }
 
 /// A key that another process made, as the data path knows it.
@@ -85,18 +85,14 @@ pub fn imported(origin: Origin, keys: &DataKeys) -> Imported {
     Imported::new(origin, keys)
 }
 
-/// A key that was carried on, with the range that it got, if any.
+/// A key that was carried on: it opens, and seals with the range that it got, if any.
 pub fn carried(
     held: Held,
     keys: &DataKeys,
     range: Result<PacketIdRange, NoRange>,
     peer: PeerId,
-) -> (Ready, Option<NoRange>) {
-    let opener = Opener::new(keys, held.highest);
-    match range {
-        Ok(range) => (Ready { held, opener, sealer: Sealer::new(keys, range, peer).ok() }, None),
-        Err(why) => (Ready { held, opener, sealer: None }, Some(why)),
-    }
+) -> (Opener, Result<Option<Sealer>, NoRange>) {
+    (Opener::new(keys, held.highest), range.map(|range| Sealer::new(keys, range, peer).ok()))
 }
 
 /// Both count to seven.

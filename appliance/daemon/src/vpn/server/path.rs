@@ -1,6 +1,7 @@
 //! What passes between a session and the data path: keys, moves, counters; and what the other node is to know of it.
 
 use rempart_openvpn::key_exchange::DataKeys;
+use rempart_openvpn::session::Identity;
 use rempart_tunnel::{Half, STREAM};
 
 use super::entry::Traffic;
@@ -77,6 +78,7 @@ impl Machine {
         let found = entry.ready.iter().position(|ready| ready.held.id == derived.key_id);
         let Some(ready) = found.map(|place| entry.ready.swap_remove(place)) else { return };
         let peer = entry.peer;
+        let says_exit = entry.session.identity().is_some_and(Identity::says_exit);
         let first = !entry.carried;
         entry.keys.push(ready.held);
         if first {
@@ -86,9 +88,19 @@ impl Machine {
             self.counters.renewed += 1;
             record::renewed(entry);
         }
-        let (opener, sealer) = (Box::new(ready.opener), ready.sealer.map(Box::new));
-        let key = Data::Key { peer, serial: ready.held.serial, opener, sealer };
-        self.actions.push_back(Action::Data(key));
+        let serial = ready.held.serial;
+        let key = match says_exit {
+            true => Some(Data::FreshKey { peer, serial, key: Box::new(ready.key) }),
+            // It takes its leave in a data packet, and only who opens that here hears it. The key has its range by its
+            // making.
+            false => ready.key.keep().ok().map(|(opener, sealer)| Data::KeptKey {
+                peer,
+                serial,
+                opener: Box::new(opener),
+                sealer: Some(Box::new(sealer)),
+            }),
+        };
+        self.actions.extend(key.map(Action::Data));
     }
 
     fn come_up(&mut self, now: Now, handle: Handle) {

@@ -196,7 +196,8 @@ fn words(actions: &[Action]) -> Vec<String> {
             format!("add {} at {} echo {}", peer.get(), path.local, echo.is_some())
         }
         Action::Data(Data::Remove(peer)) => format!("remove {}", peer.get()),
-        Action::Data(Data::Key { peer, sealer, .. }) => {
+        Action::Data(Data::FreshKey { peer, .. }) => format!("fresh key {}", peer.get()),
+        Action::Data(Data::KeptKey { peer, sealer, .. }) => {
             format!("key {} seals {}", peer.get(), sealer.is_some())
         }
         Action::Data(Data::RemoveKey(peer, _)) => format!("remove key {}", peer.get()),
