@@ -246,8 +246,13 @@ impl<P: DataPath> DataPath for Offload<P> {
         opener: Opener,
         sealer: Option<Sealer>,
     ) -> Result<(), Gone> {
+        let id = opener.key_id().get();
+        if self.carried(peer).is_some_and(|carried| carried.keys().any(|key| key.id == id)) {
+            // The client has begun anew in place, with keys that stay here: their packets are not to go to the kernel.
+            self.leave(peer);
+        }
         if let Some(member) = self.members.get_mut(&peer) {
-            member.below.push((serial, opener.key_id().get()));
+            member.below.push((serial, id));
         }
         self.below.kept_key(peer, serial, opener, sealer)
     }
