@@ -384,4 +384,28 @@ mod tests {
             "delete element inet t vpn_live4 { 10.8.0.2/32 }\nadd element inet t vpn_live4 { 10.8.0.0/30 }\n"
         );
     }
+
+    /// In: an address of a pool, one beside it and a network behind a client; the kernel carries none of them, or the first two. Out:
+    /// what is in a pool has no route but to the kernel, and nobody has one who is not reachable.
+    #[test]
+    fn routes_lead_to_who_carries() {
+        let devices = |kernel: bool| Devices {
+            tun: Device::new("vpn0"),
+            kernel: kernel.then(|| Device::new("vpn0k")),
+            mtu: 1500,
+            addresses: vec!["10.8.0.1/24".parse().unwrap()],
+        };
+        let told = |kernel: bool, led: &str| -> Vec<String> {
+            let reachable = nets("10.8.0.2/32 172.16.0.9/32 192.168.7.0/24");
+            let routes = routes(&devices(kernel), &reachable, &nets(led));
+            routes.iter().map(|(net, device)| format!("{net} {device}")).collect()
+        };
+        let by_program = ["172.16.0.9/32 vpn0", "192.168.7.0/24 vpn0"];
+        assert_eq!(told(false, "10.8.0.2/32"), by_program);
+        assert_eq!(told(true, ""), by_program);
+        assert_eq!(
+            told(true, "10.8.0.2/32 172.16.0.9/32 10.8.0.77/32"),
+            ["10.8.0.2/32 vpn0k", "172.16.0.9/32 vpn0k", "192.168.7.0/24 vpn0"]
+        );
+    }
 }

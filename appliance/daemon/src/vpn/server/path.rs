@@ -88,19 +88,7 @@ impl Machine {
             self.counters.renewed += 1;
             record::renewed(entry);
         }
-        let serial = ready.held.serial;
-        let key = match says_exit {
-            true => Some(Data::FreshKey { peer, serial, key: Box::new(ready.key) }),
-            // It takes its leave in a data packet, and only who opens that here hears it. The key has its range by its
-            // making.
-            false => ready.key.keep().ok().map(|(opener, sealer)| Data::KeptKey {
-                peer,
-                serial,
-                opener: Box::new(opener),
-                sealer: Some(Box::new(sealer)),
-            }),
-        };
-        self.actions.extend(key.map(Action::Data));
+        self.actions.extend(ready.data(peer, says_exit).map(Action::Data));
     }
 
     fn come_up(&mut self, now: Now, handle: Handle) {
