@@ -181,10 +181,10 @@ test-vpn: ## remote access with stock clients, take-overs measured: wants the ma
 	$(CARGO) test -p rempart-end-to-end -- --include-ignored --test-threads=1 vpn
 
 # The image's kernel has the driver, which the building machine's need not.
-test-ovpn: ## the kernel's own data channel of OpenVPN, on the image's kernel in an emulated machine (a minute, and the image's test build)
+test-ovpn: ## the kernel's own data channel of OpenVPN, on the image's kernel in an emulated machine, with the stock client (some minutes, and the image's test build)
 	@$(MAKE) --no-print-directory setup image-setup
 	@test -e '$(TARGET)/image/work-test/vmlinuz' || image/build --test
-	@tests/ovpn/run '$(TARGET)/image/work-test' rempart-system:ovpn rempart-tunnel:ovpn
+	@tests/ovpn/run '$(TARGET)/image/work-test' rempart-system:ovpn rempart-tunnel:ovpn rempartd:vpn:kernel::
 
 test-image-short: ## builds an image with the debug programs and starts it twice: UEFI, console, policy, every program in its profile
 	$(NEEDS_ROOT)

@@ -257,6 +257,8 @@ codes! {
         NotKept = "not-kept",
         /// The password or code demanded of a group's members can never be given.
         GroupUnusable = "group-unusable",
+        /// The kernel is to carry sessions and cannot: the program carries them all.
+        NoOffload = "no-offload",
     }
 }
 

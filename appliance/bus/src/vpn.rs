@@ -105,6 +105,9 @@ pub struct VpnStatus {
     pub listen: Vec<String>,
     /// Sessions now.
     pub sessions: u64,
+    /// Of these, carried by the kernel; absent where the document does not ask for that, or the kernel cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_kernel: Option<u64>,
     /// People in the store.
     pub users: u64,
     /// Devices that may come in.
@@ -180,6 +183,9 @@ pub struct SessionView {
     pub client: String,
     /// It was carried on from the other node.
     pub carried_on: bool,
+    /// The kernel carries its packets in both directions; else the program does.
+    #[serde(default)]
+    pub in_kernel: bool,
 }
 
 /// Whose sessions end. Exactly one is given.

@@ -6,7 +6,7 @@ use crate::model::{
 };
 use crate::text::address::{Address, AddressInNet, HostElement, InterfaceAddress, Network};
 use crate::text::endpoint::EndpointText;
-use crate::text::remote::{DemandWord, DomainText, ListenText, RemoteText, TlsWord, TunnelWord};
+use crate::text::remote::{DemandWord, DomainText, ListenText, OffloadWord, RemoteText, TlsWord, TunnelWord};
 use crate::text::service::ServiceText;
 use crate::text::time::{Day, Days, Hours, Lapse, SynLimit};
 use crate::text::wireguard::{PublicKeyText, SocketText};
@@ -316,6 +316,9 @@ draft! {
         may idle: At<Lapse>,
         /// The lowest version of TLS; default 1.2.
         may tls: At<TlsWord>,
+        /// Who carries the packets of sessions: the program alone, or the kernel (Linux 6.16 and later) where it can; default
+        /// none.
+        may offload: At<OffloadWord>,
         /// Who is asked about people who are not in the box's own store; default nobody.
         may strangers: At<VpnStrangers>,
         /// Active Directory.

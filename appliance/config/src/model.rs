@@ -17,7 +17,7 @@ use crate::space::{AddressSet, Family, Interval, Set};
 mod vpn;
 
 pub use vpn::{
-    VPN_DEVICE, Vpn, VpnCertificates, VpnDemand, VpnDirectory, VpnGroup, VpnListen, VpnPlace, VpnPort,
+    VPN_DEVICE, VPN_KERNEL_DEVICE, Vpn, VpnCertificates, VpnDemand, VpnDirectory, VpnGroup, VpnListen, VpnPlace, VpnPort,
     VpnRadius, VpnStrangers, VpnTunnel, gateway4, gateway6, gateways,
 };
 

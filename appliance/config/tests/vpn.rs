@@ -59,7 +59,7 @@ fn a_group_alone_is_enough() {
     assert_eq!(vpn.listen, [whole("fibre"), whole("wan")]);
     assert_eq!((&vpn.udp, &vpn.tcp), (&free(1194), &Some(free(443))));
     assert_eq!((vpn.mtu, vpn.max_sessions, vpn.rekey_s, vpn.idle_s), (1500, 1000, 3600, 120));
-    assert!(vpn.tls12 && vpn.remotes.is_empty());
+    assert!(vpn.tls12 && vpn.remotes.is_empty() && !vpn.offload);
     assert!(vpn.strangers.is_none() && vpn.directory.is_none() && vpn.radius.is_none());
     assert_eq!(vpn.order, [Name::new("agents")]);
     assert_eq!((vpn.certificates.device_days, vpn.certificates.warn_days), (365, 30));
@@ -82,7 +82,7 @@ fn everything_can_be_said() {
     // Every key of the section; the model says the same.
     let model = model(
         "[vpn]\nlisten = ['lan', '203.0.113.3']\nport = 1195\ntcp = true\nremotes = ['VPN.Datatel.example.', '2001:db8::9']\n\
-         mtu = 1400\nsessions = 50\nrekey = '2h'\nidle = '90s'\ntls = '1.3'\nstrangers = 'radius'\n\
+         mtu = 1400\nsessions = 50\nrekey = '2h'\nidle = '90s'\ntls = '1.3'\noffload = 'kernel'\nstrangers = 'radius'\n\
          [vpn.group.zeta]\npool = ['fd00:77::/64', '10.77.0.0/30']\ndemand = 'certificate'\ntunnel = 'split'\nwhy = 'w'\n\
          routes = ['nets', 'ad1']\ndns = ['192.168.10.12', 'ad1']\ndomain = 'Datatel.example'\nsearch = ['a.example', 'b.example']\n\
          sessions = 4\nsessions_each = 1\nlimit = '8h'\ndirectory_groups = ['CN=Field,DC=x', 'VPN agents']\n\
@@ -111,6 +111,7 @@ fn everything_can_be_said() {
     assert_eq!((&vpn.udp, &vpn.tcp), (&free(1195), &Some(free(443))));
     assert_eq!(vpn.remotes, ["vpn.datatel.example", "2001:db8::9"]);
     assert_eq!((vpn.mtu, vpn.max_sessions, vpn.rekey_s, vpn.idle_s, vpn.tls12), (1400, 50, 7200, 90, false));
+    assert!(vpn.offload);
     assert_eq!(vpn.strangers, Some(VpnStrangers::Radius));
     assert_eq!(vpn.order, [Name::new("zeta"), Name::new("alpha")], "as the document has them");
     let zeta = &model.vpn_groups["zeta"];

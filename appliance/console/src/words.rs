@@ -240,6 +240,7 @@ pub fn vpn_warning(code: &str) -> &'static str {
         Some(VpnWarning::RadiusUnusable) => id!("vpn-warning-radius-unusable"),
         Some(VpnWarning::NotKept) => id!("vpn-warning-not-kept"),
         Some(VpnWarning::GroupUnusable) => id!("vpn-warning-group-unusable"),
+        Some(VpnWarning::NoOffload) => id!("vpn-warning-no-offload"),
         None => id!("unknown"),
     }
 }

@@ -21,6 +21,7 @@ use std::fmt;
 use rustls::ServerConnection;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+pub(crate) use peer_info::says_exit;
 pub use peer_info::{Features, Incompatible, MAX_VARIABLES, PeerInfo};
 
 use crate::packet::{KeyId, SessionId};

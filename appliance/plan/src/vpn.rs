@@ -30,6 +30,8 @@ pub struct VpnPlan {
     pub peer: Option<String>,
     /// The TUN device, which `rempart-vpn` makes.
     pub device: String,
+    /// The kernel's device beside it, where the kernel is to carry the sessions that it can.
+    pub kernel_device: Option<String>,
     /// Where it listens, by UDP. Virtual addresses where the interface has one, which are bound before they are there;
     /// the node's own, or its lease, where it has none. At most 8 (a shard's sockets).
     pub udp: Vec<SocketAddr>,

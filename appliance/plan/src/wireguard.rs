@@ -109,6 +109,7 @@ pub(crate) fn leg(model: &Model) -> Option<(Leg, Vec<IpNet>)> {
         interface: InterfaceName::new(WIREGUARD),
         device: Device::new(WIREGUARD_DEVICE),
         virtual_devices: Vec::new(),
+        beside: None,
         zone: Some(ZoneName::new(WIREGUARD)),
         addresses: wireguard.addresses.clone(),
         public: Vec::new(),

@@ -15,7 +15,7 @@ use crate::net::{Network, NextHop};
 use crate::vpn::Listening;
 use crate::{Facts, Role};
 
-pub use rempart_config::model::VPN_DEVICE;
+pub use rempart_config::model::{VPN_DEVICE, VPN_KERNEL_DEVICE};
 
 /// One attachment of the node to a network.
 #[derive(Clone, Debug)]
@@ -27,6 +27,9 @@ pub struct Leg {
     /// The devices of its virtual routers: what is sent to a virtual MAC arrives there. It leaves by `device`, which
     /// has the network.
     pub virtual_devices: Vec<Device>,
+    /// Another device of the same network, by which packets arrive and leave as by the first: the kernel's half of remote
+    /// access. Routes to single hosts lead to the one or the other, and change.
+    pub beside: Option<Device>,
     /// Its zone.
     pub zone: Option<ZoneName>,
     /// Its own addresses with their networks.
@@ -40,7 +43,12 @@ pub struct Leg {
 impl Leg {
     /// Every device by which packets arrive from its network.
     pub fn devices(&self) -> impl Iterator<Item = &Device> {
-        std::iter::once(&self.device).chain(&self.virtual_devices)
+        self.ways_out().chain(&self.virtual_devices)
+    }
+
+    /// Every device by which packets leave to its network.
+    pub fn ways_out(&self) -> impl Iterator<Item = &Device> {
+        std::iter::once(&self.device).chain(&self.beside)
     }
 
     /// The virtual address of `family` that what leaves "under the interface's address" gets.
@@ -121,6 +129,7 @@ impl World {
                 interface: name.clone(),
                 device: device.clone(),
                 virtual_devices: routers().map(|r| Device::new(&r.device)).collect(),
+                beside: None,
                 zone: interface.zone.clone(),
                 addresses,
                 public,
@@ -129,12 +138,13 @@ impl World {
         }
         let vpn =
             Listening::of(model, node, facts).map(|listening| RemoteAccess { leg: legs.len(), listening });
-        if vpn.is_some() {
-            // `rempart-vpn` makes the device, and the networks of its addresses are the routes.
+        if let (Some(_), Some(wanted)) = (&vpn, &model.vpn) {
+            // `rempart-vpn` makes the devices, and the networks of their addresses are the routes.
             legs.push(Leg {
                 interface: InterfaceName::new(VPN),
                 device: Device::new(VPN_DEVICE),
                 virtual_devices: Vec::new(),
+                beside: wanted.offload.then(|| Device::new(VPN_KERNEL_DEVICE)),
                 zone: Some(ZoneName::new(VPN)),
                 addresses: model.vpn_groups.values().flat_map(VpnGroup::gateways).collect(),
                 public: Vec::new(),

@@ -9,7 +9,7 @@ use rempart_plan::eval::{Arrival, Decider, Evaluator, Packet, Verdict};
 use rempart_plan::net::{LinkKind, Network, Observed, ObservedLink, RouteKey, diff};
 use rempart_plan::nft::{Base, Content, Ruleset};
 use rempart_plan::vpn::{LIVE4, LIVE6};
-use rempart_plan::world::VPN_DEVICE;
+use rempart_plan::world::{VPN_DEVICE, VPN_KERNEL_DEVICE};
 use rempart_plan::{Facts, Ids, Plan, Role, World};
 
 const BOX: &str = r#"
@@ -267,4 +267,37 @@ fn the_tunnel_is_left_alone() {
         !network.routes.contains_key(&key)
             && !network.routes.values().any(|hop| hop.device() == Some(&tunnel))
     );
+}
+
+/// Where the kernel carries sessions, its device is part of the tunnel's leg in every rule that speaks of it: a packet may come by
+/// either while the way back is by the other. Without it nothing of that is there.
+#[test]
+fn the_kernels_device_is_of_the_same_leg() {
+    let without = plan(&model("")).ruleset;
+    assert!(!without.script().text.contains(VPN_KERNEL_DEVICE));
+    let model = model("[vpn]\noffload = \"kernel\"\n");
+    let plan = plan(&model);
+    let both = format!("{{ \"{VPN_DEVICE}\", \"{VPN_KERNEL_DEVICE}\" }}");
+    let rules = |chain: &str| -> Vec<String> {
+        plan.ruleset.chains[chain].rules.iter().map(|(text, _)| text.clone()).collect()
+    };
+    let arrival = rules("arrival");
+    assert_eq!(arrival[0], format!("iifname {both} jump vpn.in"));
+    assert!(arrival.contains(&format!("iifname {both} fib saddr oifname != {both} goto spoofed")), "{arrival:#?}");
+    let strict = arrival.iter().find(|rule| rule.contains("fib saddr . iif")).expect("the other devices");
+    assert!(!strict.contains(VPN_DEVICE), "{strict}");
+    for hook in ["forward", "output"] {
+        assert!(rules(hook).contains(&format!("oifname {both} jump vpn.out")), "{hook}");
+    }
+    // The program clamps what it seals by itself.
+    let clamped: Vec<String> = rules("vpn.out").into_iter().filter(|rule| rule.contains("maxseg")).collect();
+    assert!(clamped.len() == 2 && clamped.iter().all(|rule| rule.starts_with("oifname \"vpn0k\" ")), "{clamped:?}");
+    let Content::Index(pairs) = &plan.ruleset.maps["pairs.forward"].content else { panic!("a map") };
+    for device in [VPN_DEVICE, VPN_KERNEL_DEVICE] {
+        assert!(pairs.contains_key(&format!("\"{device}\" . \"eth1\"")), "{device}");
+        assert!(pairs.contains_key(&format!("\"eth1\" . \"{device}\"")), "{device}");
+        assert_eq!(plan.world.leg_of(device), plan.world.leg_of(VPN_DEVICE));
+    }
+    let told = rempart_plan::vpn::VpnPlan::of(&model, model.node("fw").expect("node"), &Facts::default());
+    assert_eq!(told.expect("a plan").kernel_device.as_deref(), Some(VPN_KERNEL_DEVICE));
 }

@@ -38,7 +38,8 @@ mod keys;
 mod member;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -79,7 +80,7 @@ pub struct Twin {
 
 impl Twin {
     /// Binds a second socket beside one that was bound as shared.
-    pub fn of(local: SocketAddr, first: Arc<Socket>) -> std::io::Result<Self> {
+    pub fn of(local: SocketAddr, first: Arc<Socket>) -> io::Result<Self> {
         // Before there is a second one, so that none is drawn by lot.
         first.steer_data(&BTreeSet::new())?;
         let second = Arc::new(Socket::bind_for_kernel(local)?);
@@ -103,6 +104,38 @@ pub enum Told {
     Trouble(OvpnError),
 }
 
+/// The kernel's device, before there are sessions.
+#[derive(Debug)]
+pub struct KernelDevice {
+    ovpn: Ovpn,
+    notices: Notices,
+    device: u32,
+}
+
+/// Why the kernel carries nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// It cannot.
+    #[error("this kernel has no driver for OpenVPN (`ovpn`, Linux 6.16 and later)")]
+    NoDriver,
+    /// It does not speak.
+    #[error("the kernel's OpenVPN cannot be spoken to: {0}")]
+    Silent(#[from] io::Error),
+    /// It will not.
+    #[error(transparent)]
+    Refused(#[from] OvpnError),
+}
+
+impl KernelDevice {
+    /// Makes the device, down and without addresses, in the network namespace of this thread.
+    pub fn make(device: &Device) -> Result<Self, Unavailable> {
+        let mut ovpn = Ovpn::open()?.ok_or(Unavailable::NoDriver)?;
+        let notices = ovpn.notices()?;
+        let device = ovpn.create(device)?;
+        Ok(Self { ovpn, notices, device })
+    }
+}
+
 /// Has the kernel carry what it can. `P` carries the rest.
 #[derive(Debug)]
 pub struct Offload<P> {
@@ -115,22 +148,36 @@ pub struct Offload<P> {
     members: BTreeMap<PeerId, Member>,
     /// What sessions have counted that are over, until the data path below has said its last, in both halves.
     leaving: BTreeMap<PeerId, (Counters, u8)>,
-    told: Vec<Told>,
+    told: VecDeque<Told>,
 }
 
 impl<P: DataPath> Offload<P> {
-    /// Makes the kernel's device, down and without addresses. `switch` is [`SWITCH`] but in tests.
-    pub fn new(mut ovpn: Ovpn, device: &Device, below: P, switch: Duration) -> Result<Self, OvpnError> {
-        let lost = |source| OvpnError::Lost { what: "tell what happens", source };
-        let notices = ovpn.notices().map_err(lost)?;
-        let device = ovpn.create(device)?;
+    /// With the kernel's device, which goes with it. `switch` is [`SWITCH`] but in tests.
+    pub fn new(kernel: KernelDevice, below: P, switch: Duration) -> Self {
+        let KernelDevice { ovpn, notices, device } = kernel;
         let (twins, members, leaving) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(Self { below, ovpn, notices, device, switch, twins, members, leaving, told: Vec::new() })
+        Self { below, ovpn, notices, device, switch, twins, members, leaving, told: VecDeque::new() }
     }
 
     /// The data path below.
-    pub fn below(&mut self) -> &mut P {
+    pub fn below(&self) -> &P {
+        &self.below
+    }
+
+    /// The same, to be changed.
+    pub fn below_mut(&mut self) -> &mut P {
         &mut self.below
+    }
+
+    /// Whether the kernel carries a session in both directions.
+    pub fn carries(&self, peer: PeerId) -> bool {
+        let carried = self.members.get(&peer).and_then(|member| member.carried.as_ref());
+        carried.is_some_and(|carried| carried.led)
+    }
+
+    /// What it has to tell, after a command and after [`Self::tick`]: in this order.
+    pub fn poll_told(&mut self) -> Option<Told> {
+        self.told.pop_front()
     }
 
     /// The sockets, in the order of [`Path::local`]; none where the kernel has none. Peers of those that are not there any more
@@ -145,18 +192,18 @@ impl<P: DataPath> Offload<P> {
     }
 
     fn trouble(&mut self, error: OvpnError) {
-        self.told.push(Told::Trouble(error));
+        self.told.push_back(Told::Trouble(error));
     }
 
     fn tell(&mut self, event: Event) {
-        self.told.push(Told::Event(event));
+        self.told.push_back(Told::Event(event));
     }
 
     fn lead(&mut self, inner: Option<Inner>, kernel: bool) {
         let Some(Inner { v4, v6 }) = inner else { return };
         let networks = v4.map(|ip| IpNet::from(IpAddr::V4(ip))).into_iter();
         let networks = networks.chain(v6.map(|ip| IpNet::from(IpAddr::V6(ip)))).collect();
-        self.told.push(Told::Lead { networks, kernel });
+        self.told.push_back(Told::Lead { networks, kernel });
     }
 }
 
@@ -192,17 +239,22 @@ impl<P: DataPath> DataPath for Offload<P> {
         self.below.fresh_key(peer, serial, key)
     }
 
-    fn carried_key(
+    fn kept_key(
         &mut self,
         peer: PeerId,
         serial: KeySerial,
         opener: Opener,
         sealer: Option<Sealer>,
     ) -> Result<(), Gone> {
-        if let Some(member) = self.members.get_mut(&peer) {
-            member.below.push((serial, opener.key_id().get()));
+        let id = opener.key_id().get();
+        if self.carried(peer).is_some_and(|carried| carried.keys().any(|key| key.id == id)) {
+            // The client has begun anew in place, with keys that stay here: their packets are not to go to the kernel.
+            self.leave(peer);
         }
-        self.below.carried_key(peer, serial, opener, sealer)
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.below.push((serial, id));
+        }
+        self.below.kept_key(peer, serial, opener, sealer)
     }
 
     fn remove_key(&mut self, peer: PeerId, serial: KeySerial) -> Result<(), Gone> {

@@ -6,7 +6,7 @@ use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::sealer::Sealer;
 use rempart_openvpn::data::{KeySerial, Path, PeerId};
 
-use crate::shard::{Gone, Shard};
+use crate::shard::Gone;
 
 /// Carries the packets of sessions. Commands keep their order.
 pub trait DataPath {
@@ -16,10 +16,10 @@ pub trait DataPath {
     -> Result<(), Gone>;
     /// Ends a session.
     fn remove(&mut self, peer: PeerId) -> Result<(), Gone>;
-    /// A key of this process.
+    /// A key of which nothing was used yet.
     fn fresh_key(&mut self, peer: PeerId, serial: KeySerial, key: FreshKey) -> Result<(), Gone>;
-    /// A key of another process. Without a sealer nothing is sent under it.
-    fn carried_key(
+    /// A key that stays with this program, as all of another process do. Without a sealer nothing is sent under it.
+    fn kept_key(
         &mut self,
         peer: PeerId,
         serial: KeySerial,
@@ -34,55 +34,4 @@ pub trait DataPath {
     fn ping(&mut self, peer: PeerId) -> Result<(), Gone>;
     /// Asks for the counters of all sessions.
     fn report(&mut self) -> Result<(), Gone>;
-}
-
-impl DataPath for Shard {
-    fn add(
-        &mut self,
-        peer: PeerId,
-        path: Path,
-        own: Vec<IpNet>,
-        echo: Option<KeySerial>,
-    ) -> Result<(), Gone> {
-        Self::add(self, peer, path, own, echo)
-    }
-
-    fn remove(&mut self, peer: PeerId) -> Result<(), Gone> {
-        Self::remove(self, peer)
-    }
-
-    fn fresh_key(&mut self, peer: PeerId, serial: KeySerial, key: FreshKey) -> Result<(), Gone> {
-        match key.keep() {
-            Ok((opener, sealer)) => self.carried_key(peer, serial, opener, Some(sealer)),
-            // A fresh key has a range of its own by its making; without one it is of no use.
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn carried_key(
-        &mut self,
-        peer: PeerId,
-        serial: KeySerial,
-        opener: Opener,
-        sealer: Option<Sealer>,
-    ) -> Result<(), Gone> {
-        self.open_with(peer, serial, opener)?;
-        sealer.map_or(Ok(()), |sealer| self.seal_with(peer, serial, sealer))
-    }
-
-    fn remove_key(&mut self, peer: PeerId, serial: KeySerial) -> Result<(), Gone> {
-        Self::remove_key(self, peer, serial)
-    }
-
-    fn move_to(&mut self, peer: PeerId, path: Path) -> Result<(), Gone> {
-        Self::move_to(self, peer, path)
-    }
-
-    fn ping(&mut self, peer: PeerId) -> Result<(), Gone> {
-        Self::ping(self, peer)
-    }
-
-    fn report(&mut self) -> Result<(), Gone> {
-        Self::report(self)
-    }
 }

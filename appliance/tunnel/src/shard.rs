@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rempart_openvpn::data::fresh::FreshKey;
 use rempart_openvpn::data::inbound::{Drops, Received};
 use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::outbound::Sent;
@@ -17,6 +18,7 @@ use rempart_openvpn::data::{Echo, KeySerial, Path, PeerId};
 use rempart_system::realtime::Waker;
 use rempart_system::tunnel::{Queue, Socket};
 
+use crate::path::DataPath;
 use crate::stream::{Feeder, Framed, Streams};
 use crate::{COMMANDS, CONTROL_PACKETS, EVENTS, MAX_SOCKETS, STREAM, STREAM_BATCHES, inward, outward};
 
@@ -65,7 +67,7 @@ pub enum Event {
         /// The session.
         peer: PeerId,
     },
-    /// The answer to [`Shard::report`]: one from each half.
+    /// The answer to [`DataPath::report`]: one from each half.
     Report(Half),
     /// The same of a session that was removed: its last counters, one from each half.
     Last(Half),
@@ -242,9 +244,7 @@ impl<C> Lead<C> {
     }
 }
 
-/// A shard at work. Dropping it ends its threads.
-///
-/// Each command has taken effect some microseconds after it returns; commands keep their order.
+/// A shard at work, driven as a [`DataPath`]. Dropping it ends its threads.
 #[derive(Debug)]
 pub struct Shard {
     out: Lead<OutCommand>,
@@ -298,27 +298,6 @@ impl Shard {
         self.feeder.clone()
     }
 
-    /// Adds a session whose inner addresses are `own`, or replaces it. `echo` is the key on which the client last sent, of
-    /// a session that comes from the other node.
-    pub fn add(
-        &self,
-        peer: PeerId,
-        path: Path,
-        own: Vec<IpNet>,
-        echo: Option<KeySerial>,
-    ) -> Result<(), Gone> {
-        let shared = Echo::default();
-        echo.iter().for_each(|serial| shared.set(*serial));
-        self.inward.send(InCommand::Add { peer, path, own: own.clone(), echo: shared.clone() })?;
-        self.out.send(OutCommand::Add { peer, path, own, echo: shared })
-    }
-
-    /// Ends a session.
-    pub fn remove(&self, peer: PeerId) -> Result<(), Gone> {
-        self.out.send(OutCommand::Remove(peer))?;
-        self.inward.send(InCommand::Remove(peer))
-    }
-
     /// Opens with a key from now on.
     pub fn open_with(&self, peer: PeerId, serial: KeySerial, opener: Opener) -> Result<(), Gone> {
         self.inward.send(InCommand::Key { peer, serial, opener: Box::new(opener) })
@@ -327,29 +306,6 @@ impl Shard {
     /// May seal with a key from now on. It does once the client has sent on it, or at once if there is no other.
     pub fn seal_with(&self, peer: PeerId, serial: KeySerial, sealer: Sealer) -> Result<(), Gone> {
         self.out.send(OutCommand::Key { peer, serial, sealer: Box::new(sealer) })
-    }
-
-    /// Drops a key before its time.
-    pub fn remove_key(&self, peer: PeerId, serial: KeySerial) -> Result<(), Gone> {
-        self.out.send(OutCommand::RemoveKey { peer, serial })?;
-        self.inward.send(InCommand::RemoveKey { peer, serial })
-    }
-
-    /// The session is there from now on.
-    pub fn move_to(&self, peer: PeerId, path: Path) -> Result<(), Gone> {
-        self.inward.send(InCommand::Move { peer, path })?;
-        self.out.send(OutCommand::Move { peer, path })
-    }
-
-    /// Sends a keep-alive packet.
-    pub fn ping(&self, peer: PeerId) -> Result<(), Gone> {
-        self.out.send(OutCommand::Ping(peer))
-    }
-
-    /// Asks for the counters of all sessions: two [`Event::Report`].
-    pub fn report(&self) -> Result<(), Gone> {
-        self.out.send(OutCommand::Report)?;
-        self.inward.send(InCommand::Report)
     }
 
     /// Sends a packet of the control channel, from the calling thread.
@@ -371,6 +327,65 @@ impl Shard {
     pub fn is_alive(&self) -> bool {
         let runs = |thread: &Option<JoinHandle<()>>| thread.as_ref().is_some_and(|t| !t.is_finished());
         runs(&self.out.thread) && runs(&self.inward.thread)
+    }
+}
+
+/// Each command has taken effect some microseconds after it returns; commands keep their order.
+impl DataPath for Shard {
+    fn add(
+        &mut self,
+        peer: PeerId,
+        path: Path,
+        own: Vec<IpNet>,
+        echo: Option<KeySerial>,
+    ) -> Result<(), Gone> {
+        let shared = Echo::default();
+        echo.iter().for_each(|serial| shared.set(*serial));
+        self.inward.send(InCommand::Add { peer, path, own: own.clone(), echo: shared.clone() })?;
+        self.out.send(OutCommand::Add { peer, path, own, echo: shared })
+    }
+
+    fn remove(&mut self, peer: PeerId) -> Result<(), Gone> {
+        self.out.send(OutCommand::Remove(peer))?;
+        self.inward.send(InCommand::Remove(peer))
+    }
+
+    fn fresh_key(&mut self, peer: PeerId, serial: KeySerial, key: FreshKey) -> Result<(), Gone> {
+        match key.keep() {
+            Ok((opener, sealer)) => self.kept_key(peer, serial, opener, Some(sealer)),
+            // A fresh key has a range of its own by its making; without one it is of no use.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn kept_key(
+        &mut self,
+        peer: PeerId,
+        serial: KeySerial,
+        opener: Opener,
+        sealer: Option<Sealer>,
+    ) -> Result<(), Gone> {
+        self.open_with(peer, serial, opener)?;
+        sealer.map_or(Ok(()), |sealer| self.seal_with(peer, serial, sealer))
+    }
+
+    fn remove_key(&mut self, peer: PeerId, serial: KeySerial) -> Result<(), Gone> {
+        self.out.send(OutCommand::RemoveKey { peer, serial })?;
+        self.inward.send(InCommand::RemoveKey { peer, serial })
+    }
+
+    fn move_to(&mut self, peer: PeerId, path: Path) -> Result<(), Gone> {
+        self.inward.send(InCommand::Move { peer, path })?;
+        self.out.send(OutCommand::Move { peer, path })
+    }
+
+    fn ping(&mut self, peer: PeerId) -> Result<(), Gone> {
+        self.out.send(OutCommand::Ping(peer))
+    }
+
+    fn report(&mut self) -> Result<(), Gone> {
+        self.out.send(OutCommand::Report)?;
+        self.inward.send(InCommand::Report)
     }
 }
 

@@ -18,7 +18,7 @@ use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::sealer::Sealer;
 use rempart_openvpn::data::segment::checksum::Sum;
 use rempart_openvpn::data::{EXIT, KeySerial, OVERHEAD, PING, Path, PeerId};
-use rempart_tunnel::{Event, Half};
+use rempart_tunnel::{DataPath, Event, Half};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_millis(200);
@@ -174,7 +174,7 @@ impl ByHand {
         std::iter::from_fn(&mut next).collect()
     }
 
-    fn drops(&self) -> Drops {
+    fn drops(&mut self) -> Drops {
         self.end.shard.report().unwrap();
         loop {
             match self.end.events.recv_timeout(PATIENCE).unwrap() {

@@ -18,7 +18,7 @@ use rempart_openvpn::data::keys::End;
 use rempart_openvpn::data::{KeySerial, Path, PeerId};
 use rempart_system::ovpn::{Ovpn, Slot};
 use rempart_system::tunnel::{Queue, Socket};
-use rempart_tunnel::kernel::{Offload, Told, Twin};
+use rempart_tunnel::kernel::{KernelDevice, Offload, Told, Twin};
 use rempart_tunnel::{DataPath, Event, Half, Outlets, Setup, Shard};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,7 +59,7 @@ impl Stage {
             return None;
         }
         let (gateway, client) = (Namespace::new(), Namespace::new());
-        let Some(ovpn) = gateway.run(|| Ovpn::open().expect("generic netlink")) else {
+        let Some(witness) = gateway.run(|| Ovpn::open().expect("generic netlink")) else {
             assert!(std::env::var_os("REMPART_OVPN").is_none(), "the kernel has no driver for OpenVPN");
             eprintln!("SKIPPED: the kernel has no driver for OpenVPN (Linux 6.16)");
             return None;
@@ -73,7 +73,8 @@ impl Stage {
             let first = Arc::new(Socket::bind(at(LOCAL), true).expect("a socket"));
             shard.set_sockets(vec![first.clone()]).expect("it runs");
             let twin = Twin::of(at(LOCAL), first).expect("a second socket");
-            let offload = Offload::new(ovpn, &Device::new("vpn0k"), shard, SWITCH).expect("a device");
+            let kernel = KernelDevice::make(&Device::new("vpn0k")).expect("a device");
+            let offload = Offload::new(kernel, shard, SWITCH);
             let device = nix::net::if_::if_nametoindex("vpn0k").expect("a device");
             (offload, twin, device)
         });
@@ -90,7 +91,6 @@ impl Stage {
             own: &["10.8.0.1/32", "fd00::1/128"],
         };
         let end = tunnel_end(&client, peer(), wanted);
-        let witness = gateway.run(|| Ovpn::open().expect("generic netlink").expect("the driver"));
         Some(Self { gateway, client, offload, witness, device, events, end, told: Vec::new() })
     }
 
@@ -102,7 +102,8 @@ impl Stage {
 
     /// What a driver does: routes, and what is told.
     fn turn(&mut self) {
-        for told in self.offload.tick(Instant::now()) {
+        self.offload.tick(Instant::now());
+        while let Some(told) = self.offload.poll_told() {
             match told {
                 Told::Event(event) => self.told.push(event),
                 Told::Lead { networks, kernel } => {
@@ -257,7 +258,7 @@ fn a_session_that_was_taken_over_comes_to_the_kernel_with_its_next_key() {
     let Some(mut stage) = Stage::new() else { return };
     stage.add();
     let (sealer, opener) = key(0, 1, End::Server, peer());
-    stage.offload.carried_key(peer(), KeySerial(1), opener, Some(sealer)).unwrap();
+    stage.offload.kept_key(peer(), KeySerial(1), opener, Some(sealer)).unwrap();
     stage.turn();
     stage.ping();
     assert!(stage.witness.peers(stage.device).unwrap().is_empty());

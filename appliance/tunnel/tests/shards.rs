@@ -14,7 +14,7 @@ use rempart_config::model::Device;
 use rempart_openvpn::data::keys::End;
 use rempart_openvpn::data::{DATA_V2, KeySerial, Path, PeerId};
 use rempart_system::tunnel::{Queue, Socket, Steering};
-use rempart_tunnel::{Event, Half, Outlets, Setup, Shard};
+use rempart_tunnel::{DataPath, Event, Half, Outlets, Setup, Shard};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const SHARDS: usize = 2;
@@ -97,7 +97,7 @@ impl Stage {
         let own: Vec<ipnet::IpNet> =
             inner.iter().map(|ip| ip.parse::<std::net::IpAddr>().unwrap().into()).collect();
         own.iter().for_each(|net| self.steering.insert(*net, Self::shard(client) as u32).unwrap());
-        let (shard, _) = &self.shards[Self::shard(client)];
+        let (shard, _) = &mut self.shards[Self::shard(client)];
         let (sealer, opener) = key(0, 1, End::Server, peer(client));
         shard.add(peer(client), Path { local: 0, remote }, own, None).unwrap();
         shard.open_with(peer(client), KeySerial(1), opener).unwrap();
@@ -131,8 +131,8 @@ impl Stage {
     }
 
     /// Packets of each session that a shard has received and sent.
-    fn counted(&self, shard: usize) -> Vec<(PeerId, u64, u64)> {
-        let (shard, events) = &self.shards[shard];
+    fn counted(&mut self, shard: usize) -> Vec<(PeerId, u64, u64)> {
+        let (shard, events) = &mut self.shards[shard];
         shard.report().unwrap();
         let (mut sent, mut received) = (Vec::new(), Vec::new());
         while sent.is_empty() || received.is_empty() {
@@ -156,7 +156,7 @@ impl Stage {
 /// lost, none before one of its flow; and a client whose network is not in the map is at the first shard.
 #[test]
 fn packets_of_a_client_are_its_shards() {
-    let Some(stage) = stage() else { return };
+    let Some(mut stage) = stage() else { return };
     for client in 0..CLIENTS {
         let place = &stage.clients[usize::from(client)];
         // First from the server: no answer has shown the kernel the way.

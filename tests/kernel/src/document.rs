@@ -449,7 +449,8 @@ fn remote_access(r: &mut Random) -> String {
     ]);
     let tcp = r.pick(&["", "", "tcp = 443\n", "tcp = 8443\n", "tcp = false\n"]);
     let port = r.pick(&["", "", "port = 5002\n"]);
-    format!("[vpn]\n{listen}{tcp}{port}")
+    let offload = r.pick(&["", "offload = \"kernel\"\n"]);
+    format!("[vpn]\n{listen}{tcp}{port}{offload}")
 }
 
 fn zones(r: &mut Random) -> String {

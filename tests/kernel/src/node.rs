@@ -78,8 +78,8 @@ pub struct Node {
 #[derive(Debug)]
 struct Leg {
     own: Arc<Tun>,
-    /// Those of virtual routers, and whether IPv6 is switched off there.
-    virtuals: Vec<(Arc<Tun>, bool)>,
+    /// Those of virtual routers, and whether IPv6 is switched off there; and one beside it.
+    others: Vec<(Arc<Tun>, bool)>,
     /// The node's own addresses: nobody sends to them by a virtual MAC.
     addresses: BTreeSet<IpAddr>,
 }
@@ -92,7 +92,7 @@ impl Leg {
             return &self.own;
         }
         let fit: Vec<&Tun> =
-            self.virtuals.iter().filter(|(_, v4_only)| !(v6 && *v4_only)).map(|(tun, _)| &**tun).collect();
+            self.others.iter().filter(|(_, v4_only)| !(v6 && *v4_only)).map(|(tun, _)| &**tun).collect();
         let told_apart = if v6 { 8..44 } else { 12..24 };
         let sum: usize = bytes.get(told_apart).unwrap_or_default().iter().map(|b| usize::from(*b)).sum();
         match sum % (fit.len() + 1) {
@@ -130,13 +130,14 @@ impl Node {
         for (index, leg) in world.legs.iter().enumerate() {
             let addresses = network.addresses.iter().filter(|a| a.device == leg.device).map(|a| a.net.addr());
             let (own, addresses) = (open(&leg.device, index)?, addresses.collect());
-            legs.push(Leg { own, virtuals: Vec::new(), addresses });
+            let beside = leg.beside.iter().map(|device| Ok((open(device, index)?, false)));
+            legs.push(Leg { own, others: beside.collect::<Result<_, Failure>>()?, addresses });
         }
         for router in routers(world) {
             let Some(leg) = world.leg_of(&router.parent) else { continue };
             // Nothing leaves by it: what does is a leg that no packet is expected on.
             let tun = open(&Device::new(&router.device), usize::MAX)?;
-            legs[leg].virtuals.push((tun, router.id().family == Family::V4));
+            legs[leg].others.push((tun, router.id().family == Family::V4));
         }
         let links = Links::new()?;
         links.apply(&Step::SetUp { device: Device::new("lo"), up: true }).await?;
@@ -174,6 +175,15 @@ impl Node {
             let behind = leg.zone.iter().flat_map(|zone| world.networks_behind(zone));
             for net in behind.filter(|net| !leg.addresses.iter().any(|own| own.contains(net))) {
                 self.links.route_inner(&leg.device, net, true).await?;
+            }
+            let Some(beside) = &leg.beside else { continue };
+            self.links.set_up_inner(beside, 1420, &[]).await?;
+            // Half of each network leaves by it, and any of it arrives by it.
+            for net in &leg.addresses {
+                let halves = net.trunc().subnets(net.prefix_len() + 1);
+                for half in halves.into_iter().flat_map(|mut halves| halves.nth(1)) {
+                    self.links.route_inner(beside, half, true).await?;
+                }
             }
         }
         Ok(())

@@ -11,6 +11,9 @@ use crate::space::{AddressSet, Family};
 /// The TUN device that sessions of remote access arrive in.
 pub const VPN_DEVICE: &str = "vpn0";
 
+/// The kernel's device beside it, where the kernel carries sessions.
+pub const VPN_KERNEL_DEVICE: &str = "vpn0k";
+
 /// `[vpn]`, where there is a group.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Vpn {
@@ -32,6 +35,8 @@ pub struct Vpn {
     pub idle_s: u32,
     /// TLS 1.2 will do.
     pub tls12: bool,
+    /// The kernel carries the sessions that it can.
+    pub offload: bool,
     /// The groups in the order of the document: who is in several has the addresses of the first.
     pub order: Vec<Name>,
     /// Who is asked about people who are not in the store.

@@ -12,11 +12,11 @@ use crate::draft::{CertificatesDraft, DirectoryDraft, Document, RadiusDraft, Vpn
 use crate::faults::{Faults, Span};
 use crate::limits::MAX_VPN_LISTEN;
 use crate::model::{
-    Flow, Fqdn, Interface, InterfaceName, Name, NodeName, TCP, UDP, VPN, VPN_DEVICE, Vpn, VpnCertificates,
-    VpnDirectory, VpnListen, VpnPlace, VpnPort, VpnRadius, VpnStrangers, ZoneName,
+    Flow, Fqdn, Interface, InterfaceName, Name, NodeName, TCP, UDP, VPN, VPN_DEVICE, VPN_KERNEL_DEVICE, Vpn,
+    VpnCertificates, VpnDirectory, VpnListen, VpnPlace, VpnPort, VpnRadius, VpnStrangers, ZoneName,
 };
 use crate::text::address::HostElement;
-use crate::text::remote::{ListenText, TlsWord};
+use crate::text::remote::{ListenText, OffloadWord, TlsWord};
 
 /// Names and addresses in a profile: a client goes through all of them before it gives up.
 const MAX_REMOTES: usize = 8;
@@ -60,6 +60,10 @@ impl World<'_> {
             return None;
         };
         reserve((VPN_DEVICE, "remote access"), document, &self.interfaces, faults);
+        let offload = draft.offload.as_ref().is_some_and(|o| o.value == OffloadWord::Kernel);
+        if offload {
+            reserve((VPN_KERNEL_DEVICE, "remote access in the kernel"), document, &self.interfaces, faults);
+        }
         let listen = self.listen(draft, faults);
         let places = self.places(&listen, None);
         let each = (0..nodes.len()).map(|node| self.places(&listen, Some(node)).len());
@@ -100,6 +104,7 @@ impl World<'_> {
                 .and_then(|l| seconds(l, 30, 3_600, "30s", "1h", faults))
                 .unwrap_or(IDLE_S),
             tls12: draft.tls.as_ref().is_none_or(|t| t.value == TlsWord::V12),
+            offload,
             order,
             strangers: draft.strangers.as_ref().map(|s| s.value),
             directory,

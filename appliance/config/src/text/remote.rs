@@ -82,6 +82,13 @@ pub(crate) enum TlsWord {
     V13,
 }
 
+/// Who carries the packets of sessions, beside the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OffloadWord {
+    None,
+    Kernel,
+}
+
 words! {
     DemandWord, "a proof":
         "certificate" => DemandWord::Certificate, "password" => DemandWord::Password, "code" => DemandWord::Code;
@@ -89,6 +96,8 @@ words! {
         "full" => TunnelWord::Full, "split" => TunnelWord::Split;
     TlsWord, "a version of TLS":
         "1.2" => TlsWord::V12, "1.3" => TlsWord::V13;
+    OffloadWord, "an offload":
+        "none" => OffloadWord::None, "kernel" => OffloadWord::Kernel;
     VpnStrangers, "somebody to ask":
         "directory" => VpnStrangers::Directory, "radius" => VpnStrangers::Radius;
 }

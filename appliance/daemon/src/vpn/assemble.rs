@@ -175,6 +175,10 @@ impl ServerView for View {
     fn configure(&self, plan: Option<VpnPlan>) {
         self.0.configure(plan.map(Box::new));
     }
+
+    fn offload_fault(&self) -> Option<String> {
+        self.0.status().blocking_recv().unwrap_or_default().offload_fault
+    }
 }
 
 fn view(session: SessionStatus) -> SessionView {
@@ -199,5 +203,6 @@ fn view(session: SessionStatus) -> SessionView {
         cipher: session.cipher.to_owned(),
         client: session.client,
         carried_on: session.carried_on,
+        in_kernel: session.in_kernel,
     }
 }

@@ -27,16 +27,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rempart_config::model::Device;
 use rempart_openvpn::Now;
+use rempart_openvpn::data::PeerId;
 use rempart_plan::vpn::VpnPlan;
 use rempart_system::realtime::{Waker, wait};
 use rempart_system::tun::TunError;
+use rempart_tunnel::kernel::{SWITCH, Told};
 use rempart_tunnel::{Event, Framed, Gone, Incoming, Outlets, STREAM_ROWS};
 
+use super::server::status::Status;
 use super::server::{Action, Machine, Surroundings};
 pub use handle::{Handle, Input};
 use kernel::Kernel;
 pub use kernel::NftTable;
-use line::Line;
+use line::{Devices, Line};
 use streams::Streams;
 
 /// Sessions that a shard has room for: several times what a document can ask for, so that a session that begins in place of
@@ -64,9 +67,10 @@ pub enum Broken {
         /// What the kernel said.
         source: std::io::Error,
     },
-    /// The device has another name from now on.
-    #[error("the tunnel's device has another name; the program has to be started again")]
-    Device,
+    /// The document asks for other devices from now on. Sessions outlive the program's end, and what the kernel has of them
+    /// does not.
+    #[error("the document asks for other devices of the tunnel; the program has to be started again")]
+    Devices,
 }
 
 fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Broken {
@@ -84,6 +88,9 @@ pub struct Gate {
     control: Receiver<Incoming>,
     line: Option<Line>,
     shards: usize,
+    switch: Duration,
+    /// When the kernel's half is looked at next.
+    tick_at: Instant,
     streams: Streams,
     kernel: Kernel,
 }
@@ -114,6 +121,8 @@ impl Gate {
             control,
             line: None,
             shards: line::fitting(),
+            switch: SWITCH,
+            tick_at: Instant::now(),
             streams,
             kernel,
         };
@@ -123,6 +132,11 @@ impl Gate {
     /// With another number of shards than pay on this machine, if the kernel lets us have several.
     pub fn with_shards(self, shards: usize) -> Self {
         Self { shards: shards.max(1), ..self }
+    }
+
+    /// With another time than stock clients need before the kernel sends under a newer key: for tests, which have no minute.
+    pub fn with_switch(self, switch: Duration) -> Self {
+        Self { switch, ..self }
     }
 
     /// Runs the server on a thread of its own until it is stopped.
@@ -148,7 +162,8 @@ impl Gate {
                     return Ok(());
                 }
             }
-            while let Ok(event) = self.events.try_recv() {
+            while let Ok(mut event) = self.events.try_recv() {
+                self.line.iter_mut().for_each(|line| line.amend(&mut event));
                 self.machine.handle_event(now(), event);
                 self.act()?;
             }
@@ -157,15 +172,25 @@ impl Gate {
                 self.machine.handle_timeout(now());
                 self.act()?;
             }
+            if self.tick_at <= Instant::now() {
+                self.tick_at = Instant::now() + LONGEST;
+                self.line.iter_mut().for_each(|line| line.tick(Instant::now()));
+                self.act()?;
+            }
             if self.line.as_ref().is_some_and(|line| !line.is_alive()) {
                 return Err(Gone.into());
             }
             let left = self.machine.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
             let longest = if more { Duration::ZERO } else { LONGEST };
             let time = left.unwrap_or(LONGEST).min(longest);
-            wait([self.waker.as_fd()], Some(time), &mut ready).map_err(io("waiting"))?;
+            let kernel = self.line.as_ref().and_then(Line::notices);
+            wait([self.waker.as_fd()].into_iter().chain(kernel), Some(time), &mut ready)
+                .map_err(io("waiting"))?;
             if ready.first() == Some(&true) {
                 self.waker.rest();
+            }
+            if ready.get(1) == Some(&true) {
+                self.tick_at = Instant::now();
             }
         }
     }
@@ -179,7 +204,7 @@ impl Gate {
                 Input::Settled(number) => self.machine.handle_settled(number),
                 Input::HungUp(remote) => self.machine.handle_hang_up(now(), remote),
                 // Who asked may have gone.
-                Input::Status(answer) => drop(answer.send(self.machine.status())),
+                Input::Status(answer) => drop(answer.send(self.status())),
                 Input::Disconnect(whom, answer) => {
                     let _ = answer.send(self.machine.disconnect(now(), &whom));
                 }
@@ -192,17 +217,29 @@ impl Gate {
         Ok(false)
     }
 
-    /// Sockets and the device first, so that what the machine says about them is true.
+    /// Of the machine, and of who carries its sessions.
+    fn status(&self) -> Status {
+        let mut status = self.machine.status();
+        let Some(line) = &self.line else { return status };
+        status.offload_fault = line.offload_fault().map(str::to_owned);
+        for session in &mut status.sessions {
+            session.in_kernel = PeerId::new(session.id).is_some_and(|peer| line.in_kernel(peer));
+        }
+        status
+    }
+
+    /// Sockets and the devices first, so that what the machine says about them is true.
     fn configure(&mut self, mut plan: VpnPlan) -> Result<(), Broken> {
-        let device = Device::new(plan.device.clone());
+        let tun = Device::new(plan.device.clone());
+        let devices = Devices { tun, kernel: plan.kernel_device.clone().map(Device::new) };
         let line = match &mut self.line {
-            Some(line) if line.device != device => return Err(Broken::Device),
+            Some(line) if line.devices != devices => return Err(Broken::Devices),
             Some(line) => line,
-            None => self.line.insert(Line::open(device.clone(), self.shards, &self.outlets)?),
+            None => self.line.insert(Line::open(devices, self.shards, self.switch, &self.outlets)?),
         };
         // Where nothing could be bound, nothing is listened to; the next plan is the next try.
         plan.udp = line.listen(&plan.udp)?;
-        self.kernel.configure(device, &plan);
+        self.kernel.configure(line.devices.tun.clone(), line.kernel_device().cloned(), &plan);
         if let Some(line) = &self.line {
             self.streams.listen(plan.tcp.clone(), line.feeder());
         }
@@ -221,8 +258,20 @@ impl Gate {
         Ok(())
     }
 
-    /// Does what the machine wants.
+    /// Does what the machine wants, and hears what the kernel's half has to say about it.
     fn act(&mut self) -> Result<(), Broken> {
+        loop {
+            self.act_first()?;
+            let Some(told) = self.line.as_mut().and_then(Line::poll_told) else { return Ok(()) };
+            match told {
+                Told::Event(event) => self.machine.handle_event(now(), event),
+                Told::Lead { networks, kernel } => self.kernel.lead(networks, kernel),
+                Told::Trouble(error) => tracing::warn!(%error, "the kernel's half of the VPN"),
+            }
+        }
+    }
+
+    fn act_first(&mut self) -> Result<(), Broken> {
         while let Some(action) = self.machine.poll_action() {
             let Some(line) = &mut self.line else { continue };
             match action {

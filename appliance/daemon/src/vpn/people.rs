@@ -62,6 +62,10 @@ pub trait ServerView: Send + Sync {
     fn disconnect(&self, whom: &DisconnectRequest) -> u32;
     /// The document asks for this, or for no VPN any more.
     fn configure(&self, plan: Option<VpnPlan>);
+    /// The kernel is to carry sessions, and this is why it does not.
+    fn offload_fault(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Where people are kept and how they are spoken to.

@@ -54,6 +54,7 @@ use rempart_config::model::gateways as gateways_of;
 use rempart_openvpn::Now;
 use rempart_openvpn::cookie::Start;
 use rempart_openvpn::data::epoch::{Reign, StoreId, TakeOverEpoch};
+use rempart_openvpn::data::fresh::FreshKey;
 use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::sealer::Sealer;
 use rempart_openvpn::data::{KeySerial, Path, PeerId};
@@ -132,8 +133,17 @@ pub enum Data {
     },
     /// The end of one.
     Remove(PeerId),
-    /// A key.
-    Key {
+    /// A key of which nothing was used yet: whoever carries the session has it from now on, alone.
+    FreshKey {
+        /// Whose.
+        peer: PeerId,
+        /// Its number.
+        serial: KeySerial,
+        /// The key.
+        key: Box<FreshKey>,
+    },
+    /// A key that stays with this program.
+    KeptKey {
         /// Whose.
         peer: PeerId,
         /// Its number.

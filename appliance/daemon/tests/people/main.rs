@@ -113,6 +113,7 @@ fn plan(listen: SocketAddr, groups: Vec<GroupPlan>) -> VpnPlan {
         index: 0,
         peer: None,
         device: "vpn0".to_owned(),
+        kernel_device: None,
         udp: vec![listen],
         tcp: Vec::new(),
         remotes: vec![Remote { host: listen.ip().to_string(), port: listen.port(), tcp: false }],

@@ -6,6 +6,7 @@ mod common;
 mod audit;
 mod cases;
 mod crowd;
+mod kernel;
 mod parts;
 mod shards;
 mod slow;

@@ -46,6 +46,7 @@ pub fn plan() -> VpnPlan {
         index: 0,
         peer: None,
         device: "vpn0".to_owned(),
+        kernel_device: None,
         udp: vec!["192.0.2.1:1194".parse().unwrap(), "[2001:db8::1]:1194".parse().unwrap()],
         tcp: vec!["192.0.2.1:443".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap()],
         remotes: Vec::new(),
@@ -133,11 +134,16 @@ const SETS: &str = "table inet rempart {
 impl Stage {
     /// With so many gateways, the first of which is active.
     pub fn new(gateways: usize, plan: &VpnPlan) -> Self {
-        Self::with_shards(1, gateways, plan)
+        Self::with(|gate| gate.with_shards(1), gateways, plan)
     }
 
     /// The same with so many shards on each, where the kernel lets us have several.
     pub fn with_shards(shards: usize, gateways: usize, plan: &VpnPlan) -> Self {
+        Self::with(|gate| gate.with_shards(shards), gateways, plan)
+    }
+
+    /// The same with servers that are made differently.
+    pub fn with(how: impl Fn(Gate) -> Gate + Send + Sync, gateways: usize, plan: &VpnPlan) -> Self {
         let (client, host) = (Neighbour::new(), Neighbour::new());
         client.sh("ip link add wan type bridge; ip link set wan up; ip addr add 192.0.2.2/24 dev wan; \
                    ip addr add 192.0.2.3/24 dev wan; ip addr add 2001:db8::2/64 dev wan nodad");
@@ -146,7 +152,7 @@ impl Stage {
         let (authority, crowd, pair) = (Authority::new(), Arc::default(), Pair::new());
         let mut stage = Self { client, host, nodes: Vec::new(), authority, crowd, pair };
         for number in 0..gateways {
-            let node = stage.gateway(shards, number, plan);
+            let node = stage.gateway(&how, number, plan);
             stage.nodes.push(node);
         }
         stage.move_addresses(0);
@@ -155,7 +161,7 @@ impl Stage {
         stage
     }
 
-    fn gateway(&self, shards: usize, number: usize, plan: &VpnPlan) -> Node {
+    fn gateway(&self, how: &(impl Fn(Gate) -> Gate + Send + Sync), number: usize, plan: &VpnPlan) -> Node {
         let place = Neighbour::new();
         for (outside, device) in [(&self.client, "wan"), (&self.host, "lan")] {
             place.sh(&format!("ip link add {device} type veth peer name p{number} netns {}", outside.pid()));
@@ -174,7 +180,7 @@ impl Stage {
                 })
             };
             let (gate, handle) = Gate::new(NftTable::default(), Box::new(assemble)).unwrap();
-            (gate.with_shards(shards).spawn().unwrap(), handle)
+            (how(gate).spawn().unwrap(), handle)
         });
         handle.people()(FromPeople::Material(self.authority.material()));
         handle.configure(Some(Box::new(plan.clone())));

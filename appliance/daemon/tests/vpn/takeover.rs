@@ -48,7 +48,7 @@ fn is_not_noticed(stock: Stock) {
 }
 
 /// Addresses and role move to a gateway; how long until it serves the one session.
-fn take_over(stage: &Stage, to: usize) -> Duration {
+pub fn take_over(stage: &Stage, to: usize) -> Duration {
     stage.move_addresses(to);
     let begin = Instant::now();
     stage.pair.activate(to);

@@ -22,6 +22,11 @@ mod bit {
     pub const DNS_OPTION_V2: u32 = 1 << 11;
 }
 
+/// Whether a client of which these bits of IV_PROTO are known says EXIT on the control channel.
+pub fn says_exit(bits: u32) -> bool {
+    bits & bit::CC_EXIT_NOTIFY != 0
+}
+
 /// What a client tells of itself. Whatever cannot be shown on a console is not kept.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PeerInfo {
@@ -110,7 +115,7 @@ impl PeerInfo {
             derivation: if has(bit::TLS_KEY_EXPORT) { Derivation::Exporter } else { Derivation::Prf },
             unasked_push: has(bit::REQUEST_PUSH),
             pending_keywords: has(bit::AUTH_PENDING_KEYWORDS),
-            exit_message: has(bit::CC_EXIT_NOTIFY),
+            exit_message: says_exit(bits),
             temporary_failure: has(bit::AUTH_FAIL_TEMP),
             // It is switched on by `protocol-flags`, which needs the other bit.
             dynamic_wrapping: has(bit::DYN_TLS_CRYPT) && has(bit::CC_EXIT_NOTIFY),

@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use zeroize::Zeroizing;
 
 use super::Login;
-use crate::key_exchange::DataKeys;
+use crate::key_exchange::{DataKeys, says_exit};
 use crate::packet::{KeyId, Malformed};
 use crate::token::{LoginId, TokenKey};
 use crate::wrap::OpenError;
@@ -154,4 +154,12 @@ pub struct Identity {
     pub protocol_bits: u32,
     /// What the driver wants to find again after a take-over: groups, addresses, profile.
     pub attached: Vec<u8>,
+}
+
+impl Identity {
+    /// Whether the client takes its leave on the control channel: what it says in the data channel is heard only by who opens
+    /// that.
+    pub fn says_exit(&self) -> bool {
+        says_exit(self.protocol_bits)
+    }
 }

@@ -29,6 +29,7 @@ pub use nat::{automatic, counterpart};
 pub use protect::impossible_sources;
 
 use rempart_config::Model;
+use rempart_config::model::Device;
 
 use crate::nft::Ruleset;
 use crate::world::Leg;
@@ -87,10 +88,16 @@ fn quoted_devices(leg: &Leg) -> impl Iterator<Item = String> {
 
 /// `"eth0"`, or `{ "eth0", "vr10-lan" }`
 fn any_device(leg: &Leg) -> String {
-    if leg.virtual_devices.is_empty() {
-        return format!("\"{}\"", leg.device);
+    any_of(leg.devices())
+}
+
+/// `"eth0"`, or `{ "eth0", "eth1" }`
+fn any_of<'a>(devices: impl Iterator<Item = &'a Device>) -> String {
+    let quoted: Vec<String> = devices.map(|device| format!("\"{device}\"")).collect();
+    match quoted.as_slice() {
+        [one] => one.clone(),
+        several => format!("{{ {} }}", several.join(", ")),
     }
-    format!("{{ {} }}", quoted_devices(leg).collect::<Vec<_>>().join(", "))
 }
 
 /// `{ "eth0", "eth1" }`

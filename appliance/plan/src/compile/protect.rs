@@ -9,8 +9,9 @@ use rempart_config::Model;
 use rempart_config::model::{Device, Zone, ZoneName};
 use rempart_config::space::{AddressSet, Family};
 
-use super::{LOG_GROUP, device_set};
+use super::{LOG_GROUP, any_of, device_set};
 use crate::nft::{Chain, Content, Map, Origin, Ruleset};
+use crate::world::Leg;
 use crate::{Facts, World};
 
 /// Most source addresses that one limit follows at once. When the set is full, further sources pass
@@ -101,7 +102,8 @@ fn write_arrival(rs: &mut Ruleset, model: &Model, world: &World) {
         let zone = l.zone.as_ref().and_then(|z| model.zones.get(z));
         zone.is_some_and(|z| z.anti_spoof)
     });
-    if let Some(devices) = device_set(guarded.map(|l| l.device.as_str())) {
+    let (double, guarded): (Vec<&Leg>, Vec<&Leg>) = guarded.partition(|l| l.beside.is_some());
+    if let Some(devices) = device_set(guarded.iter().map(|l| l.device.as_str())) {
         let chain = rs.chains.entry("arrival".into()).or_default();
         chain.base = Some("type filter hook prerouting priority -300; policy accept;".into());
         // A host without an address yet asks for one from 0.0.0.0 (RFC 2131 §4.1) or :: (RFC 4861 §7.2.2).
@@ -113,6 +115,12 @@ fn write_arrival(rs: &mut Ruleset, model: &Model, world: &World) {
             chain.rule(format!("iifname {devices} udp sport 67 udp dport 68 accept"));
         }
         chain.rule(format!("iifname {devices} fib saddr . iif oif 0 goto spoofed"));
+    }
+    // The way back may lead to either.
+    for leg in double {
+        let devices = any_of(leg.ways_out());
+        let chain = rs.chains.entry("arrival".into()).or_default();
+        chain.rule(format!("iifname {devices} fib saddr oifname != {devices} goto spoofed"));
     }
     write_virtual_arrival(rs, model, world);
     write_drop(rs, "spoofed", "p.spoof", Some("anti-spoof drop"));

@@ -10,13 +10,16 @@
 //! The live sets stand before whatever lets established connections through, so that taking an address out cuts all
 //! that it has at once, both ways. They are made here, empty; what is in them is `rempart-vpn`'s, and no change of the
 //! policy touches it.
+//!
+//! The tunnel is one device, or two where the kernel carries sessions: each session's packets are routed to one of them, which
+//! changes while it lasts, and for a while they come by both. To the policy they are one leg.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use rempart_config::model::Device;
 
-use super::device_set;
+use super::{any_device, device_set};
 use crate::World;
 use crate::nft::{Chain, Content, Map, Ruleset};
 use crate::vpn::{LIVE4, LIVE6};
@@ -43,6 +46,9 @@ pub fn write(rs: &mut Ruleset, world: &World) {
     }
     for (name, side) in [(IN, "saddr"), (OUT, "daddr")] {
         let chain = rs.chains.entry(name.into()).or_default();
+        if let (OUT, Some(device)) = (name, &world.legs[vpn.leg].beside) {
+            clamp(chain, device);
+        }
         chain.rule(format!("ip {side} @{LIVE4} return"));
         chain.rule(format!("ip6 {side} @{LIVE6} return"));
         if name == OUT {
@@ -55,7 +61,7 @@ pub fn write(rs: &mut Ruleset, world: &World) {
     rs.chains.entry(OFF.into()).or_default().rule(format!("counter name \"{GONE}\" drop"));
     let arrival = rs.chains.entry("arrival".into()).or_default();
     arrival.base = Some("type filter hook prerouting priority -300; policy accept;".into());
-    arrival.rule(format!("iifname \"{}\" jump {IN}", world.legs[vpn.leg].device));
+    arrival.rule(format!("iifname {} jump {IN}", any_device(&world.legs[vpn.leg])));
     if devices(world, vpn).is_none() {
         return;
     }
@@ -64,6 +70,17 @@ pub fn write(rs: &mut Ruleset, world: &World) {
     accept(listen, "daddr", "udp dport", &vpn.listening.udp);
     accept(listen, "daddr", "tcp dport", &vpn.listening.tcp);
     accept(rs.chains.entry(SPEAK.into()).or_default(), "saddr", "udp sport", &vpn.listening.udp);
+}
+
+/// What the kernel seals by itself is not to be cut on the way: no packet on the line longer than 1492 bytes, with the longest
+/// headers. Where `rempart-vpn` seals, it does the same itself, and knows the line better.
+fn clamp(chain: &mut Chain, device: &Device) {
+    // 1492, less IPv6, UDP and 24 of the data channel; less IPv4 or IPv6, and TCP.
+    for (family, size) in [("ipv4", 1420 - 40), ("ipv6", 1420 - 60)] {
+        chain.rule(format!(
+            "oifname \"{device}\" meta nfproto {family} tcp flags & (syn|rst) == syn tcp option maxseg size set {size}"
+        ));
+    }
 }
 
 fn accept(chain: &mut Chain, side: &str, port: &str, places: &[SocketAddr]) {
@@ -91,7 +108,7 @@ fn devices(world: &World, vpn: &RemoteAccess) -> Option<String> {
 /// The rule that stops what goes into the tunnel to nobody, for the hooks that see such packets.
 pub fn way_out(world: &World, hook: &str) -> Option<String> {
     let vpn = world.vpn.as_ref().filter(|_| hook != "input")?;
-    Some(format!("oifname \"{}\" jump {OUT}", world.legs[vpn.leg].device))
+    Some(format!("oifname {} jump {OUT}", any_device(&world.legs[vpn.leg])))
 }
 
 /// The rule that lets in what is sent to where it listens.

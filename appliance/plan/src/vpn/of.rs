@@ -13,7 +13,7 @@ use rempart_config::space::Family;
 
 use super::{CertificatePlan, Controller, DirectoryPlan, GroupPlan, RadiusPlan, Remote, Strangers, VpnPlan};
 use crate::Facts;
-use crate::world::VPN_DEVICE;
+use crate::world::{VPN_DEVICE, VPN_KERNEL_DEVICE};
 
 /// Addresses that one name may stand for: who logs in waits for each that is silent.
 const MAX_ADDRESSES: usize = 8;
@@ -73,6 +73,7 @@ impl VpnPlan {
             index: u8::from(node.get() > 0),
             peer: crate::remote::other_node(model, node),
             device: VPN_DEVICE.into(),
+            kernel_device: vpn.offload.then(|| VPN_KERNEL_DEVICE.into()),
             udp: listening.udp,
             tcp: listening.tcp,
             remotes,

@@ -58,7 +58,11 @@ impl Links {
 
     /// Leads a network into a tunnel's device, or no longer.
     pub async fn route_inner(&self, device: &Device, to: IpNet, there: bool) -> Result<(), InnerError> {
-        let index = self.inner_index(device).await?;
+        let index = match self.inner_index(device).await {
+            // Its routes have gone with it.
+            Err(error) if !there && error.source.kind() == io::ErrorKind::NotFound => return Ok(()),
+            index => index?,
+        };
         let route = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(to.network(), to.prefix_len())
             .map_err(|error| InnerError {

@@ -108,7 +108,7 @@ impl<P: DataPath> Offload<P> {
                 Ok(()) => Offered::Taken,
                 Err(error) => {
                     let answer = if error.is_refusal() { Offered::Refused } else { Offered::Unknown };
-                    told.push(Told::Trouble(error));
+                    told.push_back(Told::Trouble(error));
                     answer
                 }
             }

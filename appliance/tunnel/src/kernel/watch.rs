@@ -10,13 +10,13 @@ use rempart_openvpn::data::{Path, PeerId};
 use rempart_system::ovpn::{Counters, Happened};
 
 use super::member::{Carried, END};
-use super::{Offload, Told};
+use super::Offload;
 use crate::path::DataPath;
 use crate::shard::{Event, Half};
 
 impl<P: DataPath> Offload<P> {
     /// What has to be known of what the kernel says by itself: to be called when [`AsFd`] is readable, and once a second.
-    pub fn tick(&mut self, now: Instant) -> Vec<Told> {
+    pub fn tick(&mut self, now: Instant) {
         let (mut heard, device) = (Vec::new(), self.device);
         // What is lost is found by the next report.
         let _ = self.notices.read(|notice| heard.push(notice));
@@ -32,7 +32,6 @@ impl<P: DataPath> Offload<P> {
         for peer in peers {
             self.follow(now, peer);
         }
-        std::mem::take(&mut self.told)
     }
 
     /// Adds what the kernel has counted to what the data path below has.

@@ -14,7 +14,7 @@ use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::sealer::Sealer;
 use rempart_openvpn::data::{KeySerial, Path, PeerId};
 use rempart_system::tunnel::{Queue, Socket};
-use rempart_tunnel::{Event, Incoming, Outlets, Setup, Shard};
+use rempart_tunnel::{DataPath, Event, Incoming, Outlets, Setup, Shard};
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -136,7 +136,7 @@ pub fn tunnel_end(namespace: &Namespace, peer: PeerId, wanted: Wanted<'_>) -> Tu
     namespace.set_up(device.0, device.1);
     let (outlets, events, control) = Outlets::new();
     let setup = Setup { number: 0, queue, sockets: vec![socket], capacity: 16 };
-    let shard = Shard::start(setup, outlets).expect("threads");
+    let mut shard = Shard::start(setup, outlets).expect("threads");
     let own: Vec<IpNet> = own.iter().map(|net| net.parse().expect("a network")).collect();
     shard.add(peer, Path { local: 0, remote }, own, None).expect("it runs");
     let (sealer, opener) = key(0, 1, end, peer);

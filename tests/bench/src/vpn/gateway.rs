@@ -94,6 +94,7 @@ fn plan(local: SocketAddr) -> VpnPlan {
         index: 0,
         peer: None,
         device: "vpn0".to_owned(),
+        kernel_device: None,
         udp: vec![local],
         tcp: Vec::new(),
         remotes: vec![Remote { host: local.ip().to_string(), port: local.port(), tcp: false }],

@@ -13,7 +13,7 @@ use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::sealer::Sealer;
 use rempart_openvpn::data::{KeySerial, Path};
 use rempart_system::tunnel::{Queue, Socket};
-use rempart_tunnel::{Incoming, Outlets, Setup, Shard};
+use rempart_tunnel::{DataPath as _, Incoming, Outlets, Setup, Shard};
 
 use super::client::{Client, Credentials};
 use super::common::Namespace;
@@ -41,7 +41,7 @@ impl Generator {
         let (queue, socket) = namespace.run(move || (Queue::open(&name), Socket::bind(local, false)));
         let (outlets, events, control) = Outlets::new();
         let setup = Setup { number: 9, queue: queue?, sockets: vec![socket?], capacity: 4 };
-        let shard = Shard::start(setup, outlets)?;
+        let mut shard = Shard::start(setup, outlets)?;
         let now = Instant::now();
         let mut client = Client::new(credentials, now, u64::from(to.port()).to_be_bytes())?;
         let path = Path { local: 0, remote: to };

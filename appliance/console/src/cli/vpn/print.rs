@@ -50,6 +50,7 @@ impl Console {
         if !s.listen.is_empty() {
             lines.push(tr!(lang, "vpn-listens", addresses = s.listen.join(", ")));
         }
+        lines.extend(s.in_kernel.map(|count| tr!(lang, "vpn-in-kernel", count = count)));
         lines.push(tr!(lang, "vpn-people", users = s.users, devices = s.devices));
         if let Some(authority) = &s.authority {
             let until = date_minute(&self.tz, &authority.until);
@@ -93,13 +94,14 @@ impl Console {
             "head-id" Right, "head-user" Left, "head-label" Left, "head-group" Left, "head-since" Left,
             "head-source" Left, "head-address" Left, "head-received" Right, "head-sent" Right, "head-client" Left);
         for s in sessions {
+            let from = format!("{} {}", s.transport, s.from);
             table.row([
                 dim(s.id.to_string()),
                 (s.user.clone(), Tone::Accent),
                 plain(s.label.as_deref().or(s.device.as_deref()).unwrap_or("-")),
                 plain(&s.group),
                 plain(date_time(&self.tz, &s.since)),
-                plain(format!("{} {}", s.transport, s.from)),
+                plain(if s.in_kernel { tr!(lang, "vpn-from-kernel", from = from) } else { from }),
                 plain(s.addresses.join(" ")),
                 plain(bytes(lang, s.bytes_in)),
                 plain(bytes(lang, s.bytes_out)),

@@ -47,6 +47,7 @@ fn status() -> VpnStatus {
         active_node: Some("rte01".into()),
         listen: vec!["udp 192.0.2.1:1194".into(), "tcp 192.0.2.1:443".into()],
         sessions: 41,
+        in_kernel: Some(39),
         users: 230,
         devices: 214,
         store_revision: 977,
@@ -56,6 +57,7 @@ fn status() -> VpnStatus {
             warning("directory-unusable", "the secret `ad-ca`: entity not found", None),
             warning("server-ends", "", Some("2026-12-01T08:00:00Z")),
             warning("device-ends", "alice, laptop (0102030405060708)", Some("2026-12-01T08:00:00Z")),
+            warning("no-offload", "this kernel has no driver", None),
             warning("something-new", "", None),
         ],
         logins: LoginCounts { accepted: 310, refused: 12, slowed: 4, busy: 0, renewed: 2_044 },
@@ -80,6 +82,7 @@ fn sessions() -> Vec<SessionView> {
         cipher: "AES-256-GCM".into(),
         client: "2.6.14 linux".into(),
         carried_on: false,
+        in_kernel: id == 7,
     };
     vec![
         session(0, "alice", Some("portable"), "198.51.100.7:40112"),

@@ -5,7 +5,7 @@
 //! together. The sets may not be there yet: what could not be written is written again as a whole. So they are when the
 //! control daemon says the plan again, which it does when it has made the table anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -46,10 +46,13 @@ impl Default for NftTable {
 enum Command {
     Configure {
         device: Device,
+        kernel: Option<Device>,
         mtu: u16,
         addresses: Vec<IpNet>,
     },
     Dismiss,
+    /// To the kernel's device, or not.
+    Lead(Vec<IpNet>, bool),
     Reachable(Vec<IpNet>),
     Unreachable {
         networks: Vec<IpNet>,
@@ -73,8 +76,14 @@ impl Kernel {
         Ok(Self(commands))
     }
 
-    pub fn configure(&self, device: Device, plan: &VpnPlan) {
-        self.send(Command::Configure { device, mtu: plan.mtu, addresses: gateways(plan) });
+    /// `kernel` is the device of those whom the kernel carries.
+    pub fn configure(&self, device: Device, kernel: Option<Device>, plan: &VpnPlan) {
+        self.send(Command::Configure { device, kernel, mtu: plan.mtu, addresses: gateways(plan) });
+    }
+
+    /// What is for these goes to the kernel's device from now on, or no more.
+    pub fn lead(&self, networks: Vec<IpNet>, kernel: bool) {
+        self.send(Command::Lead(networks, kernel));
     }
 
     /// There is no device any more.
@@ -101,15 +110,27 @@ impl Kernel {
     }
 }
 
+/// The devices of the tunnel.
+struct Devices {
+    tun: Device,
+    kernel: Option<Device>,
+    mtu: u16,
+    /// Ours, of the TUN device.
+    addresses: Vec<IpNet>,
+}
+
 struct Worker {
     nft: Nft,
     table: String,
-    device: Option<(Device, u16, Vec<IpNet>)>,
+    devices: Option<Devices>,
     reachable: BTreeSet<IpNet>,
+    /// Whom the kernel carries.
+    led: BTreeSet<IpNet>,
     /// What the sets hold.
     written: BTreeSet<IpNet>,
-    routed: BTreeSet<IpNet>,
-    /// The device has its addresses.
+    /// What has a route of its own, and by which device.
+    routed: BTreeMap<IpNet, Device>,
+    /// The devices have their addresses.
     ready: bool,
     /// The sets are not what they should be.
     doubtful: bool,
@@ -123,10 +144,11 @@ impl Worker {
         Self {
             nft,
             table: table.table,
-            device: None,
+            devices: None,
             reachable: BTreeSet::new(),
+            led: BTreeSet::new(),
             written: BTreeSet::new(),
-            routed: BTreeSet::new(),
+            routed: BTreeMap::new(),
             ready: false,
             doubtful: true,
             said: false,
@@ -170,16 +192,19 @@ impl Worker {
         settled: &mut Vec<Box<dyn FnOnce() + Send>>,
     ) {
         match command {
-            Command::Configure { device, mtu, addresses } => {
-                self.device = Some((device, mtu, addresses));
+            Command::Configure { device: tun, kernel, mtu, addresses } => {
+                self.devices = Some(Devices { tun, kernel, mtu, addresses });
                 self.ready = false;
                 // It is said again when the table was made anew.
                 self.doubtful = true;
             }
             Command::Dismiss => {
-                self.device = None;
+                self.devices = None;
                 self.routed.clear();
+                self.led.clear();
             }
+            Command::Lead(networks, true) => self.led.extend(networks),
+            Command::Lead(networks, false) => self.led.retain(|net| !networks.contains(net)),
             Command::Settle(done) => settled.push(done),
             Command::Reachable(networks) => self.reachable.extend(networks),
             Command::Unreachable { networks, forget } => {
@@ -220,35 +245,65 @@ impl Worker {
     }
 
     async fn set_up(&mut self, links: &Links) -> bool {
-        let Some((device, mtu, addresses)) = self.device.as_ref().filter(|_| !self.ready) else {
+        let Some(Devices { tun, kernel, mtu, addresses }) = self.devices.as_ref().filter(|_| !self.ready)
+        else {
             return true;
         };
-        let done = links.set_up_inner(device, (*mtu).into(), addresses).await;
+        let mtu = u32::from(*mtu);
+        let done = async {
+            // What is for the pools goes to the first; the other has routes alone.
+            links.set_up_inner(tun, mtu, addresses).await?;
+            match kernel {
+                Some(kernel) => links.set_up_inner(kernel, mtu, &[]).await,
+                None => Ok(()),
+            }
+        };
+        let done = done.await;
         self.ready = done.map_err(|error| tracing::error!(%error, "the VPN's device is not ready")).is_ok();
         self.ready
     }
 
-    /// Networks behind clients, and addresses beside the pools, are led into the device.
+    /// Networks behind clients, addresses beside the pools and those whom the kernel carries have routes of their own.
     async fn write_routes(&mut self, links: &Links) -> bool {
-        let Some((device, _, addresses)) = &self.device else { return true };
-        let pooled = |net: &IpNet| addresses.iter().any(|pool| pool.contains(net));
-        let wanted: BTreeSet<IpNet> = self.reachable.iter().filter(|net| !pooled(net)).copied().collect();
-        let changes: Vec<(IpNet, bool)> = (self.routed.difference(&wanted).map(|net| (*net, false)))
-            .chain(wanted.difference(&self.routed).map(|net| (*net, true)))
-            .collect();
+        let Some(devices) = &self.devices else { return true };
+        let wanted = routes(devices, &self.reachable, &self.led);
         let mut all = true;
-        for (net, there) in changes {
-            match links.route_inner(device, net, there).await {
-                Ok(()) if there => drop(self.routed.insert(net)),
+        let gone: Vec<(IpNet, Device)> = (self.routed.iter().filter(|(net, _)| !wanted.contains_key(net)))
+            .map(|(net, device)| (*net, device.clone()))
+            .collect();
+        let new = wanted.iter().filter(|(net, device)| self.routed.get(net) != Some(device));
+        let new: Vec<(IpNet, Device)> = new.map(|(net, device)| (*net, device.clone())).collect();
+        for ((net, device), there) in
+            gone.into_iter().map(|gone| (gone, false)).chain(new.into_iter().map(|new| (new, true)))
+        {
+            // Another device takes the place of the one before, and nothing is without a way in between.
+            match links.route_inner(&device, net, there).await {
+                Ok(()) if there => drop(self.routed.insert(net, device)),
                 Ok(()) => drop(self.routed.remove(&net)),
                 Err(error) => {
-                    tracing::warn!(%net, %error, "a network behind a client is not reachable");
+                    tracing::warn!(%net, %error, "the way to a client, or to a network behind one, cannot be set");
                     all = false;
                 }
             }
         }
         all
     }
+}
+
+/// What has a route of its own, and by which device.
+fn routes(
+    devices: &Devices,
+    reachable: &BTreeSet<IpNet>,
+    led: &BTreeSet<IpNet>,
+) -> BTreeMap<IpNet, Device> {
+    let device = |net: &IpNet| match &devices.kernel {
+        Some(kernel) if led.contains(net) => Some(kernel.clone()),
+        Some(_) | None => {
+            let pooled = devices.addresses.iter().any(|pool| pool.contains(net));
+            (!pooled).then(|| devices.tun.clone())
+        }
+    };
+    reachable.iter().filter_map(|net| Some((*net, device(net)?))).collect()
 }
 
 /// Without what lies in another one: intervals of a set must not overlap.
@@ -327,6 +382,30 @@ mod tests {
         assert_eq!(
             script,
             "delete element inet t vpn_live4 { 10.8.0.2/32 }\nadd element inet t vpn_live4 { 10.8.0.0/30 }\n"
+        );
+    }
+
+    /// In: an address of a pool, one beside it and a network behind a client; the kernel carries none of them, or the first two. Out:
+    /// what is in a pool has no route but to the kernel, and nobody has one who is not reachable.
+    #[test]
+    fn routes_lead_to_who_carries() {
+        let devices = |kernel: bool| Devices {
+            tun: Device::new("vpn0"),
+            kernel: kernel.then(|| Device::new("vpn0k")),
+            mtu: 1500,
+            addresses: vec!["10.8.0.1/24".parse().unwrap()],
+        };
+        let told = |kernel: bool, led: &str| -> Vec<String> {
+            let reachable = nets("10.8.0.2/32 172.16.0.9/32 192.168.7.0/24");
+            let routes = routes(&devices(kernel), &reachable, &nets(led));
+            routes.iter().map(|(net, device)| format!("{net} {device}")).collect()
+        };
+        let by_program = ["172.16.0.9/32 vpn0", "192.168.7.0/24 vpn0"];
+        assert_eq!(told(false, "10.8.0.2/32"), by_program);
+        assert_eq!(told(true, ""), by_program);
+        assert_eq!(
+            told(true, "10.8.0.2/32 172.16.0.9/32 10.8.0.77/32"),
+            ["10.8.0.2/32 vpn0k", "172.16.0.9/32 vpn0k", "192.168.7.0/24 vpn0"]
         );
     }
 }

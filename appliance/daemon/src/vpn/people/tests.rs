@@ -74,6 +74,7 @@ fn plan() -> VpnPlan {
         index: 0,
         peer: Some("rte02".to_owned()),
         device: "vpn0".to_owned(),
+        kernel_device: None,
         udp: vec!["192.0.2.1:1194".parse().unwrap()],
         tcp: vec!["192.0.2.1:443".parse().unwrap()],
         // The wrong way round, so that a profile must put it right.

@@ -219,7 +219,7 @@ impl Office {
         self.look_at_dates();
         self.publish();
         if warned.is_none_or(|at| at.elapsed() >= WARN_AGAIN) && self.state().active {
-            for warning in views::warnings(&self.state(), today()) {
+            for warning in views::warnings(&self.state(), None, today()) {
                 warn!(
                     code = warning.code,
                     about = warning.about,

@@ -105,7 +105,7 @@ pub fn authority(authority: &Authority, now: Moment) -> AuthorityView {
 }
 
 /// What is amiss, or will be; the most pressing first.
-pub fn warnings(state: &State, now: Moment) -> Vec<Warning> {
+pub fn warnings(state: &State, offload_fault: Option<String>, now: Moment) -> Vec<Warning> {
     let warning = |code: VpnWarning, about: String, until: Option<Moment>| Warning {
         code: code.name().to_owned(),
         about,
@@ -115,6 +115,7 @@ pub fn warnings(state: &State, now: Moment) -> Vec<Warning> {
     let mut found: Vec<Warning> =
         state.troubles.iter().map(|(code, about)| plain((*code, about.clone()))).collect();
     found.extend(state.complaints.iter().cloned().map(plain));
+    found.extend(offload_fault.map(|why| plain((VpnWarning::NoOffload, why))));
     let Some(plan) = &state.plan else { return found };
     let store = &state.desk.store;
     match store.issuing() {
@@ -160,7 +161,9 @@ pub fn warnings(state: &State, now: Moment) -> Vec<Warning> {
 impl Office {
     /// How it is, at a glance.
     pub fn status(&self) -> VpnStatus {
-        let sessions = self.server().map(|server| server.sessions().len()).unwrap_or_default();
+        let server = self.server();
+        let sessions = server.as_ref().map(|server| server.sessions()).unwrap_or_default();
+        let fault = server.and_then(|server| server.offload_fault());
         let state = self.state();
         let (now, plan) = (today(), state.plan.as_deref());
         let node = self.settings.node.clone();
@@ -182,12 +185,15 @@ impl Office {
             listen: plan
                 .map(|plan| [addresses("udp", &plan.udp), addresses("tcp", &plan.tcp)].concat())
                 .unwrap_or_default(),
-            sessions: sessions as u64,
+            sessions: sessions.len() as u64,
+            in_kernel: plan
+                .filter(|plan| plan.kernel_device.is_some() && fault.is_none())
+                .map(|_| sessions.iter().filter(|session| session.in_kernel).count() as u64),
             users: store.users().len() as u64,
             devices: store.devices().values().filter(|device| device.revoked.is_none()).count() as u64,
             store_revision: store.revision(),
             authority: store.issuing().map(|issuing| authority(issuing, now)),
-            warnings: warnings(&state, now),
+            warnings: warnings(&state, fault, now),
             logins: state.counts,
         }
     }

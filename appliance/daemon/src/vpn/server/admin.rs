@@ -158,7 +158,12 @@ impl Machine {
     /// Who is on, and the counters.
     pub fn status(&self) -> Status {
         let sessions = self.carried.values().filter_map(|handle| self.entries.get(handle)).filter_map(shown);
-        Status { serving: self.serves(), sessions: sessions.collect(), counters: self.counters }
+        Status {
+            serving: self.serves(),
+            sessions: sessions.collect(),
+            offload_fault: None,
+            counters: self.counters,
+        }
     }
 }
 
@@ -180,6 +185,8 @@ fn shown(entry: &Entry) -> Option<SessionStatus> {
         client: entry.client.clone(),
         renewed_unix_s: entry.renewed_unix_s,
         carried_on: entry.carried_on,
+        // Whoever drives the data path knows.
+        in_kernel: false,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The keys of the data channel: from what the control channel derives to what opens and seals.
 
 use rempart_openvpn::data::epoch::{Imported, NoRange, Origin, PacketIdRange, Reign, StoreId};
+use rempart_openvpn::data::fresh::FreshKey;
 use rempart_openvpn::data::keys::{BLOCK, DataKeys, End, IMPLICIT_IV, KEY, MATERIAL};
 use rempart_openvpn::data::opener::Opener;
 use rempart_openvpn::data::sealer::Sealer;
@@ -8,6 +9,8 @@ use rempart_openvpn::data::{KeySerial, PeerId, keys};
 use rempart_openvpn::key_exchange;
 use rempart_openvpn::packet::KeyId;
 use zeroize::Zeroizing;
+
+use super::Data;
 
 /// What the server remembers of a key that is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,15 +25,27 @@ pub struct Held {
     pub highest: u32,
 }
 
-/// A key on its way to the data path.
+/// A key of this process on its way to the data path.
 #[derive(Debug)]
 pub struct Ready {
     /// What is remembered of it.
     pub held: Held,
-    /// For what comes.
-    pub opener: Opener,
-    /// For what goes; none where no packet ids are left for this node.
-    pub sealer: Option<Sealer>,
+    /// The key, of which nothing was used yet.
+    pub key: FreshKey,
+}
+
+impl Ready {
+    /// For the data path. A client that takes its leave in a data packet is heard only where that is opened, so its keys stay with
+    /// this program.
+    pub fn data(self, peer: PeerId, says_exit: bool) -> Option<Data> {
+        let Self { held: Held { serial, .. }, key } = self;
+        if says_exit {
+            return Some(Data::FreshKey { peer, serial, key: Box::new(key) });
+        }
+        // It has its range by its making.
+        let (opener, sealer) = key.keep().ok()?;
+        Some(Data::KeptKey { peer, serial, opener: Box::new(opener), sealer: Some(Box::new(sealer)) })
+    }
 }
 
 /// Counts keys, so that no two of the program have one number, and later ones have larger ones.
@@ -67,7 +82,8 @@ pub fn fresh(
     let mut keys = DataKeys::derived(data_id(derived.key_id), &block, End::Server);
     let (origin, range) = reign.make(&mut keys, other)?;
     let held = Held { id: derived.key_id, serial, origin, highest: 0 };
-    Some(Ready { held, opener: Opener::new(&keys, 0), sealer: Sealer::new(&keys, range, peer).ok() })
+    // It has the first range, whole: nobody has used any of it.
+    FreshKey::new(keys, range, peer).ok().map(|key| Ready { held, key })
 }
 
 /// A key that another process made, as the data path knows it.
@@ -85,21 +101,52 @@ pub fn imported(origin: Origin, keys: &DataKeys) -> Imported {
     Imported::new(origin, keys)
 }
 
-/// A key that was carried on, with the range that it got, if any.
+/// A key that was carried on: it opens, and seals with the range that it got, if any.
 pub fn carried(
     held: Held,
     keys: &DataKeys,
     range: Result<PacketIdRange, NoRange>,
     peer: PeerId,
-) -> (Ready, Option<NoRange>) {
-    let opener = Opener::new(keys, held.highest);
-    match range {
-        Ok(range) => (Ready { held, opener, sealer: Sealer::new(keys, range, peer).ok() }, None),
-        Err(why) => (Ready { held, opener, sealer: None }, Some(why)),
-    }
+) -> (Opener, Result<Option<Sealer>, NoRange>) {
+    (Opener::new(keys, held.highest), range.map(|range| Sealer::new(keys, range, peer).ok()))
 }
 
 /// Both count to seven.
 fn data_id(id: KeyId) -> keys::KeyId {
     keys::KeyId::of(id.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use rempart_openvpn::data::epoch::{Epoch, EpochBook, Parity, Record};
+    use rempart_openvpn::key_exchange::DirectionKey;
+
+    use super::*;
+
+    /// In: a key of this reign, of a client that says EXIT on the control channel and of one that does not. Out: the first one's
+    /// comes to the data path unused, the other's opens and seals there; one of another reign comes to nothing.
+    #[test]
+    fn only_clients_that_say_exit_have_keys_to_give_away() {
+        let record = Record { store: StoreId::new([0; 16]), highest: Epoch::new(0) };
+        let claim = EpochBook::new(Parity::Even, record).claim().unwrap();
+        let reign = claim.persist(|_| Ok::<(), ()>(())).unwrap().take_over(&[]).0;
+        let peer = PeerId::new(3).unwrap();
+        let made = |made_in| {
+            let direction = |n| DirectionKey { key: [n; 32], implicit_iv: [n; 8] };
+            let key_id = KeyId::new(0).unwrap();
+            let derived = key_exchange::DataKeys { key_id, made_in, open: direction(1), seal: direction(2) };
+            fresh(&reign, None, &derived, KeySerial(7), peer)
+        };
+        let ready = || made(reign.epoch().get()).unwrap();
+        assert!(matches!(ready().data(peer, true), Some(Data::FreshKey { serial: KeySerial(7), .. })));
+        match ready().data(peer, false) {
+            Some(Data::KeptKey { sealer: Some(mut sealer), .. }) => {
+                let mut datagram = [0; 40];
+                sealer.seal(&mut datagram).unwrap();
+                assert_eq!(datagram[..8], [9 << 3, 0, 0, 3, 0, 0, 0, 1]);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(made(reign.epoch().get() + 2).is_none());
+    }
 }

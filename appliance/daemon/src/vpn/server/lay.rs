@@ -225,13 +225,14 @@ impl Machine {
         (held, data): (Held, &DataKeys),
         range: Result<PacketIdRange, NoRange>,
     ) -> u64 {
-        let (ready, refused) = keys::carried(held, data, range, peer);
-        if let Some(why) = refused {
+        let (opener, sealer) = keys::carried(held, data, range, peer);
+        if let Err(why) = &sealer {
             tracing::warn!(peer = peer.get(), %why, "nothing is sent under a key until it is renewed");
         }
-        let (opener, sealer) = (Box::new(ready.opener), ready.sealer.map(Box::new));
-        self.actions.push_back(Action::Data(Data::Key { peer, serial: held.serial, opener, sealer }));
-        if refused.is_some() { MUTE } else { epoch.saturating_sub(held.origin.made.get()) }
+        let mute = sealer.is_err();
+        let (opener, sealer) = (Box::new(opener), sealer.ok().flatten().map(Box::new));
+        self.actions.push_back(Action::Data(Data::KeptKey { peer, serial: held.serial, opener, sealer }));
+        if mute { MUTE } else { epoch.saturating_sub(held.origin.made.get()) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What passes between a session and the data path: keys, moves, counters; and what the other node is to know of it.
 
 use rempart_openvpn::key_exchange::DataKeys;
+use rempart_openvpn::session::Identity;
 use rempart_tunnel::{Half, STREAM};
 
 use super::entry::Traffic;
@@ -77,6 +78,7 @@ impl Machine {
         let found = entry.ready.iter().position(|ready| ready.held.id == derived.key_id);
         let Some(ready) = found.map(|place| entry.ready.swap_remove(place)) else { return };
         let peer = entry.peer;
+        let says_exit = entry.session.identity().is_some_and(Identity::says_exit);
         let first = !entry.carried;
         entry.keys.push(ready.held);
         if first {
@@ -86,9 +88,7 @@ impl Machine {
             self.counters.renewed += 1;
             record::renewed(entry);
         }
-        let (opener, sealer) = (Box::new(ready.opener), ready.sealer.map(Box::new));
-        let key = Data::Key { peer, serial: ready.held.serial, opener, sealer };
-        self.actions.push_back(Action::Data(key));
+        self.actions.extend(ready.data(peer, says_exit).map(Action::Data));
     }
 
     fn come_up(&mut self, now: Now, handle: Handle) {

@@ -11,6 +11,8 @@ pub struct Status {
     pub serving: bool,
     /// Who is on, in the order of [`SessionStatus::id`].
     pub sessions: Vec<SessionStatus>,
+    /// The kernel is to carry sessions, and this is why it does not.
+    pub offload_fault: Option<String>,
     /// Since the program was started.
     pub counters: Counters,
 }
@@ -48,6 +50,8 @@ pub struct SessionStatus {
     pub renewed_unix_s: Option<u64>,
     /// It was carried on from the other node.
     pub carried_on: bool,
+    /// The kernel carries it, in both directions.
+    pub in_kernel: bool,
 }
 
 /// What has happened since the program was started.

@@ -37,6 +37,7 @@ pub fn plan() -> VpnPlan {
         index: 0,
         peer: None,
         device: "vpn0".to_owned(),
+        kernel_device: None,
         udp: vec!["192.0.2.9:1194".parse().unwrap(), "192.0.2.1:1194".parse().unwrap()],
         tcp: vec!["192.0.2.1:443".parse().unwrap()],
         remotes: Vec::new(),
@@ -195,7 +196,8 @@ fn words(actions: &[Action]) -> Vec<String> {
             format!("add {} at {} echo {}", peer.get(), path.local, echo.is_some())
         }
         Action::Data(Data::Remove(peer)) => format!("remove {}", peer.get()),
-        Action::Data(Data::Key { peer, sealer, .. }) => {
+        Action::Data(Data::FreshKey { peer, .. }) => format!("fresh key {}", peer.get()),
+        Action::Data(Data::KeptKey { peer, sealer, .. }) => {
             format!("key {} seals {}", peer.get(), sealer.is_some())
         }
         Action::Data(Data::RemoveKey(peer, _)) => format!("remove key {}", peer.get()),
