@@ -1,12 +1,12 @@
 //! WireGuard as its users see it: a person at the console of a node, and the stock wireguard-go outside.
 
-use std::thread::sleep;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rempart_bus::vpn::{VpnStatus, WireguardKey, WireguardPeerView, WireguardStatus};
 use rempart_end_to_end::{Document, PairStage, SOON, pair};
 use rempart_lab::traffic::{Direction, PingReport, StreamReport};
-use rempart_lab::{Wireguard, skip_unless_root, wait_until};
+use rempart_lab::{Quiet, Wireguard, skip_unless_root, wait_until};
 
 use crate::vpn::{DESK, Flowing, VOICE, VOICE_PORT, reaches, reaches_what_it_may};
 
