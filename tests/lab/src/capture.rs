@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::Lab;
+
 /// What is under way is written after so long.
 const SETTLE: Duration = Duration::from_millis(300);
 /// The kernel's room for packets that tcpdump has not read, in KiB.
@@ -28,6 +30,15 @@ pub struct Datagram {
     pub to: SocketAddr,
     /// What it carries.
     pub payload: Vec<u8>,
+}
+
+impl Lab {
+    /// What comes in at a device of a host, as it is on the cable: the switch cuts the super-packets of whoever sends them.
+    pub fn capture(&self, host: &str, device: &str, filter: &str) -> Result<Capture> {
+        self.set_port(host, device, "gso_max_segs 1")?;
+        let host = self.host(host);
+        Capture::start(host.command("tcpdump"), device, filter, &host.run_dir().join("wire.pcap"))
+    }
 }
 
 /// A capture under way. Dropping it ends tcpdump.

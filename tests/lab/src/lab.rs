@@ -270,7 +270,8 @@ impl Lab {
         Ok(lines)
     }
 
-    fn set_port(&self, host: &str, device: &str, state: &str) -> Result<()> {
+    /// Tells the switch something of the port of a cable.
+    pub(crate) fn set_port(&self, host: &str, device: &str, state: &str) -> Result<()> {
         let cable = self.record.cables.iter().find(|c| c.host == host && c.device == device);
         let Some(Cable { port, .. }) = cable else { bail!("no cable in {device} of {host}") };
         namespace::batch(&self.record.namespace_of(SWITCH), &format!("link set {port} {state}\n"))

@@ -37,14 +37,16 @@ fn passed(stage: &Stage, node: usize) -> (u64, u64) {
     let read = |what: &str| {
         let path = format!("/sys/class/net/{DEVICE}/statistics/{what}_packets");
         // The files of another namespace are seen by who mounts them there.
-        let said = stage.nodes[node].place.sh(&format!("unshare -m sh -c \"mount -t sysfs sys /sys; cat {path}\""));
+        let said =
+            stage.nodes[node].place.sh(&format!("unshare -m sh -c \"mount -t sysfs sys /sys; cat {path}\""));
         said.trim().parse::<u64>().unwrap()
     };
     (read("tx"), read("rx"))
 }
 
 fn led(stage: &Stage, node: usize) -> String {
-    let route = |family: &str| stage.nodes[node].place.sh(&format!("ip {family} route show dev {DEVICE} proto 83"));
+    let route =
+        |family: &str| stage.nodes[node].place.sh(&format!("ip {family} route show dev {DEVICE} proto 83"));
     route("-4") + &route("-6")
 }
 
@@ -150,7 +152,9 @@ fn who_is_cut_off_is_out_of_the_kernel_at_once() {
     stage.ping("10.20.0.9", "");
     let (_, before) = passed(&stage, 0);
     // It does not hear that it is cut off, and goes on.
-    stage.client.sh("nft add table inet cut; nft \"add chain inet cut in { type filter hook input priority 0; }\"; \
+    stage
+        .client
+        .sh("nft add table inet cut; nft \"add chain inet cut in { type filter hook input priority 0; }\"; \
                      nft add rule inet cut in udp sport 1194 drop");
     stage.nodes[0].handle.people()(FromPeople::Cut(CutOff::User("alice".parse().unwrap())));
     stage.wait("nobody is on", |stage| stage.nodes[0].status().sessions.is_empty());

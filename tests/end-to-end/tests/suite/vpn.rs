@@ -86,13 +86,7 @@ impl Remote {
 
     /// What the routers send to cli-wan for its tunnel, as the wire has it.
     pub fn capture(&self) -> Capture {
-        for node in 0..2 {
-            let host = self.stage.host(self.stage.name(node));
-            host.must(&["ip", "link", "set", "dev", "enp1s0", "gso_max_segs", "1"]).expect("cut packets");
-        }
-        let client = self.stage.host("cli-wan");
-        let file = client.run_dir().join("wire.pcap");
-        Capture::start(client.command("tcpdump"), "eth0", "udp src port 1194", &file).expect("a capture")
+        self.stage.lab.capture("cli-wan", "eth0", "udp src port 1194").expect("a capture")
     }
 
     /// Fails if the wire had a nonce twice (invariant I4).
