@@ -2,15 +2,18 @@
 //! addresses; here they are brought up and down, with their addresses, by messages that were built beforehand.
 //!
 //! ```text
-//! take-over: one sendmsg  [link up][address][address]…[link up][address]…   then the acknowledgements are read
+//! take-over: one sendmsg  [IPv4 address]…[link up][route to us][IPv6 address]… [IPv4 address]…   then the acknowledgements are read
 //! release:   one sendmsg  [link down]…[address away]…
 //! ```
 //!
 //! rtnetlink works through a request while `sendmsg` runs, so when that returns everything is done. IPv6 addresses come
-//! without duplicate address detection: the other node has given them up, and a second would be lost by asking.
+//! without duplicate address detection: the other node has given them up, and a second would be lost by asking. Even so the
+//! kernel makes them its own only when a worker of it gets the lock of all links (`addrconf_dad_work` in `net/ipv6/addrconf.c`),
+//! and would until then forward what is for them, if it belongs to an established connection, to where they are not any more:
+//! tens of milliseconds on a busy box. So the route that says that they are ours is made here.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use ipnet::IpNet;
@@ -48,6 +51,8 @@ pub enum Act {
     Add(u32, IpNet),
     /// An address is taken from it.
     Remove(u32, IpNet),
+    /// What arrives for this IPv6 address is for us, from now on until the link goes down.
+    Accept(u32, Ipv6Addr),
 }
 
 /// Requests ready to be sent.
@@ -63,12 +68,20 @@ pub struct Batch {
 pub struct TooMany(usize);
 
 impl Batch {
-    /// Each of `links` up, then its addresses.
+    /// Each of `links` up, with its addresses. Those that a link can have while it is down come before: what arrives between the two
+    /// would be for nobody here.
     pub fn up(links: &[VirtualLink]) -> Result<Self, TooMany> {
         let one = |link: &VirtualLink| {
             let index = link.index;
-            let add = link.addresses.iter().map(move |net| Act::Add(index, *net));
-            std::iter::once(Act::Up(index)).chain(add).collect::<Vec<_>>()
+            let (before, after): (Vec<&IpNet>, Vec<&IpNet>) =
+                link.addresses.iter().partition(|net| net.addr().is_ipv4());
+            let accept = after.iter().filter_map(|net| match net.addr() {
+                IpAddr::V6(address) => Some(Act::Accept(index, address)),
+                IpAddr::V4(_) => None,
+            });
+            let add = |nets: &[&IpNet]| nets.iter().map(|net| Act::Add(index, **net)).collect::<Vec<_>>();
+            let acts = add(&before).into_iter().chain([Act::Up(index)]).chain(accept).chain(add(&after));
+            acts.collect::<Vec<_>>()
         };
         Self::of(links.iter().flat_map(one).collect())
     }
@@ -171,7 +184,7 @@ impl VirtualLinks {
 fn as_it_should_be(act: &Act, error: Errno) -> bool {
     match act {
         Act::Up(_) => false,
-        Act::Add(..) => error == Errno::EEXIST,
+        Act::Add(..) | Act::Accept(..) => error == Errno::EEXIST,
         Act::Down(_) => error == Errno::ENODEV,
         Act::Remove(..) => matches!(error, Errno::ENODEV | Errno::EADDRNOTAVAIL),
     }
@@ -184,7 +197,19 @@ fn message(act: &Act) -> Message {
         Act::Down(index) => link(*index, 0),
         Act::Add(index, net) => address(libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, *index, net),
         Act::Remove(index, net) => address(libc::RTM_DELADDR, 0, *index, net),
+        Act::Accept(index, address) => local_route(*index, *address),
     }
+}
+
+/// `struct rtmsg`, `linux/rtnetlink.h`: what `ip -6 route add local ADDRESS dev LINK table local` sends.
+fn local_route(index: u32, address: Ipv6Addr) -> Message {
+    let (family, bits) = (libc::AF_INET6 as u8, Ipv6Addr::BITS as u8);
+    let (table, scope) = (libc::RT_TABLE_LOCAL, libc::RT_SCOPE_UNIVERSE);
+    let header = [family, bits, 0, 0, table, libc::RTPROT_STATIC, scope, libc::RTN_LOCAL, 0, 0, 0, 0];
+    let mut message =
+        Message::with_header(libc::RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, &header);
+    message.attr(libc::RTA_DST, &address.octets()).attr(libc::RTA_OIF, &index.to_ne_bytes());
+    message
 }
 
 /// `struct ifinfomsg`, `linux/rtnetlink.h`: only the flag for up is changed.

@@ -117,6 +117,7 @@ fn perform(links: &mut VirtualLinks, batch: &Batch, refused: &dyn Fn(String)) {
             Act::Down(index) => format!("link {index} cannot be set down: {error}"),
             Act::Add(index, net) => format!("link {index} cannot be given {net}: {error}"),
             Act::Remove(index, net) => format!("{net} cannot be taken from link {index}: {error}"),
+            Act::Accept(index, address) => format!("there is no route to {address} on link {index}: {error}"),
         });
     });
     if let Err(error) = done {
