@@ -66,7 +66,8 @@ fn see(watch: &mut LinkWatch, what: impl Fn(&LinkWatch) -> bool) {
     }
 }
 
-/// In: up, up again, down, down again. Out: the addresses answer while up and only then; nothing is refused.
+/// In: up, up again, down, down again. Out: the addresses answer while up and only then; nothing is refused. For
+/// what the kernel takes its time with there is a route of ours, that long.
 #[test]
 fn a_virtual_link_goes_up_and_down() {
     in_namespace(|| async {
@@ -77,6 +78,8 @@ fn a_virtual_link_goes_up_and_down() {
         let (up, down) = (Batch::up(&link).expect("fits"), Batch::down(&link).expect("fits"));
         for round in 0..3 {
             assert_eq!(perform(&mut links, &up), Vec::<String>::new(), "round {round}");
+            let ours = sh("ip -6 route show table local dev vr10 proto static");
+            assert!(ours.contains("local fe80::1 ") && ours.contains("local 2001:db8::1 "), "{ours}");
             assert_eq!(perform(&mut links, &up), Vec::<String>::new(), "again, round {round}");
             see(&mut watch, |watch| {
                 watch.named("vr10").is_some_and(|vr| vr.running && vr.addresses.len() == 4)
@@ -90,6 +93,7 @@ fn a_virtual_link_goes_up_and_down() {
             assert_eq!(perform(&mut links, &down), Vec::<String>::new(), "again, round {round}");
             see(&mut watch, |watch| watch.named("vr10").is_some_and(|vr| !vr.up && vr.addresses.is_empty()));
             assert_eq!(sh("ip -o address show dev vr10").trim(), "");
+            assert_eq!(sh("ip -6 route show table all dev vr10").trim(), "");
             other.sh("ip neigh flush all; ! ping -c1 -W1 192.0.2.1 >/dev/null");
         }
     });
