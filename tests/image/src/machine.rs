@@ -61,12 +61,28 @@ pub struct Spec<'a> {
     cables: &'a [Cable],
     watchdog: bool,
     open_modules: bool,
+    processors: u32,
 }
 
 impl<'a> Spec<'a> {
     /// A machine that `firmware` starts from `disk`.
     pub fn new(firmware: Firmware, disk: &'a Disk) -> Self {
-        Self { firmware, disk, stick: None, tpm: None, cables: &[], watchdog: false, open_modules: false }
+        Self {
+            firmware,
+            disk,
+            stick: None,
+            tpm: None,
+            cables: &[],
+            watchdog: false,
+            open_modules: false,
+            processors: 1,
+        }
+    }
+
+    /// With a second processor. One is the rule: where the emulating machine is busy, two wait for each other's turns, and several
+    /// machines with one each get more done.
+    pub fn two_processors(self) -> Self {
+        Self { processors: 2, ..self }
     }
 
     /// With a stick in its USB port.
@@ -118,7 +134,8 @@ impl Machine {
             std::env::var("REMPART_QEMU_ACCEL").unwrap_or_else(|_| "tcg,thread=multi,tb-size=512".into());
         // The variables of Secure Boot are written in system management mode only.
         let chipset = if matches!(spec.firmware, Firmware::Secure(_)) { "q35,smm=on" } else { "q35" };
-        qemu.args(["-machine", chipset, "-accel", &accelerator, "-cpu", "max", "-smp", "2", "-m", "1024"]);
+        qemu.args(["-machine", chipset, "-accel", &accelerator, "-cpu", "max", "-m", "1024"]);
+        qemu.arg("-smp").arg(spec.processors.to_string());
         qemu.args([
             "-nodefaults",
             "-display",

@@ -30,7 +30,7 @@ fn the_figures_of_an_idle_box() {
     machine.shell().run("sync");
     machine.cut_power();
 
-    let mut machine = site.start(&site.spec(Firmware::Direct));
+    let mut machine = site.start(&site.spec(Firmware::Direct).two_processors());
     let shell = machine.shell();
     shell.ready(BOOT);
     let forwards = "until [ $(cat /proc/sys/net/ipv4/ip_forward) = 1 ] && nft list chain inet rempart forward >/dev/null 2>&1; do sleep 0.2; done; cut -d ' ' -f 1 /proc/uptime";

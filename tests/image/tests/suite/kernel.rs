@@ -126,9 +126,9 @@ fn what_a_plan_may_ask_the_kernel_for_is_there() {
         })
         .collect();
     assert!(missing.is_empty(), "{}", missing.join("\n"));
-    // No file gives rights, nobody has a shell, and nothing waits for anybody on the networks.
+    // No file gives rights, nobody has a shell (administrators have the console), and nothing waits for anybody on the networks.
     assert_eq!(shell.run("find / -xdev -type f -perm /6000"), "");
-    assert_eq!(shell.run("grep -v nologin$ /etc/passwd || :"), "");
+    assert_eq!(shell.run("grep -vE ':/usr/(sbin/nologin|lib/rempart/login)$' /etc/passwd || :"), "");
     let failed = shell.run("systemctl --failed --no-legend --plain");
     assert_eq!(failed, "", "failed units");
 }

@@ -69,7 +69,8 @@ impl Pair {
     fn paired(&self) -> [Machine; 2] {
         let [mut one, mut two] = [0, 1].map(|n| self.start(n, Firmware::Direct, true));
         one.console.expect("revision 1", BOOT);
-        two.console.expect("no document yet", BOOT);
+        // It goes on by itself when nobody reads it.
+        two.console.expect_said("no document yet", BOOT);
         two.console.send("\r");
         let offer = one.shell();
         let serves =

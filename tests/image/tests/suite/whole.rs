@@ -1,6 +1,6 @@
 //! The whole box at work: every unit runs, each program in its cage, and nothing that it does is refused there.
 
-use rempart_image_tests::{BOOT, SOON, Shell};
+use rempart_image_tests::{BOOT, Firmware, SOON, Shell};
 
 use crate::{Site, image};
 
@@ -41,7 +41,7 @@ fn everything_runs_and_no_profile_refuses_anything_that_it_does() {
     // are active, each program is in its profile, and the log has no refusal of AppArmor's.
     let Some(image) = image() else { return };
     let site = Site::new(&image);
-    let mut machine = site.first();
+    let mut machine = site.up(&site.spec(Firmware::Direct).stick(&site.stick).two_processors());
     for key in ["2", "3", "4", "5", "6", "7", "1"] {
         machine.console.send(key);
         std::thread::sleep(std::time::Duration::from_millis(500));
