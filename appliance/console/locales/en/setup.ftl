@@ -98,3 +98,14 @@ setup-why-box = names, time and updates for the box itself
 password-current = The password of now:
 password-new = The new password:
 password-done = The administrator has a new password.
+ssh-on = ● SSH is on: ssh admin@ADDRESS
+ssh-off = SSH is off.
+ssh-no-flow = ! No flow of the document lets anybody reach it: to = "firewall", allow = ["ssh"]
+ssh-flows = Let in by: { $flows }
+ssh-host = Key of this box: { $fingerprint }
+ssh-no-key = ! No key may come in yet: “rempart ssh key add”
+ssh-added = It may come in: { $fingerprint }
+ssh-removed = It may come in no more; sessions that are open stay until “ssh off”.
+head-ssh-key = FINGERPRINT
+head-ssh-kind = KIND
+head-ssh-comment = COMMENT

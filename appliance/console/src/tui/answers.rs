@@ -157,6 +157,10 @@ fn poll_of(request: &Request) -> Option<Poll> {
         | Request::Name(_)
         | Request::Login(_)
         | Request::SetPassword(..)
+        | Request::Ssh
+        | Request::SshSwitch(_)
+        | Request::SshAdd(_)
+        | Request::SshRemove(_)
         | Request::Vpn(_)
         | Request::Update(_) => None,
     }
@@ -255,6 +259,8 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
         }
         // The gate has taken it.
         Reply::Setup(_) => {}
+        // A verb's.
+        Reply::Ssh(_) => {}
         Reply::PairingOffer(_) | Reply::Pairing(_) | Reply::Audit(_) | Reply::Update(_) => {}
     }
     Vec::new()

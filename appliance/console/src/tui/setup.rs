@@ -518,6 +518,8 @@ pub fn take(
             Err(failure),
         ) => {
             (setup.waiting, setup.tries, setup.failure) = (false, None, Some(failure));
+            // Passwords are typed anew, from the first one.
+            setup.focus = 0;
         }
         (_, answer) => return Err(answer),
     }
