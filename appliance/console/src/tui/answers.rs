@@ -3,6 +3,8 @@
 //! The status is asked for each second, everything else only for the screen that shows it. While the daemon is
 //! away only the status is asked for: its return is seen there.
 
+use std::ops::ControlFlow;
+
 use jiff::Timestamp;
 use rempart_bus::documents::{Connection, LogPage, Status};
 
@@ -87,8 +89,8 @@ pub fn take(m: &mut Model, request: &Request, answer: Result<Reply, Failure>) ->
         m.waiting.remove(&poll);
     }
     let answer = match gate::take(m, request, answer) {
-        Ok(effects) => return effects,
-        Err(answer) => answer,
+        ControlFlow::Break(effects) => return effects,
+        ControlFlow::Continue(answer) => answer,
     };
     match (answer, poll) {
         (Ok(Reply::Setup(status)), _) => gate::take_setup(m, Ok(status)),

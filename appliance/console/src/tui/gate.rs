@@ -8,6 +8,8 @@
 //!
 //! While it is not open no key reaches a screen. Until `rempartd` has said whether there is a password there is one.
 
+use std::ops::ControlFlow;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use rempart_bus::setup::SetupStatus;
 
@@ -164,22 +166,22 @@ pub fn take(
     m: &mut Model,
     request: &Request,
     answer: Result<Reply, Failure>,
-) -> Result<Vec<Effect>, Result<Reply, Failure>> {
+) -> ControlFlow<Vec<Effect>, Result<Reply, Failure>> {
     match (&mut m.gate, request) {
         (Gate::Locked(login), Request::Login(_)) => {
             login.waiting = false;
             match answer {
                 Ok(_) => {
                     m.idle_s = 0;
-                    Ok(enter(m, None))
+                    ControlFlow::Break(enter(m, None))
                 }
                 Err(failure) => {
                     login.failure = Some(failure);
-                    Ok(Vec::new())
+                    ControlFlow::Break(Vec::new())
                 }
             }
         }
         (Gate::Setup(_), _) => setup::take(m, request, answer),
-        (Gate::Open | Gate::Asking(_) | Gate::Locked(_), _) => Err(answer),
+        (Gate::Open | Gate::Asking(_) | Gate::Locked(_), _) => ControlFlow::Continue(answer),
     }
 }

@@ -13,6 +13,7 @@ pub mod check;
 pub mod document;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use rempart_bus::documents::{CheckReport, CommitRequest};
@@ -464,9 +465,9 @@ pub fn take(
     m: &mut Model,
     request: &Request,
     answer: Result<Reply, Failure>,
-) -> Result<Vec<Effect>, Result<Reply, Failure>> {
+) -> ControlFlow<Vec<Effect>, Result<Reply, Failure>> {
     let (author, session) = (m.author.clone(), m.session);
-    let Gate::Setup(setup) = &mut m.gate else { return Err(answer) };
+    let Gate::Setup(setup) = &mut m.gate else { return ControlFlow::Continue(answer) };
     match (request, answer) {
         (Request::SetPassword(..), Ok(_)) => {
             setup.waiting = false;
@@ -483,7 +484,7 @@ pub fn take(
                 }
                 _ => commit(setup, author, session),
             };
-            return Ok(vec![Effect::Call(then)]);
+            return ControlFlow::Break(vec![Effect::Call(then)]);
         }
         (Request::Commit(_), Ok(Reply::Commit(report))) => {
             let pair = setup.is_pair();
@@ -492,7 +493,7 @@ pub fn take(
             if pair {
                 m.notice = Some((tr!(m.lang, "setup-then-pair"), Tone::Good));
             }
-            return Ok(gate::open(m));
+            return ControlFlow::Break(gate::open(m));
         }
         // It is being started with its new name.
         (Request::PairJoin(..), Err(Failure::Unreachable(..)))
@@ -521,7 +522,7 @@ pub fn take(
             // Passwords are typed anew, from the first one.
             setup.focus = 0;
         }
-        (_, answer) => return Err(answer),
+        (_, answer) => return ControlFlow::Continue(answer),
     }
-    Ok(Vec::new())
+    ControlFlow::Break(Vec::new())
 }

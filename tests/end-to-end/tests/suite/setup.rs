@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use rempart_end_to_end::{Console, SOON, Stage, small};
+use rempart_end_to_end::{Console, PairStage, SOON, Stage, pair, small};
 use rempart_lab::{Process, Transport, output_within, skip_unless_root, wait_until};
 
 const PASSWORD: &str = "correct horse battery";
@@ -124,6 +124,42 @@ fn the_console_asks_for_the_password_and_runs_any_verb() {
     console.keys("q");
     assert!(wait_until(SOON, || !console.is_running()));
     assert!(console.is_cooked());
+}
+
+/// In: a node with the document of a pair, whose console shows a code, and an empty one, on whose console it is typed. Out: a pair.
+#[test]
+fn an_empty_box_joins_a_pair_on_its_console() {
+    skip_unless_root!();
+    let stage = PairStage::single(&pair());
+    let mut first = Console::open(&stage.nodes[0]);
+    first.sees("1 Dashboard");
+    first.keys(":pair\r");
+    let is_code =
+        |word: &&str| word.len() == 9 && word.chars().nth(4) == Some('-') && *word == word.to_uppercase();
+    let mut code = None;
+    assert!(wait_until(SOON, || {
+        code = first.text().split_whitespace().find(is_code).map(str::to_owned);
+        code.is_some()
+    }));
+    let mut second = Console::open(&stage.nodes[1]);
+    second.sees("THIS BOX HAS NO DOCUMENT YET");
+    second.keys("j");
+    second.sees("PASSWORD (1 of 5)");
+    second.keys(&format!("{PASSWORD}\r{PASSWORD}\r"));
+    second.sees("NAMES (1 of 4)");
+    second.keys("\r");
+    second.sees("THE CABLE TO THE OTHER BOX");
+    second.sees("enp4s0");
+    second.keys("\x1b[F");
+    second.keys("s\r");
+    second.sees("CODE (3 of 4)");
+    second.keys("0000-0000\r");
+    second.sees("✗");
+    second.keys(&format!("\x15{}\r", code.expect("a code")));
+    second.sees("1 Dashboard");
+    second.sees("revision 1");
+    first.sees("● done");
+    stage.lab.wait_for_sync(&stage.nodes[0], &stage.nodes[1]).expect("a pair");
 }
 
 /// sshd with the box's own settings, where the account and the places are the lab's.
