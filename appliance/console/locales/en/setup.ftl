@@ -109,3 +109,11 @@ ssh-removed = It may come in no more; sessions that are open stay until “ssh o
 head-ssh-key = FINGERPRINT
 head-ssh-kind = KIND
 head-ssh-comment = COMMENT
+
+title-editor = THE CANDIDATE
+keys-editor = Ctrl-S check and keep  Ctrl-K cut line  Ctrl-Home Ctrl-End  Esc leave
+editor-same = line { $row } of { $lines }
+editor-changed = line { $row } of { $lines }, changed
+editor-leaving = ! It is changed: Ctrl-S checks and keeps it, Esc drops the change
+editor-fault = ✗ line { $line }: { $message }
+editor-loaded = ● the candidate is changed: 5, d shows how, c commits it

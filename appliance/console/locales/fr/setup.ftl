@@ -110,3 +110,11 @@ ssh-removed = Elle ne peut plus entrer ; les sessions ouvertes restent jusqu’
 head-ssh-key = EMPREINTE
 head-ssh-kind = SORTE
 head-ssh-comment = COMMENTAIRE
+
+title-editor = LE CANDIDAT
+keys-editor = Ctrl-S vérifier et garder  Ctrl-K couper la ligne  Échap quitter
+editor-same = ligne { $row } sur { $lines }
+editor-changed = ligne { $row } sur { $lines }, changé
+editor-leaving = ! C’est changé : Ctrl-S vérifie et garde, Échap laisse le changement
+editor-fault = ✗ ligne { $line } : { $message }
+editor-loaded = ● le candidat est changé : 5, d montre comment, c le valide

@@ -97,11 +97,9 @@ pub fn tick(m: &mut Model) -> Vec<Effect> {
     effects
 }
 
-/// Shuts the screens. What was open on them is gone, and a verb that runs is ended.
+/// Shuts the screens. What was open on them is there again behind the password; a verb that runs is ended.
 fn lock(m: &mut Model) -> Vec<Effect> {
     let runs = prompt::is_running(m);
-    m.dialogs.clear();
-    m.typed.clear();
     m.notice = None;
     m.gate = Gate::Locked(Login::default());
     if runs { vec![Effect::Interrupt] } else { Vec::new() }
