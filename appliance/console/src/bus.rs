@@ -313,7 +313,9 @@ impl Bus {
             Request::Switch | Request::Maintenance(_) | Request::PairJoin(..) | Request::Unpair => {
                 WRITE_LIMIT
             }
-            Request::Setup | Request::Login(_) | Request::SetPassword(..) => READ_LIMIT,
+            Request::Setup => READ_LIMIT,
+            // A password is hashed, which is meant to take its time: seconds where the processor is slow.
+            Request::Login(_) | Request::SetPassword(..) => WRITE_LIMIT,
             // systemd is asked to start others.
             Request::Name(_) | Request::SshSwitch(_) => WRITE_LIMIT,
             Request::Ssh | Request::SshAdd(_) | Request::SshRemove(_) => READ_LIMIT,

@@ -191,6 +191,12 @@ impl Setup {
         self.roles.retain(|device, _| status.ports.iter().any(|port| port.device == *device));
         self.ports.clone_from(&status.ports);
         self.cursor = self.cursor.min(self.ports.len().saturating_sub(1));
+        // Set by an answer that did not come in time, or by a verb.
+        if status.password && !self.has_password && !self.waiting {
+            let next = self.neighbour(true);
+            self.has_password = true;
+            next.filter(|_| self.step == Step::Password).into_iter().for_each(|step| self.go(step));
+        }
         // The box may have its name from a stick or from the lab.
         if self.node != status.node {
             let name = self.inputs.entry(Field::Name).or_default();
@@ -471,7 +477,7 @@ pub fn take(
     match (request, answer) {
         (Request::SetPassword(..), Ok(_)) => {
             setup.waiting = false;
-            let step = setup.neighbour(true);
+            let step = setup.neighbour(true).filter(|_| setup.step == Step::Password);
             (setup.has_password, m.password) = (true, true);
             step.into_iter().for_each(|step| setup.go(step));
         }

@@ -311,3 +311,20 @@ fn the_ports_are_asked_for_each_second_and_a_port_that_goes_takes_its_role_with_
     let m = press(m, "w");
     assert_eq!(setup(&m).roles.len(), 1);
 }
+
+#[test]
+fn a_password_whose_answer_came_too_late_is_set_all_the_same() {
+    let m = begun(Lang::En, true, "ncorrect horse battery>correct horse battery>");
+    let status = SetupStatus { password: true, ..fixtures::setup_status() };
+    // Not before the answer, which may still come.
+    let m = hear(m, status.clone());
+    assert_eq!(setup(&m).step, Step::Password);
+    let late = Message::Answer(
+        Request::SetPassword(Secret::default(), Secret::default()),
+        Err(Failure::TimedOut(120)),
+    );
+    let m = update(m, late).0;
+    assert!(setup(&m).failure.is_some() && !setup(&m).waiting);
+    let m = hear(m, status);
+    assert_eq!(setup(&m).step, Step::Names);
+}
