@@ -97,6 +97,15 @@ pub trait Control1 {
     /// The administrator's password is `new`. `current` is looked at once there is one.
     fn set_password(&self, current: &str, new: &str) -> Result<(), Error>;
 
+    /// A [`crate::setup::SshStatus`].
+    fn ssh(&self) -> Result<String, Error>;
+    /// Switches SSH on or off. Off ends the sessions that are open.
+    fn ssh_switch(&self, on: bool) -> Result<(), Error>;
+    /// Lets a public key in, as a line of a file has it; returns its fingerprint.
+    fn ssh_add(&self, key: &str) -> Result<String, Error>;
+    /// Lets the key with this fingerprint, or with the only one that begins so, in no more.
+    fn ssh_remove(&self, fingerprint: &str) -> Result<(), Error>;
+
     /// A request of the other node's control daemon, brought by `rempart-ha`. Only root may call it.
     fn peer_request(&self, topic: &str, body: &[u8]) -> Result<Vec<u8>, Error>;
 }

@@ -32,3 +32,27 @@ pub struct PortStatus {
     /// Whether its lamp is lit.
     pub link: bool,
 }
+
+/// SSH to the console.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SshStatus {
+    /// Whether it is switched on.
+    pub on: bool,
+    /// The keys that may come in.
+    pub keys: Vec<SshKey>,
+    /// Fingerprint of this box's own key, once it has one: `SHA256:` and base64, as ssh(1) shows it.
+    pub host: Option<String>,
+    /// The flows of the running document that let somebody reach it.
+    pub flows: Vec<String>,
+}
+
+/// A key of an administrator.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SshKey {
+    /// `SHA256:` and base64, as ssh(1) shows it.
+    pub fingerprint: String,
+    /// The algorithm: `ssh-ed25519`.
+    pub kind: String,
+    /// Whose it is, as its maker wrote.
+    pub comment: String,
+}

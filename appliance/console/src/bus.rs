@@ -11,7 +11,7 @@ use rempart_bus::documents::{
     Revision, Status,
 };
 use rempart_bus::ha::{HaStatus, PairingOffer, PairingStatus};
-use rempart_bus::setup::SetupStatus;
+use rempart_bus::setup::{SetupStatus, SshStatus};
 use rempart_bus::{Control1Proxy, Error, Ha1Proxy, Update1Proxy, Vpn1Proxy};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -88,6 +88,14 @@ pub enum Request {
     Login(Secret),
     /// The administrator's password: the current one, the new one.
     SetPassword(Secret, Secret),
+    /// How SSH is.
+    Ssh,
+    /// Switches it on or off.
+    SshSwitch(bool),
+    /// Lets a key in.
+    SshAdd(String),
+    /// Lets a key in no more.
+    SshRemove(String),
     /// Something of remote access.
     Vpn(Box<vpn::Ask>),
     /// Something about updates.
@@ -204,6 +212,8 @@ pub enum Reply {
     Update(Box<updates::Answer>),
     /// To `Setup`.
     Setup(Box<SetupStatus>),
+    /// To `Ssh`.
+    Ssh(Box<SshStatus>),
     /// To `Load`, `Switch`, `Maintenance`, `PairCancel` and `Unpair`.
     Done,
 }
@@ -303,9 +313,12 @@ impl Bus {
             Request::Switch | Request::Maintenance(_) | Request::PairJoin(..) | Request::Unpair => {
                 WRITE_LIMIT
             }
-            Request::Setup | Request::Login(_) | Request::SetPassword(..) => READ_LIMIT,
+            Request::Setup => READ_LIMIT,
+            // A password is hashed, which is meant to take its time: seconds where the processor is slow.
+            Request::Login(_) | Request::SetPassword(..) => WRITE_LIMIT,
             // systemd is asked to start others.
-            Request::Name(_) => WRITE_LIMIT,
+            Request::Name(_) | Request::SshSwitch(_) => WRITE_LIMIT,
+            Request::Ssh | Request::SshAdd(_) | Request::SshRemove(_) => READ_LIMIT,
             Request::Vpn(ask) if ask.only_reads() => READ_LIMIT,
             Request::Vpn(_) => WRITE_LIMIT,
             // All programs are asked how they are; a stick takes its time to be mounted.
@@ -351,6 +364,10 @@ impl Bus {
             Request::Name(name) => p.name(name).await.map(nothing),
             Request::Login(password) => p.login(&password.0).await.map(nothing),
             Request::SetPassword(current, new) => p.set_password(&current.0, &new.0).await.map(nothing),
+            Request::Ssh => p.ssh().await,
+            Request::SshSwitch(on) => p.ssh_switch(*on).await.map(nothing),
+            Request::SshAdd(key) => p.ssh_add(key).await,
+            Request::SshRemove(fingerprint) => p.ssh_remove(fingerprint).await.map(nothing),
             Request::Vpn(ask) => ask.call(&self.vpn).await,
             Request::Update(ask) => ask.call(&self.update).await,
         }
@@ -379,6 +396,7 @@ impl Request {
             Self::Check(_) | Self::Plan(_) | Self::Explain(_) | Self::Candidate | Self::Load(_) => {
                 Daemon::Control
             }
+            Self::Ssh | Self::SshSwitch(_) | Self::SshAdd(_) | Self::SshRemove(_) => Daemon::Control,
             Self::Audit | Self::Setup | Self::Name(_) | Self::Login(_) | Self::SetPassword(..) => {
                 Daemon::Control
             }
@@ -395,7 +413,7 @@ impl Request {
 
     /// Whether the answer is plain text and not JSON.
     pub fn answers_text(&self) -> bool {
-        matches!(self, Self::Plan(_) | Self::Candidate | Self::Show(_) | Self::Diff(..))
+        matches!(self, Self::Plan(_) | Self::Candidate | Self::Show(_) | Self::Diff(..) | Self::SshAdd(_))
     }
 }
 
@@ -432,6 +450,9 @@ impl Reply {
             Request::Pairing | Request::PairJoin(..) => Reply::Pairing(read(&answer)?),
             Request::Vpn(ask) => Reply::Vpn(Box::new(ask.read(&answer).map_err(Failure::Garbled)?)),
             Request::Update(ask) => Reply::Update(Box::new(ask.read(&answer).map_err(Failure::Garbled)?)),
+            Request::Ssh => Reply::Ssh(Box::new(read(&answer)?)),
+            Request::SshAdd(_) => Reply::Text(answer),
+            Request::SshSwitch(_) | Request::SshRemove(_) => Reply::Done,
             Request::Setup => Reply::Setup(Box::new(read(&answer)?)),
             Request::Load(_) | Request::Name(_) | Request::Login(_) | Request::SetPassword(..) => Reply::Done,
             Request::Switch | Request::Maintenance(_) | Request::PairCancel | Request::Unpair => Reply::Done,

@@ -139,6 +139,12 @@ pub enum Verb {
     Ports,
     /// The administrator's password.
     Password,
+    /// SSH to the console.
+    Ssh {
+        /// What about it; its status if left out.
+        #[command(subcommand)]
+        verb: Option<own::SshVerb>,
+    },
     /// Remote access: people, devices, sessions.
     Vpn {
         /// What about it; its status if left out.

@@ -11,6 +11,7 @@
 pub mod answers;
 pub mod dialogs;
 pub mod driver;
+pub mod editor;
 pub mod gate;
 pub mod grid;
 pub mod model;

@@ -24,6 +24,7 @@ mod remote;
 mod report;
 mod service;
 mod setup;
+mod ssh;
 mod store;
 mod tune;
 
@@ -41,7 +42,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use administrator::Administrator;
 use control::Control;
 use engine::Engine;
 use store::Store;
@@ -69,7 +69,6 @@ async fn main() -> anyhow::Result<()> {
     logging::start();
 
     let store = Store::open(&arguments.state)?;
-    let administrator = Administrator::of(&arguments.state);
     let nft = Nft::new("nft", NFT_TIMEOUT).locked_by(arguments.state.join("nft.lock"));
     let engine = Engine::new(Links::new()?, nft, Conntrack::new()?);
     let (sender, calls) = mpsc::channel(CALLS);
@@ -78,7 +77,7 @@ async fn main() -> anyhow::Result<()> {
 
     let control = Control::start(arguments.node.clone(), store, engine).await?;
     let bus = zbus::connection::Builder::system()
-        .serve_at(CONTROL_PATH, service::Service::new(sender, administrator))
+        .serve_at(CONTROL_PATH, service::Service::new(sender, &arguments.state))
         .name(CONTROL_NAME)
         .build()
         .await

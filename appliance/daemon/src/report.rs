@@ -107,6 +107,7 @@ impl Control {
             Command::Agreement(reply) => drop(reply.send(json(&self.agreement()))),
             Command::Audit(reply) => drop(reply.send(self.audited().await)),
             Command::Resolve(choice, reply) => self.resolve(&choice, reply),
+            Command::Administration(reply) => drop(reply.send(Ok(self.administration()))),
             Command::Setup(reply) => drop(reply.send(self.setup().and_then(|s| json(&s)))),
             Command::Name(name, reply) => drop(reply.send(self.rename(&name))),
             Command::PeerRequest(topic, body, reply) => self.peer_request(&topic, &body, reply),

@@ -1,5 +1,7 @@
 //! The bus side of the control daemon: turns calls into commands for the control loop and waits for answers.
 
+use std::path::Path;
+
 use rempart_bus::Error;
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
 use rempart_daemon::caller::only_root;
@@ -12,6 +14,7 @@ use zbus::message::Header;
 
 use crate::administrator::Administrator;
 use crate::audit::policy::Policy;
+use crate::ssh::Ssh;
 
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -42,6 +45,8 @@ pub enum Command {
     Resolve(String, Reply<u32>),
     Setup(Reply<String>),
     Name(String, Reply<()>),
+    /// The flows that let somebody administer the box.
+    Administration(Reply<Vec<String>>),
     PeerRequest(String, Vec<u8>, Reply<Vec<u8>>),
 }
 
@@ -53,12 +58,15 @@ pub struct Service {
     auditing: Mutex<()>,
     /// Held while a password is looked at: one at a time, however many ask.
     administrator: Mutex<Administrator>,
+    /// Held while its files are changed.
+    ssh: Mutex<Ssh>,
 }
 
 impl Service {
     /// An object that hands its calls to `commands`.
-    pub fn new(commands: mpsc::Sender<Command>, administrator: Administrator) -> Self {
-        Self { commands, auditing: Mutex::new(()), administrator: Mutex::new(administrator) }
+    pub fn new(commands: mpsc::Sender<Command>, state: &Path) -> Self {
+        let administrator = Mutex::new(Administrator::of(state));
+        Self { commands, auditing: Mutex::new(()), administrator, ssh: Mutex::new(Ssh::beside(state)) }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
@@ -161,6 +169,19 @@ impl Service {
     async fn set_password(&self, current: String, new: String) -> Result<(), Error> {
         let (current, new) = (Secret::new(current.into_bytes()), Secret::new(new.into_bytes()));
         self.administrator.lock().await.set(current, new).await
+    }
+    async fn ssh(&self) -> Result<String, Error> {
+        let flows = self.ask(Command::Administration).await?;
+        crate::control::json(&self.ssh.lock().await.status(flows)?)
+    }
+    async fn ssh_switch(&self, on: bool, #[zbus(connection)] connection: &Connection) -> Result<(), Error> {
+        self.ssh.lock().await.switch(on, connection).await
+    }
+    async fn ssh_add(&self, key: &str) -> Result<String, Error> {
+        self.ssh.lock().await.add(key)
+    }
+    async fn ssh_remove(&self, fingerprint: &str) -> Result<(), Error> {
+        self.ssh.lock().await.remove(fingerprint)
     }
     async fn peer_request(
         &self,

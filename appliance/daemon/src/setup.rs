@@ -12,6 +12,7 @@ use rempart_system::virtual_link::{Batch, VirtualLink, VirtualLinks};
 use tracing::{info, warn};
 
 use crate::administrator::has_password;
+use crate::audit::policy::administers;
 use crate::control::{Control, failed};
 
 /// The units that are started with the name of the box. This daemon takes the new one as it runs.
@@ -36,6 +37,12 @@ impl Control {
         ports.sort_by(|a, b| a.device.cmp(&b.device));
         let password = has_password(self.store.root());
         Ok(SetupStatus { node: self.node.clone(), committed, password, ports })
+    }
+
+    /// The flows that let somebody reach the box by SSH, and from where.
+    pub(crate) fn administration(&self) -> Vec<String> {
+        let flows = self.running.iter().flat_map(|running| &running.model.flows);
+        flows.filter(|flow| administers(flow)).map(|flow| flow.label.clone()).collect()
     }
 
     /// Takes a name for this box.

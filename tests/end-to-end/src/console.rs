@@ -30,15 +30,20 @@ pub struct Console {
 impl Console {
     /// Starts it.
     pub fn open(node: &Node) -> Self {
+        let mut rempart = node.rempart().expect("the console is built");
+        rempart.args(["--lang", "en"]);
+        Self::of(&rempart)
+    }
+
+    /// Starts what leads to it.
+    pub fn of(program: &Command) -> Self {
         let pty = openpty(Some(&SIZE), None).expect("a terminal");
-        let rempart = node.rempart().expect("the console is built");
         let side = || Stdio::from(pty.slave.try_clone().expect("the terminal"));
         // A session of its own, so that Ctrl-C on the terminal is for the console.
         let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait"]).arg(rempart.get_program()).args(rempart.get_args());
-        command.envs(rempart.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.args(["--ctty", "--wait"]).arg(program.get_program()).args(program.get_args());
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("TERM", "vt220").env("LANG", "C.UTF-8").env_remove("SSH_CONNECTION");
-        command.args(["--lang", "en"]);
         let child = command.stdin(side()).stdout(side()).stderr(side()).spawn().expect("a console");
         let keys = File::from(pty.master);
         let mut eyes = keys.try_clone().expect("the terminal");

@@ -20,7 +20,7 @@ keys-dashboard = 1-7 screens  ↑↓ scroll  e explain  : command  ? help  L fra
 keys-matrix = ←↑↓→ move  Enter flows  t turn  e explain  1-7  ? help  L français  q quit
 keys-connections = / filter  Enter details  k end  f freeze  s sort  e explain  1-7  ? help  q quit
 keys-log = / filter  Enter details  f freeze  e explain  1-7 screens  ? help  q quit
-keys-configuration = Enter change  d diff  p plan  c commit  b roll back  v view  ? help  q quit
+keys-configuration = Enter change  E edit  d diff  p plan  c commit  b back  v view  ? help  q quit
 keys-filter = Enter keep  Esc drop  port:443 zone:lan flow:web addr:10.0.0.0/8 !proto:udp text
 keys-text = ↑↓ PgUp PgDn scroll  Esc back
 keys-flows = ↑↓ move  Enter details  Esc back
@@ -194,6 +194,7 @@ help-text =
 
     Configuration
       Enter            what this revision changed
+      E                edit the candidate; Ctrl-S checks and keeps it
       d, p             what the candidate changes, what it would do to the kernel
       c, b             commit the candidate, roll back to this revision
       v                the document of this revision

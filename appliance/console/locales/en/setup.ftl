@@ -98,3 +98,22 @@ setup-why-box = names, time and updates for the box itself
 password-current = The password of now:
 password-new = The new password:
 password-done = The administrator has a new password.
+ssh-on = ● SSH is on: ssh admin@ADDRESS
+ssh-off = SSH is off.
+ssh-no-flow = ! No flow of the document lets anybody reach it: to = "firewall", allow = ["ssh"]
+ssh-flows = Let in by: { $flows }
+ssh-host = Key of this box: { $fingerprint }
+ssh-no-key = ! No key may come in yet: “rempart ssh key add”
+ssh-added = It may come in: { $fingerprint }
+ssh-removed = It may come in no more; sessions that are open stay until “ssh off”.
+head-ssh-key = FINGERPRINT
+head-ssh-kind = KIND
+head-ssh-comment = COMMENT
+
+title-editor = THE CANDIDATE
+keys-editor = Ctrl-S check and keep  Ctrl-K cut line  Ctrl-Home Ctrl-End  Esc leave
+editor-same = line { $row } of { $lines }
+editor-changed = line { $row } of { $lines }, changed
+editor-leaving = ! It is changed: Ctrl-S checks and keeps it, Esc drops the change
+editor-fault = ✗ line { $line }: { $message }
+editor-loaded = ● the candidate is changed: 5, d shows how, c commits it

@@ -20,7 +20,7 @@ keys-dashboard = 1-7 écrans  ↑↓ défiler  e expliquer  : verbe  ? aide  L E
 keys-matrix = ←↑↓→ bouger  Entrée flux  t pivoter  e expliquer  ? aide  L English  q quitter
 keys-connections = / filtrer  Entrée détails  k couper  f figer  s trier  1-7  ? aide  q quitter
 keys-log = / filtrer  Entrée détails  f figer  e expliquer  1-7 écrans  ? aide  q quitter
-keys-configuration = Entrée écart  d diff  p plan  c valider  b reprendre  v voir  ? aide  q quitter
+keys-configuration = Entrée écart  E éditer  d diff  p plan  c valider  b reprendre  v voir  ?  q
 keys-filter = Entrée garder  Échap ôter  port:443 zone:lan flow:web addr:10.0.0.0/8 !proto:udp
 keys-text = ↑↓ Pg↑ Pg↓ défiler  Échap retour
 keys-flows = ↑↓ bouger  Entrée détails  Échap retour
@@ -191,6 +191,7 @@ help-text =
 
     Configuration
       Entrée           ce que cette révision a changé
+      E                éditer le candidat ; Ctrl-S vérifie et garde
       d, p             ce que le candidat change, ce qu’il ferait au noyau
       c, b             valider le candidat, reprendre cette révision
       v                le document de cette révision

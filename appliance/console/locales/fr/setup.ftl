@@ -99,3 +99,22 @@ setup-why-box = les noms, l’heure et les mises à jour du boîtier
 password-current = Le mot de passe actuel :
 password-new = Le nouveau mot de passe :
 password-done = L’administrateur a un nouveau mot de passe.
+ssh-on = ● SSH est mis : ssh admin@ADRESSE
+ssh-off = SSH est coupé.
+ssh-no-flow = ! Aucun flux du document ne laisse personne l’atteindre : to = "firewall", allow = ["ssh"]
+ssh-flows = Admis par : { $flows }
+ssh-host = Clé de ce boîtier : { $fingerprint }
+ssh-no-key = ! Aucune clé ne peut encore entrer : « rempart ssh key add »
+ssh-added = Elle peut entrer : { $fingerprint }
+ssh-removed = Elle ne peut plus entrer ; les sessions ouvertes restent jusqu’à « ssh off ».
+head-ssh-key = EMPREINTE
+head-ssh-kind = SORTE
+head-ssh-comment = COMMENTAIRE
+
+title-editor = LE CANDIDAT
+keys-editor = Ctrl-S vérifier et garder  Ctrl-K couper la ligne  Échap quitter
+editor-same = ligne { $row } sur { $lines }
+editor-changed = ligne { $row } sur { $lines }, changé
+editor-leaving = ! C’est changé : Ctrl-S vérifie et garde, Échap laisse le changement
+editor-fault = ✗ ligne { $line } : { $message }
+editor-loaded = ● le candidat est changé : 5, d montre comment, c le valide

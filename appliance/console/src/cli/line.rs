@@ -4,6 +4,7 @@
 
 use clap::{Command, FromArgMatches as _};
 
+use super::own::{KeyVerb, SshVerb};
 use super::update::UpdateVerb;
 use super::vpn::{AuthorityVerb, VpnVerb};
 use super::{Cli, HaVerb, Verb, command};
@@ -165,6 +166,7 @@ impl Verb {
                 file.as_deref() == Some("-")
             }
             Self::Load { file } => file == "-",
+            Self::Ssh { verb: Some(SshVerb::Key { verb: KeyVerb::Add { key } }) } => key == &["-"],
             Self::Explain(args) => args.file.as_deref() == Some("-"),
             Self::Status
             | Self::Flows
@@ -183,6 +185,7 @@ impl Verb {
             | Self::Pair { .. }
             | Self::Unpair
             | Self::Ports
+            | Self::Ssh { .. }
             | Self::Vpn { verb: None }
             | Self::Update { verb: None }
             | Self::Schema

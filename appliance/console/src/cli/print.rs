@@ -78,6 +78,7 @@ impl Console {
             },
             Reply::Audit(report) => self.audit(report),
             Reply::Setup(status) => self.ports(status),
+            Reply::Ssh(status) => self.ssh(status),
             Reply::HaStatus(status) => self.ha_status(status),
             Reply::PairingOffer(offer) => self.pairing_offer(offer),
             Reply::Pairing(pairing) => self.pairing(pairing),

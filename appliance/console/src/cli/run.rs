@@ -139,6 +139,7 @@ async fn run(console: &Console, verb: Verb) -> Result<(), Stop> {
         Verb::Vpn { verb } => vpn::vpn(console, verb).await?,
         Verb::Update { verb } => update::update(console, verb).await?,
         Verb::Ports => console.forward(Request::Setup).await?,
+        Verb::Ssh { verb } => own::ssh(console, verb).await?,
         Verb::Password => return own::password(console).await,
         Verb::Unpair => {
             ask(&connect().await?, &Request::Unpair).await?;
@@ -331,7 +332,7 @@ fn optional(lang: Lang, file: Option<String>) -> Result<String, Stop> {
     }
 }
 
-fn read(lang: Lang, file: &str) -> Result<String, Stop> {
+pub fn read(lang: Lang, file: &str) -> Result<String, Stop> {
     let text = match file {
         "-" => {
             let mut text = String::new();

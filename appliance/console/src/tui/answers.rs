@@ -3,6 +3,8 @@
 //! The status is asked for each second, everything else only for the screen that shows it. While the daemon is
 //! away only the status is asked for: its return is seen there.
 
+use std::ops::ControlFlow;
+
 use jiff::Timestamp;
 use rempart_bus::documents::{Connection, LogPage, Status};
 
@@ -10,7 +12,7 @@ use super::model::{
     CONNECTIONS_MAX, Dialog, Effect, Gate, LOG_MAX, Link, Model, Poll, RATE_PERIOD_S, RATES_MAX, Rates,
     Screen,
 };
-use super::{gate, setup};
+use super::{editor, gate, setup};
 use crate::bus::{Failure, Reply, Request};
 use crate::tr;
 use crate::vpn::{Answer, Ask};
@@ -87,8 +89,8 @@ pub fn take(m: &mut Model, request: &Request, answer: Result<Reply, Failure>) ->
         m.waiting.remove(&poll);
     }
     let answer = match gate::take(m, request, answer) {
-        Ok(effects) => return effects,
-        Err(answer) => answer,
+        ControlFlow::Break(effects) => return effects,
+        ControlFlow::Continue(answer) => answer,
     };
     match (answer, poll) {
         (Ok(Reply::Setup(status)), _) => gate::take_setup(m, Ok(status)),
@@ -157,6 +159,10 @@ fn poll_of(request: &Request) -> Option<Poll> {
         | Request::Name(_)
         | Request::Login(_)
         | Request::SetPassword(..)
+        | Request::Ssh
+        | Request::SshSwitch(_)
+        | Request::SshAdd(_)
+        | Request::SshRemove(_)
         | Request::Vpn(_)
         | Request::Update(_) => None,
     }
@@ -193,6 +199,9 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
             m.revision_cursor = again.unwrap_or(0);
         }
         Reply::Check(report) => match request {
+            Request::Check(document) if editor::asks(m, document) => {
+                return editor::checked(m, document, &report);
+            }
             Request::Check(document) if document.is_empty() => {
                 for dialog in &mut m.dialogs {
                     if let Dialog::Commit(form) = dialog {
@@ -235,6 +244,10 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
                 Request::Switch => tr!(lang, "switch-done"),
                 Request::Maintenance(true) => tr!(lang, "maintenance-on"),
                 Request::Maintenance(false) => tr!(lang, "maintenance-off"),
+                Request::Load(_) => {
+                    editor::loaded(m);
+                    return polls(m, true);
+                }
                 _ => return Vec::new(),
             };
             m.notice = Some((text, Tone::Good));
@@ -255,6 +268,8 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
         }
         // The gate has taken it.
         Reply::Setup(_) => {}
+        // A verb's.
+        Reply::Ssh(_) => {}
         Reply::PairingOffer(_) | Reply::Pairing(_) | Reply::Audit(_) | Reply::Update(_) => {}
     }
     Vec::new()
@@ -262,6 +277,10 @@ fn good(m: &mut Model, request: &Request, reply: Reply) -> Vec<Effect> {
 
 /// A text that was asked for: by a dialog, or to be checked for the matrix.
 fn take_text(m: &mut Model, asked: &Request, text: String) -> Vec<Effect> {
+    if *asked == Request::Candidate {
+        editor::take(m, &text);
+        return Vec::new();
+    }
     let mut taken = false;
     for dialog in &mut m.dialogs {
         match dialog {
@@ -292,9 +311,10 @@ fn take_text(m: &mut Model, asked: &Request, text: String) -> Vec<Effect> {
 }
 
 fn bad(m: &mut Model, request: &Request, failure: Failure) -> Vec<Effect> {
+    let edited = matches!(request, Request::Check(_) | Request::Load(_)) && editor::refused(m);
     match request {
         // Only a mark in the matrix is missing.
-        Request::Check(document) if !document.is_empty() => return Vec::new(),
+        Request::Check(document) if !document.is_empty() && !edited => return Vec::new(),
         Request::Show(n) if m.warnings_of == Some(*n) && m.dialogs.is_empty() => {
             m.warnings_of = None;
             return Vec::new();

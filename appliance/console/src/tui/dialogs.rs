@@ -4,8 +4,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
 
 use super::model::{CommitForm, Dialog, EXPLAIN_FIELDS, Effect, ExplainForm, Input, Model, Target};
-use super::prompt;
 use super::update::{move_cursor, open, type_into};
+use super::{editor, prompt};
 use crate::bus::{Choice, Failure, Refusal, Request};
 use crate::cli::confirm_time;
 use crate::lab::{Order as LabOrder, Stream};
@@ -71,6 +71,11 @@ pub fn open_revert(m: &mut Model) -> Vec<Effect> {
 /// A key while a dialog is on top.
 pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let Some(mut dialog) = m.dialogs.pop() else { return Vec::new() };
+    if let Dialog::Editor(it) = dialog {
+        let (stays, effects) = editor::on_key(it, key, m.body_height().saturating_sub(2));
+        m.dialogs.extend(stays.map(Dialog::Editor));
+        return effects;
+    }
     let leaves = match &dialog {
         Dialog::Explain(_) | Dialog::Commit(_) | Dialog::Prompt(_) => key.code == KeyCode::Esc,
         // What runs is ended first.
@@ -124,6 +129,7 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         | Dialog::Connection(_)
         | Dialog::Entry(_)
         | Dialog::Lab
+        | Dialog::Editor(_)
         | Dialog::Prompt(_)
         | Dialog::Move { .. } => 0,
     };
@@ -235,10 +241,16 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
             // What happens shows on the pair's screen.
             return vec![Effect::Lab(order)];
         }
+        // Above.
+        Dialog::Editor(_) => Vec::new(),
         Dialog::Prompt(line) => match prompt::on_key(line, m.lang, &mut m.typed, key) {
             // What it says takes the place of the line.
             Some((output, effects)) => {
                 m.dialogs.extend(output.map(Dialog::Output));
+                // The screens have an editor of their own, which starts nothing.
+                if matches!(effects.as_slice(), [Effect::Run(order)] if order.words == ["edit"]) {
+                    return editor::open(m);
+                }
                 return effects;
             }
             None => Vec::new(),

@@ -115,7 +115,8 @@ async fn run(
                             _ = terminate.recv() => return Ok(()),
                             _ = hang_up.recv() => return Ok(()),
                         };
-                        screen.clear()?;
+                        let size = screen.size()?;
+                        screen.resize(size.into())?;
                         let (changed, more) = update(model, Message::Ended(code));
                         model = changed;
                         effects.extend(more);

@@ -8,6 +8,8 @@
 //!
 //! While it is not open no key reaches a screen. Until `rempartd` has said whether there is a password there is one.
 
+use std::ops::ControlFlow;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use rempart_bus::setup::SetupStatus;
 
@@ -95,11 +97,9 @@ pub fn tick(m: &mut Model) -> Vec<Effect> {
     effects
 }
 
-/// Shuts the screens. What was open on them is gone, and a verb that runs is ended.
+/// Shuts the screens. What was open on them is there again behind the password; a verb that runs is ended.
 fn lock(m: &mut Model) -> Vec<Effect> {
     let runs = prompt::is_running(m);
-    m.dialogs.clear();
-    m.typed.clear();
     m.notice = None;
     m.gate = Gate::Locked(Login::default());
     if runs { vec![Effect::Interrupt] } else { Vec::new() }
@@ -164,22 +164,22 @@ pub fn take(
     m: &mut Model,
     request: &Request,
     answer: Result<Reply, Failure>,
-) -> Result<Vec<Effect>, Result<Reply, Failure>> {
+) -> ControlFlow<Vec<Effect>, Result<Reply, Failure>> {
     match (&mut m.gate, request) {
         (Gate::Locked(login), Request::Login(_)) => {
             login.waiting = false;
             match answer {
                 Ok(_) => {
                     m.idle_s = 0;
-                    Ok(enter(m, None))
+                    ControlFlow::Break(enter(m, None))
                 }
                 Err(failure) => {
                     login.failure = Some(failure);
-                    Ok(Vec::new())
+                    ControlFlow::Break(Vec::new())
                 }
             }
         }
         (Gate::Setup(_), _) => setup::take(m, request, answer),
-        (Gate::Open | Gate::Asking(_) | Gate::Locked(_), _) => Err(answer),
+        (Gate::Open | Gate::Asking(_) | Gate::Locked(_), _) => ControlFlow::Continue(answer),
     }
 }

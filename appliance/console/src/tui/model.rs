@@ -14,6 +14,7 @@ use rempart_bus::documents::{
 use rempart_bus::ha::HaStatus;
 use rempart_bus::vpn::{SessionView, WireguardStatus};
 
+use super::editor::Editor;
 pub use super::gate::Gate;
 use super::prompt::{Output, Prompt};
 use crate::bus::{Choice, Failure, Reply, Request};
@@ -359,6 +360,8 @@ pub enum Dialog {
     Explain(Box<ExplainForm>),
     /// What the lab can do.
     Lab,
+    /// The candidate, to be written.
+    Editor(Box<Editor>),
     /// A verb that is typed.
     Prompt(Prompt),
     /// What a verb says.

@@ -13,6 +13,7 @@ pub mod check;
 pub mod document;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use rempart_bus::documents::{CheckReport, CommitRequest};
@@ -190,6 +191,12 @@ impl Setup {
         self.roles.retain(|device, _| status.ports.iter().any(|port| port.device == *device));
         self.ports.clone_from(&status.ports);
         self.cursor = self.cursor.min(self.ports.len().saturating_sub(1));
+        // Set by an answer that did not come in time, or by a verb.
+        if status.password && !self.has_password && !self.waiting {
+            let next = self.neighbour(true);
+            self.has_password = true;
+            next.filter(|_| self.step == Step::Password).into_iter().for_each(|step| self.go(step));
+        }
         // The box may have its name from a stick or from the lab.
         if self.node != status.node {
             let name = self.inputs.entry(Field::Name).or_default();
@@ -464,13 +471,13 @@ pub fn take(
     m: &mut Model,
     request: &Request,
     answer: Result<Reply, Failure>,
-) -> Result<Vec<Effect>, Result<Reply, Failure>> {
+) -> ControlFlow<Vec<Effect>, Result<Reply, Failure>> {
     let (author, session) = (m.author.clone(), m.session);
-    let Gate::Setup(setup) = &mut m.gate else { return Err(answer) };
+    let Gate::Setup(setup) = &mut m.gate else { return ControlFlow::Continue(answer) };
     match (request, answer) {
         (Request::SetPassword(..), Ok(_)) => {
             setup.waiting = false;
-            let step = setup.neighbour(true);
+            let step = setup.neighbour(true).filter(|_| setup.step == Step::Password);
             (setup.has_password, m.password) = (true, true);
             step.into_iter().for_each(|step| setup.go(step));
         }
@@ -483,7 +490,7 @@ pub fn take(
                 }
                 _ => commit(setup, author, session),
             };
-            return Ok(vec![Effect::Call(then)]);
+            return ControlFlow::Break(vec![Effect::Call(then)]);
         }
         (Request::Commit(_), Ok(Reply::Commit(report))) => {
             let pair = setup.is_pair();
@@ -492,7 +499,7 @@ pub fn take(
             if pair {
                 m.notice = Some((tr!(m.lang, "setup-then-pair"), Tone::Good));
             }
-            return Ok(gate::open(m));
+            return ControlFlow::Break(gate::open(m));
         }
         // It is being started with its new name.
         (Request::PairJoin(..), Err(Failure::Unreachable(..)))
@@ -518,8 +525,10 @@ pub fn take(
             Err(failure),
         ) => {
             (setup.waiting, setup.tries, setup.failure) = (false, None, Some(failure));
+            // Passwords are typed anew, from the first one.
+            setup.focus = 0;
         }
-        (_, answer) => return Err(answer),
+        (_, answer) => return ControlFlow::Continue(answer),
     }
-    Ok(Vec::new())
+    ControlFlow::Break(Vec::new())
 }

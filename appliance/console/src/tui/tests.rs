@@ -1,7 +1,9 @@
-//! The screens without a terminal: what keys and answers do ([`behaviour`], [`prompt`], [`setup`]), what it looks like ([`screens`]),
+//! The screens without a terminal: what keys and answers do ([`behaviour`], [`prompt`], [`editor`],
+//! [`setup`]), what it looks like ([`screens`]),
 //! how many bytes that takes ([`traffic`]).
 
 mod behaviour;
+mod editor;
 mod prompt;
 mod screens;
 mod setup;

@@ -10,7 +10,7 @@ use super::model::{
     DIALOGS_MAX, Dialog, Effect, ExplainForm, Gate, INPUT_MAX, Input, Live, Message, Model, Pivot, Screen,
 };
 use super::prompt::Prompt;
-use super::{answers, dialogs, gate, prompt};
+use super::{answers, dialogs, editor, gate, prompt};
 use crate::bus::{Choice, Request};
 use crate::filter::{Filter, Order, Subject};
 use crate::lab::Order as LabOrder;
@@ -62,6 +62,8 @@ fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
         // It ends the verb, where one runs, and not the console.
+        // Nor what is written.
+        KeyCode::Char('c') if control && matches!(m.dialogs.last(), Some(Dialog::Editor(_))) => {}
         KeyCode::Char('c') if control && m.gate == Gate::Open && prompt::is_open(m) => {
             return prompt::on_interrupt(m);
         }
@@ -329,6 +331,7 @@ fn on_configuration_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
         (KeyCode::Char('d'), _) => {
             dialogs::open_text(m, Request::Diff("running".to_owned(), "candidate".to_owned()))
         }
+        (KeyCode::Char('E'), _) => editor::open(m),
         (KeyCode::Char('p'), _) => dialogs::open_text(m, Request::Plan(String::new())),
         (KeyCode::Char('c'), _) => dialogs::open_commit(m, super::model::Target::Candidate),
         (KeyCode::Char('b'), Some(n)) => dialogs::open_commit(m, super::model::Target::Revision(n)),

@@ -7,6 +7,7 @@ pub mod connections;
 pub mod dashboard;
 pub mod details;
 pub mod dialogs;
+pub mod editor;
 pub mod gate;
 pub mod log;
 pub mod matrix;
@@ -180,6 +181,7 @@ fn key_line(m: &Model, theme: Theme, width: usize) -> Line<'static> {
         Some(Dialog::Move { .. }) => id!("keys-move"),
         Some(Dialog::Resolve { .. }) => id!("keys-choose"),
         Some(Dialog::Lab) => id!("keys-lab"),
+        Some(Dialog::Editor(_)) => id!("keys-editor"),
         Some(Dialog::Prompt(_)) => id!("keys-prompt"),
         Some(Dialog::Output(output)) if output.runs() => id!("keys-output"),
         Some(Dialog::Output(_)) => id!("keys-text"),

@@ -148,7 +148,7 @@ fn is_outside(model: &Model, endpoint: &Endpoint) -> bool {
 }
 
 /// Lets somebody administer the box.
-fn administers(flow: &Flow) -> bool {
+pub(crate) fn administers(flow: &Flow) -> bool {
     allows(flow) && is_to(flow) && flow.services.iter().any(|s| s.matches(Family::V4, TCP, SSH))
 }
 

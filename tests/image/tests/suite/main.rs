@@ -7,6 +7,7 @@ mod kernel;
 mod pair;
 mod power;
 mod secure;
+mod setup;
 mod start;
 mod state;
 mod update;

@@ -67,7 +67,7 @@ fn a_box_without_a_document_says_so_and_forwards_nothing() {
     machine.console.expect("This box has no document yet", BOOT);
     machine.console.expect("pas encore de document", SOON);
     machine.console.send("\r");
-    machine.console.expect("Nothing was ever committed", SOON);
+    machine.console.expect("NOTHING IS FORWARDED", SOON);
     assert!(!desk.send(INSIDE, (SERVER, 7000), 5000, b"early", NOTHING));
 }
 

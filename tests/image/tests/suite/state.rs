@@ -49,7 +49,7 @@ fn a_box_whose_state_is_full_damaged_or_lost_starts_and_says_so() {
     let machine = site.start(&spec);
     machine.console.expect("The state of this box cannot be read", BOOT);
     machine.console.send("\r");
-    machine.console.expect("Nothing was ever committed", SOON);
+    machine.console.expect("NOTHING IS FORWARDED", SOON);
 }
 
 #[test]

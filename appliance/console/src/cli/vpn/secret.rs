@@ -37,8 +37,9 @@ pub fn ask(lang: Lang, prompt: &str) -> Result<String, Stop> {
     if !io::stdin().is_terminal() {
         return line().map_err(fault);
     }
-    eprint!("{prompt} ");
+    // Before anybody is asked: whoever types fast is not shown, and nothing that they typed is thrown away.
     let hidden = Hidden::begin().map_err(fault)?;
+    eprint!("{prompt} ");
     let text = line().map_err(fault);
     drop(hidden);
     text

@@ -159,6 +159,8 @@ fn scenes(lang: Lang, mono: bool) -> Vec<(&'static str, Model)> {
         ("prompt-completes", on(":vpn user ")),
         ("output", prompt::said(on(":status>"), fixtures::DIFF)),
         ("output-misread", on(":vpn frobnicate>")),
+        ("editor", editor::opened(on("5E"), "x")),
+        ("editor-fault", editor::faulty(on("5E"))),
         ("help", on("?")),
         ("gate-asking", setup::shut(lang, mono)),
         ("gate-locked", setup::locked(lang, mono)),

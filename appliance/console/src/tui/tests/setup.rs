@@ -129,8 +129,10 @@ fn the_password_opens_the_screens_and_ten_minutes_without_a_key_shut_them() {
     }
     assert_eq!(m.gate, Gate::Open);
     let (m, effects) = update(m, Message::Tick(now()));
-    assert_eq!((&m.gate, m.dialogs.len()), (&Gate::Locked(Login::default()), 0));
-    assert!(effects.contains(&Effect::Interrupt) && m.typed.is_empty());
+    assert_eq!(m.gate, Gate::Locked(Login::default()));
+    assert!(effects.contains(&Effect::Interrupt));
+    let all: String = screens::drawn(&m).content.iter().map(|cell| cell.symbol()).collect();
+    assert!(!all.contains("log -f") && !all.contains("Dashboard"));
     // Without a password there is nothing to open them with.
     let mut m = hear(shut(Lang::En, true), SetupStatus { committed: true, ..fixtures::setup_status() });
     for _ in 0..=IDLE_S {
@@ -308,4 +310,21 @@ fn the_ports_are_asked_for_each_second_and_a_port_that_goes_takes_its_role_with_
     // `w` elsewhere moves it there.
     let m = press(m, "w");
     assert_eq!(setup(&m).roles.len(), 1);
+}
+
+#[test]
+fn a_password_whose_answer_came_too_late_is_set_all_the_same() {
+    let m = begun(Lang::En, true, "ncorrect horse battery>correct horse battery>");
+    let status = SetupStatus { password: true, ..fixtures::setup_status() };
+    // Not before the answer, which may still come.
+    let m = hear(m, status.clone());
+    assert_eq!(setup(&m).step, Step::Password);
+    let late = Message::Answer(
+        Request::SetPassword(Secret::default(), Secret::default()),
+        Err(Failure::TimedOut(120)),
+    );
+    let m = update(m, late).0;
+    assert!(setup(&m).failure.is_some() && !setup(&m).waiting);
+    let m = hear(m, status);
+    assert_eq!(setup(&m).step, Step::Names);
 }

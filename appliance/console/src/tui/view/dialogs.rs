@@ -4,7 +4,7 @@ use ratatui_core::style::Style;
 use ratatui_core::text::{Line, Span};
 use rempart_bus::documents::{CheckReport, CommitReport, Explanation, FlowStatus};
 
-use super::{connections, details, matrix, prompt, toned};
+use super::{connections, details, editor, matrix, prompt, toned};
 use crate::bus::{Failure, PEER, Request};
 use crate::cli::run::failure_text;
 use crate::format::{duration, fit, left, width as columns_of, wrap};
@@ -24,6 +24,10 @@ pub fn draw(m: &Model, dialog: &Dialog, theme: Theme, width: usize, height: usiz
         out.extend(matrix::flow_table(m, &flows, Some(*cursor), theme, width, room));
         return out;
     }
+    if let Dialog::Editor(it) = dialog {
+        out.extend(editor::lines(it, theme, width, room));
+        return out;
+    }
     let scroll = match dialog {
         Dialog::Help { scroll }
         | Dialog::Text { scroll, .. }
@@ -41,6 +45,7 @@ pub fn draw(m: &Model, dialog: &Dialog, theme: Theme, width: usize, height: usiz
         | Dialog::Connection(_)
         | Dialog::Entry(_)
         | Dialog::Lab
+        | Dialog::Editor(_)
         | Dialog::Prompt(_)
         | Dialog::Move { .. } => 0,
     };
@@ -72,7 +77,7 @@ pub fn lines(m: &Model, dialog: &Dialog) -> Vec<Line<'static>> {
     };
     match dialog {
         Dialog::Help { .. } => plain(&tr!(m.lang, "help-text"), Tone::Plain),
-        Dialog::Flows { .. } => Vec::new(),
+        Dialog::Flows { .. } | Dialog::Editor(_) => Vec::new(),
         Dialog::Flow(f) => details::flow(m, f, theme),
         Dialog::Connection(c) => details::connection(m, c, theme),
         Dialog::Entry(e) => details::entry(m, e, theme),
@@ -141,6 +146,7 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
         Dialog::Move { .. } => tr!(lang, "title-move"),
         Dialog::Lab => tr!(lang, "title-lab"),
         Dialog::Prompt(_) => tr!(lang, "title-prompt"),
+        Dialog::Editor(_) => tr!(lang, "title-editor"),
         Dialog::Output(output) => output.line.clone(),
         Dialog::Report { .. } => tr!(lang, "title-report"),
         Dialog::Explain(_) => tr!(lang, "title-explain"),
@@ -148,6 +154,7 @@ fn fixed(m: &Model, dialog: &Dialog, theme: Theme, width: usize) -> Vec<Line<'st
     };
     let mut out = vec![Line::styled(left(&title, width), theme.heading())];
     match dialog {
+        Dialog::Editor(it) => out.push(editor::state(m, it, theme, width)),
         Dialog::Prompt(line) => out.extend([field(":", 1, &line.input, true, theme, width), Line::default()]),
         Dialog::Output(output) => {
             let (text, tone) = prompt::state(m, output);
