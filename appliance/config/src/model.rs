@@ -17,8 +17,8 @@ use crate::space::{AddressSet, Family, Interval, Set};
 mod vpn;
 
 pub use vpn::{
-    VPN_DEVICE, VPN_KERNEL_DEVICE, Vpn, VpnCertificates, VpnDemand, VpnDirectory, VpnGroup, VpnListen, VpnPlace, VpnPort,
-    VpnRadius, VpnStrangers, VpnTunnel, gateway4, gateway6, gateways,
+    VPN_DEVICE, VPN_KERNEL_DEVICE, Vpn, VpnCertificates, VpnDemand, VpnDirectory, VpnGroup, VpnListen,
+    VpnPlace, VpnPort, VpnRadius, VpnStrangers, VpnTunnel, gateway4, gateway6, gateways,
 };
 
 macro_rules! name {

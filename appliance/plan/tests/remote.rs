@@ -283,7 +283,10 @@ fn the_kernels_device_is_of_the_same_leg() {
     };
     let arrival = rules("arrival");
     assert_eq!(arrival[0], format!("iifname {both} jump vpn.in"));
-    assert!(arrival.contains(&format!("iifname {both} fib saddr oifname != {both} goto spoofed")), "{arrival:#?}");
+    assert!(
+        arrival.contains(&format!("iifname {both} fib saddr oifname != {both} goto spoofed")),
+        "{arrival:#?}"
+    );
     let strict = arrival.iter().find(|rule| rule.contains("fib saddr . iif")).expect("the other devices");
     assert!(!strict.contains(VPN_DEVICE), "{strict}");
     for hook in ["forward", "output"] {
@@ -291,7 +294,10 @@ fn the_kernels_device_is_of_the_same_leg() {
     }
     // The program clamps what it seals by itself.
     let clamped: Vec<String> = rules("vpn.out").into_iter().filter(|rule| rule.contains("maxseg")).collect();
-    assert!(clamped.len() == 2 && clamped.iter().all(|rule| rule.starts_with("oifname \"vpn0k\" ")), "{clamped:?}");
+    assert!(
+        clamped.len() == 2 && clamped.iter().all(|rule| rule.starts_with("oifname \"vpn0k\" ")),
+        "{clamped:?}"
+    );
     let Content::Index(pairs) = &plan.ruleset.maps["pairs.forward"].content else { panic!("a map") };
     for device in [VPN_DEVICE, VPN_KERNEL_DEVICE] {
         assert!(pairs.contains_key(&format!("\"{device}\" . \"eth1\"")), "{device}");

@@ -9,8 +9,8 @@ use rempart_openvpn::data::outbound::Sent;
 use rempart_openvpn::data::{Path, PeerId};
 use rempart_system::ovpn::{Counters, Happened};
 
-use super::member::{Carried, END};
 use super::Offload;
+use super::member::{Carried, END};
 use crate::path::DataPath;
 use crate::shard::{Event, Half};
 

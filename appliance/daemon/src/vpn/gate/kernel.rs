@@ -291,11 +291,7 @@ impl Worker {
 }
 
 /// What has a route of its own, and by which device.
-fn routes(
-    devices: &Devices,
-    reachable: &BTreeSet<IpNet>,
-    led: &BTreeSet<IpNet>,
-) -> BTreeMap<IpNet, Device> {
+fn routes(devices: &Devices, reachable: &BTreeSet<IpNet>, led: &BTreeSet<IpNet>) -> BTreeMap<IpNet, Device> {
     let device = |net: &IpNet| match &devices.kernel {
         Some(kernel) if led.contains(net) => Some(kernel.clone()),
         Some(_) | None => {

@@ -313,7 +313,11 @@ impl Line {
 }
 
 /// A shard for each queue of the device, and the map that leads to them if there are several.
-fn start(device: &Device, wanted: usize, outlets: &Outlets) -> Result<(Vec<Shard>, Option<Steering>), Broken> {
+fn start(
+    device: &Device,
+    wanted: usize,
+    outlets: &Outlets,
+) -> Result<(Vec<Shard>, Option<Steering>), Broken> {
     const ONE: &str = "the kernel lets us steer no packets: one shard for all sessions";
     let mut steering = (wanted > 1).then(|| Steering::new(NETWORKS)).transpose().unwrap_or_else(|error| {
         tracing::info!(%error, "{ONE}");
