@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | here | the thread of the server, what it waits for, what it does for the machine |
 //! | `handle` | how other threads speak to it |
-//! | `line` | the shards of the data path, and which session belongs to which |
+//! | `line` | the shards of the data path and the kernel's half, and which session belongs to which |
 //! | `streams` | TCP: listening, connections, their bounds |
 //! | `kernel` | what is reachable: sets of the ruleset, routes, connections that end; the device's addresses |
 

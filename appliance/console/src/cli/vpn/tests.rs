@@ -169,6 +169,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
                 active_node: Some("rte02".into()),
                 warnings: Vec::new(),
                 sessions: 0,
+                in_kernel: None,
                 ..status()
             }),
         ),
