@@ -150,16 +150,13 @@ flash: ## write the image to a disk or stick and verify it: make flash DEV=/dev/
 	@image/flash '$(DEV)'
 
 # Without root the tests that need namespaces would skip themselves one by one: a run that proves little.
-# The image of these very programs is made before the tests, and so its short tests are among them (see test-image-short).
-test: ## format, lints and all tests; the image boots and filters in an emulated machine
+test: ## format, lints and all tests
 	$(NEEDS_ROOT)
 	@$(MAKE) --no-print-directory setup
 	@tests/setup/clients.sh '$(TARGET)/stock' 2.7
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace --bins
-	@$(MAKE) --no-print-directory image-setup
-	@image/build --test
 	$(CARGO) test --workspace -- --test-threads=$(TEST_THREADS)
 
 test-full: export REMPART_FULL = 1
