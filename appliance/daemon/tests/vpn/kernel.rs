@@ -50,6 +50,14 @@ fn led(stage: &Stage, node: usize) -> String {
     route("-4") + &route("-6")
 }
 
+/// How many sessions the kernel knows.
+fn peers(stage: &Stage, node: usize) -> usize {
+    let place = &stage.nodes[node].place;
+    let said = place.sh(&format!("ip -o link show {DEVICE}"));
+    let index = said.split(':').next().unwrap().trim().parse().unwrap();
+    place.enter(|| Ovpn::open().unwrap().unwrap().peers(index).unwrap().len())
+}
+
 fn in_kernel(stage: &Stage, node: usize) -> bool {
     stage.nodes[node].status().sessions.iter().any(|session| session.in_kernel)
 }
@@ -151,6 +159,7 @@ fn who_is_cut_off_is_out_of_the_kernel_at_once() {
     stage.wait("the kernel carries it", |stage| in_kernel(stage, 0));
     stage.ping("10.20.0.9", "");
     let (_, before) = passed(&stage, 0);
+    assert_eq!(peers(&stage, 0), 1);
     // It does not hear that it is cut off, and goes on.
     stage
         .client
@@ -159,6 +168,7 @@ fn who_is_cut_off_is_out_of_the_kernel_at_once() {
     stage.nodes[0].handle.people()(FromPeople::Cut(CutOff::User("alice".parse().unwrap())));
     stage.wait("nobody is on", |stage| stage.nodes[0].status().sessions.is_empty());
     assert!(before > 0);
+    assert_eq!(peers(&stage, 0), 0);
     let (_, at_once) = passed(&stage, 0);
     stage.client.sh("ping -n -q -c 5 -i 0.1 -W 1 10.20.0.9 || true");
     let (_, after) = passed(&stage, 0);
