@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Host, Machine, SOON, Scratch, Spec, Stick};
+use rempart_image_tests::{BOOT, Firmware, Machine, SOON, Stick};
 
-use crate::{DESK, INSIDE, OUTSIDE, SERVER, cables, image};
+use crate::start::hosts;
+use crate::{DESK, INSIDE, OUTSIDE, SERVER, Site, image};
 
 const PASSWORD: &str = "correct horse battery";
 /// How long a packet may take through an emulated box, and how long one that is refused is waited for.
@@ -17,13 +18,10 @@ fn a_new_box_is_set_up_on_its_console_and_asks_for_its_password_from_then_on() {
     // A new disk, and a stick without a document; the questions of the console answered. What is inside gets out and nothing gets in; the programs
     // have the box's name; the console is shut when it is started again; SSH is a matter of two verbs; no cage refuses anything.
     let Some(image) = image() else { return };
-    let scratch = Scratch::new();
-    let disk = Disk::flashed(&image, &scratch);
-    let cables = cables(&scratch);
-    let (server, desk) = (Host::attach(&cables[0], SERVER), Host::attach(&cables[1], DESK));
-    let stick = Stick::bare(&scratch, "box");
-    let spec = Spec::new(Firmware::Direct, &disk).stick(&stick).cables(&cables);
-    let mut machine = Machine::start(&image, &scratch, "fw", &spec);
+    let site = Site::new(&image);
+    let (server, desk) = hosts(&site);
+    let stick = Stick::bare(&site.scratch, "box");
+    let mut machine = site.start(&site.spec(Firmware::Direct).stick(&stick));
     let says = |machine: &Machine, text: &str| machine.console.expect(text, SOON);
     machine.console.expect("no document yet", BOOT);
     machine.console.send("\r");

@@ -43,7 +43,7 @@ fn starts_and_filters(site: &Site, firmware: Firmware) {
 }
 
 /// Somebody outside, and somebody inside.
-fn hosts(site: &Site) -> (Host, Host) {
+pub fn hosts(site: &Site) -> (Host, Host) {
     (Host::attach(&site.cables[0], SERVER), Host::attach(&site.cables[1], DESK))
 }
 
