@@ -36,6 +36,7 @@ use rempart_tunnel::{Event, Framed, Gone, Incoming, Outlets, STREAM_ROWS};
 
 use super::server::status::Status;
 use super::server::{Action, Machine, Surroundings};
+use crate::notify;
 pub use handle::{Handle, Input};
 use kernel::Kernel;
 pub use kernel::NftTable;
@@ -49,6 +50,8 @@ const CAPACITY: usize = 1 << 14;
 const BURST: usize = 16;
 /// The longest wait: a session's timer may be set by nothing else than time.
 const LONGEST: Duration = Duration::from_secs(1);
+/// How often systemd is told that the server turns: a few times within the `WatchdogSec=` of the unit.
+const ALIVE: Duration = Duration::from_secs(10);
 
 /// Why the server's thread has ended.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +94,8 @@ pub struct Gate {
     switch: Duration,
     /// When the kernel's half is looked at next.
     tick_at: Instant,
+    /// When systemd is told next.
+    alive_at: Instant,
     streams: Streams,
     kernel: Kernel,
 }
@@ -123,6 +128,7 @@ impl Gate {
             shards: line::fitting(),
             switch: SWITCH,
             tick_at: Instant::now(),
+            alive_at: Instant::now(),
             streams,
             kernel,
         };
@@ -179,6 +185,10 @@ impl Gate {
             }
             if self.line.as_ref().is_some_and(|line| !line.is_alive()) {
                 return Err(Gone.into());
+            }
+            if self.alive_at <= Instant::now() {
+                self.alive_at = Instant::now() + ALIVE;
+                notify::alive();
             }
             let left = self.machine.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
             let longest = if more { Duration::ZERO } else { LONGEST };
