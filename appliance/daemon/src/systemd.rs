@@ -22,11 +22,7 @@ pub async fn ask(bus: &Connection, what: &str, unit: &str) -> Result<(), Error> 
             info!(what, unit, "systemd");
             Ok(())
         }
-        Err(zbus::Error::MethodError(name, ..)) if is_absent(&name) => {
-            warn!(what, unit, "there is no systemd on the bus");
-            Ok(())
-        }
-        Err(zbus::Error::FDO(error)) if matches!(*error, fdo::Error::ServiceUnknown(_)) => {
+        Err(error) if is_absent(&error) => {
             warn!(what, unit, "there is no systemd on the bus");
             Ok(())
         }
@@ -34,7 +30,13 @@ pub async fn ask(bus: &Connection, what: &str, unit: &str) -> Result<(), Error> 
     }
 }
 
-fn is_absent(name: &zbus::names::ErrorName<'_>) -> bool {
-    ["org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"]
-        .contains(&name.as_str())
+fn is_absent(error: &zbus::Error) -> bool {
+    match error {
+        zbus::Error::MethodError(name, ..) => {
+            ["org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"]
+                .contains(&name.as_str())
+        }
+        zbus::Error::FDO(error) => matches!(**error, fdo::Error::ServiceUnknown(_)),
+        _ => false,
+    }
 }

@@ -90,23 +90,12 @@ impl Running {
 
 async fn listen(mut child: Child, sender: &mpsc::Sender<Message>) -> io::Result<Option<i32>> {
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (out, err) = (out.map(|pipe| lines(pipe, sender)), err.map(|pipe| lines(pipe, sender)));
-    tokio::join!(
-        async {
-            if let Some(out) = out {
-                out.await;
-            }
-        },
-        async {
-            if let Some(err) = err {
-                err.await;
-            }
-        }
-    );
+    tokio::join!(lines(out, sender), lines(err, sender));
     Ok(child.wait().await?.code())
 }
 
-async fn lines(pipe: impl AsyncRead + Unpin, sender: &mpsc::Sender<Message>) {
+async fn lines(pipe: Option<impl AsyncRead + Unpin>, sender: &mpsc::Sender<Message>) {
+    let Some(pipe) = pipe else { return };
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
     loop {

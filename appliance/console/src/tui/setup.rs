@@ -400,7 +400,7 @@ fn next(m: &mut Model) -> Vec<Effect> {
         }
         Step::Code => {
             setup.waiting = true;
-            return vec![name_or(setup, join)];
+            return vec![named(setup, join(setup))];
         }
         Step::Addresses => {
             let text = document::document(lang, setup);
@@ -416,12 +416,12 @@ fn next(m: &mut Model) -> Vec<Effect> {
 }
 
 /// The box gets its name, where it is another one than it has; what comes then is asked for with the answer.
-fn name_or(setup: &mut Setup, then: fn(&mut Setup) -> Request) -> Effect {
-    let name = setup.text(Field::Name).to_owned();
-    Effect::Call(if name == setup.node { then(setup) } else { Request::Name(name) })
+fn named(setup: &Setup, then: Request) -> Effect {
+    let name = setup.text(Field::Name);
+    Effect::Call(if name == setup.node { then } else { Request::Name(name.to_owned()) })
 }
 
-fn join(setup: &mut Setup) -> Request {
+fn join(setup: &Setup) -> Request {
     let device = setup.device(Role::Sync).unwrap_or_default().to_owned();
     Request::PairJoin(setup.text(Field::Code).to_owned(), device)
 }
@@ -447,11 +447,7 @@ fn on_review_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         return Vec::new();
     }
     (setup.waiting, setup.failure) = (true, None);
-    let name = setup.text(Field::Name).to_owned();
-    if name != setup.node {
-        return vec![Effect::Call(Request::Name(name))];
-    }
-    vec![Effect::Call(commit(setup, author, session))]
+    vec![named(setup, commit(setup, author, session))]
 }
 
 fn commit(setup: &Setup, author: String, session: Option<rempart_bus::documents::Session>) -> Request {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use rempart_kernel_tests::node::Failure;
-use rempart_openvpn::data::OVERHEAD;
 use rempart_openvpn::data::sealer::Sealer;
+use rempart_openvpn::data::{DATA_V2, OVERHEAD};
 
 use super::client::{Client, Credentials};
 use super::packet;
@@ -23,8 +23,6 @@ const LINGER: Duration = Duration::from_secs(1);
 const LONGEST_MS: u16 = 20;
 /// Clients in each network of 256 addresses: strangers are counted by such networks.
 const EACH: usize = 50;
-/// P_DATA_V2.
-const DATA: u8 = 9;
 
 /// Where client `number` of a crowd is, in 198.18.0.0/16, which is the benchmarks' own (RFC 2544 §C.2.2).
 pub fn scattered(number: usize) -> SocketAddr {
@@ -186,7 +184,7 @@ impl Inside {
         let (mut buffer, mut answered) = ([0; 4096], false);
         while let Ok(length) = self.socket.recv(&mut buffer) {
             // Signs of life have another length; nobody else knows the address.
-            answered |= length == OVERHEAD + packet::ECHO && buffer[0] >> 3 == DATA;
+            answered |= length == OVERHEAD + packet::ECHO && buffer[0] >> 3 == DATA_V2;
         }
         answered
     }
