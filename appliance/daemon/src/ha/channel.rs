@@ -173,7 +173,8 @@ impl Channel {
             endpoints: BTreeMap::new(),
             dialling: None,
             pause: PAUSE.0,
-            next: None,
+            redial: None,
+            rebind: None,
         };
         tokio::spawn(runner.run());
         Self { current: seen, link, places: Arc::new(Semaphore::new(MAX_REQUESTS)) }
@@ -234,8 +235,11 @@ struct Runner {
     /// The way that is being dialled.
     dialling: Option<(IpAddr, tokio::task::JoinHandle<Option<Connection>>)>,
     pause: Duration,
-    /// When something that failed is tried again.
-    next: Option<Instant>,
+    /// When a dial that failed is tried again.
+    redial: Option<Instant>,
+    /// When a way that has no endpoint gets another try. Of its own: a way that can never be used must not keep the others
+    /// from being dialled.
+    rebind: Option<Instant>,
 }
 
 impl Runner {
@@ -245,7 +249,6 @@ impl Runner {
             self.adapt();
             let gone = closed(self.current.borrow().clone());
             let dialled = dialled(&mut self.dialling);
-            let again = until(self.next);
             tokio::select! {
                 changed = self.keys.changed() => match changed {
                     Ok(()) => self.take_keys(),
@@ -264,7 +267,7 @@ impl Runner {
                             self.use_connection(Current { connection, local });
                         }
                         None => {
-                            self.next = Some(Instant::now() + self.pause);
+                            self.redial = Some(Instant::now() + self.pause);
                             self.pause = (self.pause * 2).min(PAUSE.1);
                         }
                     }
@@ -274,7 +277,8 @@ impl Runner {
                     self.current.send_replace(None);
                     self.show();
                 }
-                () = again => self.next = None,
+                () = until(self.redial) => self.redial = None,
+                () = until(self.rebind) => self.rebind = None,
             }
         }
     }
@@ -317,7 +321,7 @@ impl Runner {
                 Ok(bound) => drop(self.endpoints.insert(way.local, bound)),
                 Err(error) => {
                     debug!(interface = way.interface, %error, "the peer channel cannot listen here yet");
-                    self.next = self.next.or_else(|| Some(Instant::now() + BIND_AGAIN));
+                    self.rebind = self.rebind.or_else(|| Some(Instant::now() + BIND_AGAIN));
                 }
             }
         }
@@ -343,14 +347,21 @@ impl Runner {
                 None => return,
             },
         };
-        let waiting = self.next.is_some() && in_use.is_none();
+        let waiting = self.redial.is_some() && in_use.is_none();
         if in_use == Some(best.local) || self.dialling.is_some() || waiting {
             return;
         }
         let (Some(pair), Some(bound)) = (&self.pair, self.endpoints.get(&best.local)) else { return };
         let remote = SocketAddr::new(best.remote, ports::CHANNEL);
-        let Ok(connecting) = bound.endpoint.connect_with(pair.client.clone(), remote, pins::NAME) else {
-            return;
+        let connecting = match bound.endpoint.connect_with(pair.client.clone(), remote, pins::NAME) {
+            Ok(connecting) => connecting,
+            // Its socket has failed: another one.
+            Err(error) => {
+                debug!(interface = best.interface, %error, "the peer channel cannot dial here");
+                self.endpoints.remove(&best.local);
+                self.rebind = Some(Instant::now() + BIND_AGAIN);
+                return;
+            }
         };
         // Our half of the handshake is done before the other side has judged our key: only its answer to a first request
         // says that it takes us.

@@ -203,6 +203,7 @@ fn each_single_cable() {
 /// then all adverts and heartbeats, and nothing else.
 /// Out: nothing moves, nothing is lost, and never are two active.
 #[test]
+#[ignore = "measures: `make test` runs it by itself"]
 fn one_way_between_the_nodes_is_enough() {
     skip_unless_root!();
     let mut stage = PairStage::up(&pair());
@@ -335,6 +336,7 @@ fn each_program_may_be_killed() {
 
 /// In: each daemon asked to end and started again. Out: nothing is lost; the elector hands its role over before it goes.
 #[test]
+#[ignore = "measures: `make test` runs it by itself"]
 fn each_daemon_may_be_restarted() {
     skip_unless_root!();
     let mut stage = PairStage::up(&pair());

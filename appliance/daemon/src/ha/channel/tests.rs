@@ -105,6 +105,20 @@ async fn a_pair_talks_both_ways() {
     }
 }
 
+/// A way whose address this node does not have, before and after the one that works: the nodes meet all the same, again
+/// after the one that dials has been unpaired, and once the other one is there late.
+#[tokio::test]
+async fn a_way_without_an_address_keeps_nobody_waiting() {
+    let dead = |name: &str| way(name, "192.0.2.1", "192.0.2.2");
+    let a = node("dead-a", vec![dead("wan"), way("sync", "127.77.0.1", "127.77.0.2"), dead("dmz")]);
+    let b = node("dead-b", vec![dead("wan"), way("sync", "127.77.0.2", "127.77.0.1")]);
+    introduce(&a, NodeIndex::First, &b.store.identity().public);
+    sleep(HANDSHAKE + PAUSE.0).await;
+    introduce(&b, NodeIndex::Second, &a.store.identity().public);
+    linked(&a, Some("sync")).await;
+    linked(&b, Some("sync")).await;
+}
+
 /// More requests at once than there are places: the surplus is refused at once, the others are answered.
 #[tokio::test]
 async fn requests_are_bounded() {

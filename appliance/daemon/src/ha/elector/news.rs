@@ -100,7 +100,10 @@ impl Happening {
     pub fn about(&self) -> String {
         match self {
             Self::Active { why, .. } | Self::Standby { why } => why.name().into(),
-            Self::Node(notice, path) => path.clone().unwrap_or_else(|| notice_about(notice)),
+            Self::Node(Notice::Path { state, .. }, Some(interface)) => {
+                format!("{interface} {}", state.name())
+            }
+            Self::Node(notice, _) => notice_about(notice),
             Self::Router { interface, .. }
             | Self::Obstacle { interface, .. }
             | Self::Gateway { interface, .. } => interface.clone(),
@@ -204,4 +207,19 @@ pub struct RouterPicture {
     pub statistics: Statistics,
     /// Why it does not take part, as a stable short name.
     pub obstacle: Option<&'static str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rempart_pair::role::PathState;
+
+    /// In: a path's news. Out: the path is named as the document names it, for those who act on it; people are told its state, too.
+    #[test]
+    fn a_path_is_named_as_in_the_document() {
+        let silent = Notice::Path { path: 1, state: PathState::Silent };
+        let happening = Happening::Node(silent, Some("wan".into()));
+        assert!(matches!(&happening, Happening::Node(_, Some(name)) if name == "wan"));
+        assert_eq!((happening.code(), happening.about()), (Some("path-down"), "wan silent".into()));
+    }
 }

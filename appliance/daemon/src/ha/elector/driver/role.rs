@@ -180,7 +180,7 @@ impl Driver {
         let mut name = None;
         match notice {
             Notice::Path { path, state } => {
-                name = self.ways.get(path).map(|way| format!("{} {}", way.plan.interface, state.name()));
+                name = self.ways.get(path).map(|way| way.plan.interface.clone());
                 self.tell_journal(journal::Command::Path { path, up: state == PathState::Up });
             }
             Notice::PeerLost => self.peer_alive = false,
