@@ -152,13 +152,14 @@ flash: ## write the image to a disk or stick and verify it: make flash DEV=/dev/
 	@image/flash '$(DEV)'
 
 # Without root the tests that need namespaces would skip themselves one by one: a run that proves little.
-test: ## format, lints and all tests
+test: ## format, lints and all tests, those of the image's short share among them
 	$(NEEDS_ROOT)
-	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory setup image-setup
 	@tests/setup/clients.sh '$(TARGET)/stock' 2.7
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace --bins
+	@image/build --test
 	$(CARGO) test --workspace -- --test-threads=$(TEST_THREADS)
 	$(CARGO) test -p rempart-end-to-end -- --ignored --test-threads=1 $(MEASURED)
 

@@ -54,6 +54,8 @@ const IDLE: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// First and longest pause between two attempts to dial.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Attempts in a row after which people are told: ten seconds or so. A node that is off is told by the heartbeats, too.
+const TELL_AFTER: u32 = 8;
 /// When an address that could not be bound is tried again: it may be about to come.
 const BIND_AGAIN: Duration = Duration::from_millis(250);
 /// How long a connection that was replaced may finish what it has begun, where its way still is.
@@ -172,6 +174,7 @@ impl Channel {
             pair: None,
             endpoints: BTreeMap::new(),
             dialling: None,
+            failures: 0,
             pause: PAUSE.0,
             redial: None,
             rebind: None,
@@ -233,7 +236,9 @@ struct Runner {
     /// By our address.
     endpoints: BTreeMap<IpAddr, Bound>,
     /// The way that is being dialled.
-    dialling: Option<(IpAddr, tokio::task::JoinHandle<Option<Connection>>)>,
+    dialling: Option<(IpAddr, tokio::task::JoinHandle<Result<Connection, String>>)>,
+    /// Attempts in a row that came to nothing.
+    failures: u32,
     pause: Duration,
     /// When a dial that failed is tried again.
     redial: Option<Instant>,
@@ -262,11 +267,15 @@ impl Runner {
                 (local, connection) = dialled => {
                     self.dialling = None;
                     match connection {
-                        Some(connection) => {
-                            self.pause = PAUSE.0;
+                        Ok(connection) => {
+                            (self.pause, self.failures) = (PAUSE.0, 0);
                             self.use_connection(Current { connection, local });
                         }
-                        None => {
+                        Err(why) => {
+                            self.failures = self.failures.saturating_add(1);
+                            if self.failures == TELL_AFTER {
+                                warn!(%local, why, "the other node's control daemon cannot be reached");
+                            }
                             self.redial = Some(Instant::now() + self.pause);
                             self.pause = (self.pause * 2).min(PAUSE.1);
                         }
@@ -367,11 +376,11 @@ impl Runner {
         // says that it takes us.
         let task = tokio::spawn(async move {
             let connected = async {
-                let connection = connecting.await.ok()?;
-                frame::ask(&connection, HELLO, b"").await.ok()?;
-                Some(connection)
+                let connection = connecting.await.map_err(|e| e.to_string())?;
+                frame::ask(&connection, HELLO, b"").await.map_err(|e| e.to_string())?;
+                Ok(connection)
             };
-            timeout(HANDSHAKE, connected).await.ok()?
+            timeout(HANDSHAKE, connected).await.unwrap_or_else(|_| Err("no answer".into()))
         });
         self.dialling = Some((best.local, task));
     }
@@ -475,10 +484,10 @@ async fn closed(current: Option<Arc<Current>>) -> String {
 }
 
 async fn dialled(
-    dialling: &mut Option<(IpAddr, tokio::task::JoinHandle<Option<Connection>>)>,
-) -> (IpAddr, Option<Connection>) {
+    dialling: &mut Option<(IpAddr, tokio::task::JoinHandle<Result<Connection, String>>)>,
+) -> (IpAddr, Result<Connection, String>) {
     match dialling {
-        Some((local, task)) => (*local, task.await.ok().flatten()),
+        Some((local, task)) => (*local, task.await.unwrap_or_else(|e| Err(e.to_string()))),
         None => std::future::pending().await,
     }
 }

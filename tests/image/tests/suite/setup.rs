@@ -76,7 +76,7 @@ fn a_new_box_is_set_up_on_its_console_and_asks_for_its_password_from_then_on() {
     std::thread::sleep(Duration::from_secs(1));
     machine.console.send(":ports\r");
     machine.console.expect("● done", SOON);
-    machine.console.expect("52:54:00", SOON);
+    machine.console.expect("virtio_net", SOON);
     machine.console.send("\x1b");
     let refusals = machine.shell().run(
         "journalctl -b --no-pager -o cat 2>/dev/null | grep 'apparmor=\"DENIED\"' | sed 's/.*apparmor=/apparmor=/' | sort | uniq -c || :",
