@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::sync::mpsc;
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use rempart_image_tests::{
@@ -27,6 +29,8 @@ const PROVIDER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const STEP: Duration = Duration::from_secs(600);
 /// How long until a box has the update and starts it: it goes over the sync cable, and into the slot.
 const UPDATE: Duration = Duration::from_secs(1800);
+/// How often somebody says something who has nothing to say.
+const TALK: Duration = Duration::from_secs(10);
 /// How long a packet may take, with the take-over.
 const PACKET: Duration = Duration::from_secs(120);
 
@@ -101,6 +105,18 @@ impl Pair {
         arrived.source.1
     }
 
+    /// The desk says something on its connection now and then: a silent one is forgotten after two minutes, and a start takes longer
+    /// here.
+    fn talk<'a>(&'a self, scope: &'a Scope<'a, '_>) -> mpsc::Sender<()> {
+        let (talks, ended) = mpsc::channel();
+        scope.spawn(move || {
+            while ended.recv_timeout(TALK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                self.desk.send(INSIDE, (PROVIDER, 7000), 5000, b"still here", Duration::from_secs(1));
+            }
+        });
+        talks
+    }
+
     /// An answer from outside reaches the desk.
     #[track_caller]
     fn back(&self, port: u16, payload: &[u8]) {
@@ -141,6 +157,8 @@ fn two_boxes_are_paired_on_their_consoles_and_one_carries_on_when_the_other_lose
     let mut one = pair.start(0, Firmware::Direct, false);
     one.shell().ready(BOOT);
     in_step(one.shell(), "standby");
+    // The start has taken longer than a silent connection is remembered.
+    let port = pair.out(b"third");
     pair.back(port, b"whole");
 }
 
@@ -154,20 +172,24 @@ fn a_pair_is_updated_by_one_command_and_keeps_its_connections() {
     fs::copy(next.file("update"), pair.sticks[0].folder.join("next.update")).expect("a file of our own");
     let [mut one, two] = pair.paired();
     let port = pair.out(b"first");
-    update(one.shell(), "pair next.update");
+    pair.back(port, b"before");
+    std::thread::scope(|scope| {
+        let _talk = pair.talk(scope);
+        update(one.shell(), "pair next.update");
 
-    assert!(two.wait_for_end(UPDATE), "the standby does not restart: {}", update(one.shell(), "status"));
-    let two = pair.start(1, Firmware::Uefi, false);
-    await_updated(&pair.disks[1]);
-    pair.back(port, b"the standby is new");
+        assert!(two.wait_for_end(UPDATE), "the standby does not restart: {}", update(one.shell(), "status"));
+        let two = pair.start(1, Firmware::Uefi, false);
+        await_updated(&pair.disks[1]);
+        pair.back(port, b"the standby is new");
 
-    assert!(one.wait_for_end(UPDATE), "the role does not move to the new version");
-    pair.back(port, b"by the new one");
-    let one = pair.start(0, Firmware::Uefi, false);
-    await_updated(&pair.disks[0]);
-    pair.back(port, b"both are new");
-    assert_eq!(pair.out(b"second"), port, "the connection is the same one");
-    drop([one, two]);
+        assert!(one.wait_for_end(UPDATE), "the role does not move to the new version");
+        pair.back(port, b"by the new one");
+        let one = pair.start(0, Firmware::Uefi, false);
+        await_updated(&pair.disks[0]);
+        pair.back(port, b"both are new");
+        assert_eq!(pair.out(b"second"), port, "the connection is the same one");
+        drop([one, two]);
+    });
 }
 
 /// The set-up of the first box of a pair, page by page.

@@ -54,6 +54,10 @@ pub fn update(shell: &mut Shell, verb: &str) -> String {
 fn installed(site: &Site) {
     let mut machine = site.first();
     let shell = machine.shell();
+    // The document is in force before the last program has started.
+    shell
+        .try_run("until rempart update status >/dev/null; do sleep 1; done", BOOT)
+        .expect("rempart-update answers");
     assert!(update(shell, "files").contains("next.update"));
     assert!(update(shell, "check next.update").contains("signed for this box"));
     assert!(update(shell, "install next.update").contains("ready"));
