@@ -195,6 +195,7 @@ impl Machine {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+        eprintln!("the machine does not end; its screen:\n{}", self.console.text());
         false
     }
 
