@@ -10,7 +10,7 @@
 //! Whatever interrupts it: before 4 the disk has no partitions, so no firmware and no kernel finds anything on it; from there on all
 //! that could be started is whole. The disk's own first start then makes slot B and the state, as on any flashed one.
 
-use std::io::{self, Read, SeekFrom};
+use std::io::{self, SeekFrom};
 
 use sha2::{Digest as _, Sha256};
 

@@ -1,7 +1,7 @@
 //! A stick as sfdisk makes it and a larger disk, both in files: the copy, and an end of the power at every write of it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
