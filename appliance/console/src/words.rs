@@ -307,6 +307,8 @@ fn failure(code: RefusalCode) -> &'static str {
         | RefusalCode::NotOnTrial
         | RefusalCode::UpdateBusy
         | RefusalCode::NoOtherVersion
+        | RefusalCode::NotLive
+        | RefusalCode::BadDisk
         | RefusalCode::BadSource
         | RefusalCode::WireguardOff
         | RefusalCode::NoWireguardKey => id!("unknown"),
