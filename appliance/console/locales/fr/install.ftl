@@ -6,7 +6,7 @@ keys-live-confirm = Entrée l’effacer et installer  Échap étape d’avant  F
 keys-live-copying = F2 English
 keys-live-done = Entrée redémarrer le boîtier  F2 English
 keys-live-keep = o la garder et redémarrer  Échap étape d’avant  F2 English
-live-banner = ! ESSAI : rien n’est gardé au redémarrage ; « :install » met Rempart sur un disque
+live-banner = ! ESSAI : rien n’est gardé ; « :install » met Rempart sur un disque
 live-title = DÉMARRÉ D’UNE CLÉ ({ $stick }) : RIEN N’Y EST ÉCRIT
 live-about =
     

@@ -121,6 +121,7 @@ fn disks(m: &Model, live: &Live, theme: Theme, width: usize) -> Vec<Line<'static
     if let Some(disk) = live.shown().get(live.cursor) {
         out.push(Line::default());
         out.extend(wrapped(&about_disk(m, disk), Tone::Dim, theme, width));
+        out.extend(wrapped(&unfit(lang, disk), Tone::Warn, theme, width));
     }
     out
 }
