@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// The least that a box needs: both slots, the boot partitions, and a state of 192 MiB. As image/flash.
 pub const DISK_BYTES_MIN: u64 = 1536 << 20;
+/// The label of a stick that brings documents.
+const DOCUMENTS: &str = "REMPART";
 /// Disks that are looked at: more than a chassis has.
 const DISKS_MAX: usize = 64;
 /// Parts of a disk that are named.
@@ -55,6 +57,8 @@ pub struct Seen {
     pub holds: Vec<String>,
     /// Whether that is Rempart.
     pub carries: bool,
+    /// Whether it is a stick that brings documents.
+    pub brings: bool,
 }
 
 /// Why a disk cannot be taken.
@@ -130,7 +134,7 @@ pub enum Choice {
     Carries(String),
 }
 
-/// The disk that is meant by a name: the kernel's, its serial number, its model, or `only` for the one that is not the stick. `answer`
+/// The disk that is meant by a name: the kernel's, its serial number, its model, or `only` for the one that is no stick of ours. `answer`
 /// is what a person has typed to confirm it; without it nobody was asked, and an installed box is left alone: with the stick
 /// forgotten in its port it would lose everything each time that it starts.
 pub fn choose<'a>(
@@ -143,7 +147,7 @@ pub fn choose<'a>(
     let found: Vec<&Seen> = match wanted {
         // An empty serial number is nobody's name.
         "" => Vec::new(),
-        "only" => others().collect(),
+        "only" => others().filter(|disk| !disk.brings).collect(),
         _ => disks.iter().filter(|disk| disk.is_called(wanted)).collect(),
     };
     let disk = match found.as_slice() {
@@ -260,6 +264,8 @@ fn look(places: &Places, users: &Users, name: &str) -> Option<Seen> {
         used,
         holds: holds.take(PARTS_MAX).collect(),
         carries: parts.iter().any(|part| is_ours(places, &device.join(part))),
+        brings: found.label == DOCUMENTS
+            || parts.iter().any(|part| Udev::read(places, &device.join(part)).label == DOCUMENTS),
     })
 }
 

@@ -101,7 +101,7 @@ fn a_stick_with_an_order_installs_without_a_question_and_only_once() {
     let Some(bench) = Bench::new() else { return };
     let stick = bench.order("WD-1234");
     let machine = bench.site.start(&bench.spec(Firmware::Direct).stick(&stick));
-    machine.console.expect("no disk has the name, serial number or model", BOOT);
+    machine.console.expect("Unattended installation: nothing is installed", BOOT);
     machine.cut_power();
     assert!(bench.is_target_blank(), "something was written");
 

@@ -1,4 +1,4 @@
-//! Which disk is meant and which may be taken, by tables; and a machine with a stick, three disks and a drive for discs, as sysfs
+//! Which disk is meant and which may be taken, by tables; and a machine with a stick, four disks and a drive for discs, as sysfs
 //! shows it.
 
 use super::*;
@@ -25,6 +25,7 @@ fn a_disk_is_taken_only_where_it_is_clear_which_one_is_meant_and_nothing_is_lost
     let box_of_before = Seen { carries: true, ..disk("sdg", "Old box", "B1") };
     let all = [&stick, &ssd, &bare, &small, &locked, &used, &box_of_before].map(Clone::clone);
     let one = [stick.clone(), ssd.clone()];
+    let brought = [stick.clone(), Seen { brings: true, ..disk("sdh", "Documents", "D1") }, ssd.clone()];
     let twins = [stick.clone(), ssd.clone(), twin];
     let named = |names: &[&str], wanted: &str| Choice::Several {
         wanted: wanted.into(),
@@ -34,6 +35,8 @@ fn a_disk_is_taken_only_where_it_is_clear_which_one_is_meant_and_nothing_is_lost
     type Case<'a> = (&'a [Seen], &'a str, Option<&'a str>, Result<&'a str, Choice>);
     let table: &[Case] = &[
         (&one, "only", None, Ok("sdb")),
+        // A second stick, which brought the order, is no disk of the box.
+        (&brought, "only", None, Ok("sdb")),
         (&one, "sdb", None, Ok("sdb")),
         (&one, "S5Y1", None, Ok("sdb")),
         (&one, "SSD 870", None, Ok("sdb")),
@@ -113,6 +116,12 @@ fn the_disks_of_a_machine_are_seen_with_what_is_on_them_and_who_uses_them() {
         ("sys/block/vda/device/vendor", "0x1af4\n"),
         ("sys/block/vda/vda1/partition", "1\n"),
         ("sys/block/vda/vda1/uevent", "DEVNAME=vda1\nPARTNAME=rempart-esp\n"),
+        ("sys/block/sdb/size", "1032192\n"),
+        ("sys/block/sdb/dev", "8:16\n"),
+        ("sys/block/sdb/device/model", "Documents\n"),
+        ("sys/block/sdb/sdb1/partition", "1\n"),
+        ("sys/block/sdb/sdb1/dev", "8:17\n"),
+        ("udev/b8:17", "E:ID_FS_TYPE=vfat\nE:ID_FS_LABEL=REMPART\n"),
         ("sys/block/vdb/size", "0\n"),
         ("sys/block/vdb/device/vendor", "0x1af4\n"),
         ("sys/block/sr0/size", "2097152\n"),
@@ -128,8 +137,9 @@ fn the_disks_of_a_machine_are_seen_with_what_is_on_them_and_who_uses_them() {
     ]);
     let seen = observe(&machine.places()).expect("it is read");
     let (mb, gb) = (1_000_000, 1_000_000_000);
-    assert_eq!(seen.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["nvme0n1", "sda", "vda"]);
-    let [nvme, stick, virtio] = seen.as_slice() else { unreachable!("three") };
+    assert_eq!(seen.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["nvme0n1", "sda", "sdb", "vda"]);
+    let [nvme, stick, documents, virtio] = seen.as_slice() else { unreachable!("four") };
+    assert!(documents.brings && !stick.brings && !nvme.brings);
     assert_eq!(
         (nvme.model.as_str(), nvme.serial.as_str(), nvme.bytes / gb),
         ("INTEL SSDPEKKW256G7", "BTPY7301?[2J", 240)
