@@ -187,6 +187,9 @@ pub struct DiskView {
     pub holds: Vec<String>,
     /// What a person types to have it written over: the model, or the size where there is none.
     pub answer: String,
+    /// Whether it is a stick that brings documents, which `only` never means.
+    #[serde(default)]
+    pub brings: bool,
     /// Why it cannot be taken.
     pub unfit: Option<UnfitDisk>,
 }
@@ -203,7 +206,7 @@ pub struct UnfitDisk {
 /// Where to install.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DiskRequest {
-    /// The disk: the kernel's name, its serial number, its model, or `only`, the one that is not the stick.
+    /// The disk: the kernel's name, its serial number, its model, or `only`, the one that is no stick of ours.
     pub disk: String,
     /// [`DiskView::answer`], as a person typed it. Without it nobody was asked, and a disk that carries Rempart is left alone.
     pub answer: Option<String>,

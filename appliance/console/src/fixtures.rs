@@ -144,6 +144,7 @@ pub fn disks() -> rempart_bus::update::DisksReport {
                 serial: serial.into(),
                 size_bytes,
                 holds: holds.iter().map(ToString::to_string).collect(),
+                brings: false,
                 answer: if model.is_empty() {
                     format!("{} GB", size_bytes / 1_000_000_000)
                 } else {

@@ -88,7 +88,8 @@ pub async fn install(console: &Console, args: InstallArgs) -> Result<(), Stop> {
 /// The one disk that a person means.
 fn meant<'a>(report: &'a DisksReport, wanted: &str) -> Option<&'a DiskView> {
     let is_meant = |disk: &&DiskView| {
-        wanted == "only" || [&disk.name, &disk.serial, &disk.model].into_iter().any(|own| own == wanted)
+        (wanted == "only" && !disk.brings)
+            || [&disk.name, &disk.serial, &disk.model].into_iter().any(|own| own == wanted)
     };
     let mut found = report.disks.iter().filter(is_meant);
     found.next().filter(|_| found.next().is_none())
@@ -173,7 +174,8 @@ mod tests {
         let name = |report: &DisksReport, wanted| meant(report, wanted).map(|disk| disk.name.clone());
         assert_eq!(name(&report, "BTPY7301"), Some("nvme0n1".into()));
         assert_eq!((name(&report, "only"), name(&report, "sdz")), (None, None));
-        report.disks.truncate(1);
+        report.disks.truncate(2);
+        report.disks[1].brings = true;
         assert_eq!(name(&report, "only"), Some("nvme0n1".into()));
     }
 

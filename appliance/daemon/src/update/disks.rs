@@ -127,6 +127,7 @@ fn view(disk: &Seen) -> DiskView {
         size_bytes: disk.bytes,
         holds: disk.holds.clone(),
         answer: disk.answer(),
+        brings: disk.brings,
         unfit,
     }
 }
