@@ -128,6 +128,32 @@ fn a_stick_with_an_order_installs_without_a_question_and_only_once() {
 
 #[test]
 #[ignore = "long: make test-image"]
+fn the_stick_itself_brings_the_order_and_the_document() {
+    // The three files in the folder `rempart` of the stick's EFI system partition, put there by its own first start; the second one
+    // installs on the disk by its kernel name and ends, and the disk has revision 1 and the files no more.
+    let Some(bench) = Bench::new() else { return };
+    let mut machine = bench.site.start(&bench.spec(Firmware::Direct));
+    machine.shell().ready(BOOT);
+    let shell = machine.shell();
+    shell.run("ls /efi && mount -o remount,rw /efi && mkdir /efi/rempart");
+    shell.run("echo vda >/efi/rempart/install && echo fw >/efi/rempart/node");
+    let document = DOCUMENT.replace('\n', "\\n");
+    shell.run(&format!("printf '{document}' >/efi/rempart/rempart.toml && mount -o remount,ro /efi && sync"));
+    machine.cut_power();
+
+    let before = bench.site.disk.copied(&bench.site.scratch, "before.raw");
+    let machine = bench.site.start(&bench.spec(Firmware::Direct));
+    assert!(machine.wait_for_end(BOOT), "the box did not end by itself");
+    assert!(bench.site.disk.equals(&before), "the stick was written to");
+
+    let mut machine = bench.site.up(&bench.installed(Firmware::Direct));
+    let shell = machine.shell();
+    assert_eq!(shell.run("cat /var/lib/rempart/node").trim(), "NODE=fw");
+    shell.run("while test -e /efi/rempart; do sleep 1; done");
+}
+
+#[test]
+#[ignore = "long: make test-image"]
 fn what_is_tried_live_leaves_the_stick_as_it_was() {
     // By UEFI, with a document on a second stick: it is in force, every screen says that nothing is kept, and after an orderly end the
     // stick has the bytes that it was flashed with.
