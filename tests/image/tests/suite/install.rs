@@ -135,7 +135,8 @@ fn the_stick_itself_brings_the_order_and_the_document() {
     let mut machine = bench.site.start(&bench.spec(Firmware::Direct));
     machine.shell().ready(BOOT);
     let shell = machine.shell();
-    shell.run("ls /efi && mount -o remount,rw /efi && mkdir /efi/rempart");
+    shell.run("until grep -q ' /efi vfat' /proc/mounts; do ls /efi >/dev/null; sleep 1; done");
+    shell.run("mount -o remount,rw /efi && mkdir /efi/rempart");
     shell.run("echo vda >/efi/rempart/install && echo fw >/efi/rempart/node");
     let document = DOCUMENT.replace('\n', "\\n");
     shell.run(&format!("printf '{document}' >/efi/rempart/rempart.toml && mount -o remount,ro /efi && sync"));
