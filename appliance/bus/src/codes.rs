@@ -225,6 +225,10 @@ codes! {
         UpdateBusy = "update-busy",
         /// The other slot holds nothing that can be started.
         NoOtherVersion = "no-other-version",
+        /// The box was not started from a stick that keeps nothing.
+        NotLive = "not-live",
+        /// The disk cannot be taken, or it is not clear which one is meant.
+        BadDisk = "bad-disk",
         /// It is no place that updates come from.
         BadSource = "bad-source",
         /// The document does not switch WireGuard on.

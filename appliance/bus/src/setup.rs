@@ -13,6 +13,9 @@ pub struct SetupStatus {
     pub password: bool,
     /// The network ports, by their device.
     pub ports: Vec<PortStatus>,
+    /// The stick that a box was started from which has no disk of its own yet: nothing is kept.
+    #[serde(default)]
+    pub live: Option<String>,
 }
 
 /// The name of a box that has none.

@@ -43,6 +43,14 @@ pub trait Update1 {
     fn confirm(&self, by: &str) -> Result<(), Error>;
     /// Starts the version of before again.
     fn back(&self, by: &str) -> Result<(), Error>;
+    /// A [`DisksReport`]: where Rempart can be installed on a live start.
+    fn disks(&self) -> Result<String, Error>;
+    /// Begins to install on a disk: takes a [`DiskRequest`]. The status tells how far it is.
+    fn install_disk(&self, request: &str, by: &str) -> Result<(), Error>;
+    /// Makes the stick of a live start the box's disk, and starts again.
+    fn keep_stick(&self, by: &str) -> Result<(), Error>;
+    /// Ends a live start: the box starts again.
+    fn leave_stick(&self, by: &str) -> Result<(), Error>;
     /// A request of the other node, brought by `rempart-ha`. Only root may call it.
     fn peer_request(&self, body: &[u8]) -> Result<Vec<u8>, Error>;
 }
@@ -93,15 +101,18 @@ pub struct OtherSlot {
 /// Something that takes its time.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Job {
-    /// `check` or `install`.
+    /// `check`, `install` or `disk`.
     pub what: String,
-    /// From where.
+    /// From where; onto which disk, for `disk`.
     pub source: String,
     /// Of what, once it is known and verified.
     pub version: Option<String>,
     /// `running`, `done` or `failed`.
     pub state: String,
-    /// Bytes read.
+    /// Of `disk`: `write` or `compare`.
+    #[serde(default)]
+    pub phase: String,
+    /// Bytes read; of `disk`, of this phase.
     pub done_bytes: u64,
     /// Of so many.
     pub all_bytes: u64,
@@ -148,4 +159,55 @@ pub struct FoundFile {
     pub version: Option<String>,
     /// Why not, for a person.
     pub failure: Option<String>,
+}
+
+/// The disks of a box that was started from a stick.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DisksReport {
+    /// Of this document: 1.
+    pub version: u32,
+    /// The stick; none where this is no live start, and nothing can be installed.
+    pub stick: Option<String>,
+    /// All disks but the stick.
+    pub disks: Vec<DiskView>,
+}
+
+/// A disk.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DiskView {
+    /// The kernel's name.
+    pub name: String,
+    /// As its maker calls it; empty where nobody says.
+    pub model: String,
+    /// Its serial number; empty where nobody says.
+    pub serial: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// What is on it, a few words for each part.
+    pub holds: Vec<String>,
+    /// What a person types to have it written over: the model, or the size where there is none.
+    pub answer: String,
+    /// Whether it is a stick that brings documents, which `only` never means.
+    #[serde(default)]
+    pub brings: bool,
+    /// Why it cannot be taken.
+    pub unfit: Option<UnfitDisk>,
+}
+
+/// Why a disk cannot be taken.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct UnfitDisk {
+    /// `in-use`, `read-only` or `small`.
+    pub code: String,
+    /// What of it is in use, or how much it must have: for a person, in English.
+    pub detail: String,
+}
+
+/// Where to install.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DiskRequest {
+    /// The disk: the kernel's name, its serial number, its model, or `only`, the one that is no stick of ours.
+    pub disk: String,
+    /// [`DiskView::answer`], as a person typed it. Without it nobody was asked, and a disk that carries Rempart is left alone.
+    pub answer: Option<String>,
 }

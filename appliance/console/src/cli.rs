@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod edit;
+pub mod install;
 pub mod line;
 pub mod own;
 pub mod pair;
@@ -157,6 +158,8 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Option<update::UpdateVerb>,
     },
+    /// Installs on a disk, on a live start.
+    Install(install::InstallArgs),
     /// The JSON Schema of the document.
     Schema,
     /// The services that have a name.

@@ -131,5 +131,42 @@ pub fn setup_status() -> rempart_bus::setup::SetupStatus {
         port(4, "ixgbe", None),
     ];
     let node = rempart_bus::setup::UNNAMED.into();
-    rempart_bus::setup::SetupStatus { node, committed: false, password: false, ports }
+    rempart_bus::setup::SetupStatus { node, committed: false, password: false, ports, live: None }
+}
+
+/// A box that was started from a stick: a disk that can be taken, one that is in use, a card that is too small.
+pub fn disks() -> rempart_bus::update::DisksReport {
+    let disk =
+        |name: &str, model: &str, serial: &str, size_bytes, holds: &[&str], unfit: Option<(&str, &str)>| {
+            rempart_bus::update::DiskView {
+                name: name.into(),
+                model: model.into(),
+                serial: serial.into(),
+                size_bytes,
+                holds: holds.iter().map(ToString::to_string).collect(),
+                brings: false,
+                answer: if model.is_empty() {
+                    format!("{} GB", size_bytes / 1_000_000_000)
+                } else {
+                    model.into()
+                },
+                unfit: unfit.map(|(code, detail)| rempart_bus::update::UnfitDisk {
+                    code: code.into(),
+                    detail: detail.into(),
+                }),
+            }
+        };
+    let disks = vec![
+        disk(
+            "nvme0n1",
+            "INTEL SSDPEKKW256G7",
+            "BTPY7301",
+            240_057_409_536,
+            &["nvme0n1p1 EFI vfat", "nvme0n1p2 ntfs Système"],
+            None,
+        ),
+        disk("vda", "", "", 34_359_738_368, &["vda1 ext4 data"], Some(("in-use", "vda1 is mounted on /srv"))),
+        disk("mmcblk0", "SD01G", "0x1f", 1_015_021_568, &[], Some(("small", "it has 1015 MB"))),
+    ];
+    rempart_bus::update::DisksReport { version: 1, stick: Some("sda".into()), disks }
 }

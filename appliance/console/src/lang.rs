@@ -28,13 +28,14 @@ static FR: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::Fr));
 static EN: LazyLock<Bundle> = LazyLock::new(|| bundle(Lang::En));
 
 /// The message files of a language, in no particular order.
-pub fn sources(lang: Lang) -> [&'static str; 8] {
+pub fn sources(lang: Lang) -> [&'static str; 9] {
     match lang {
         Lang::Fr => [
             include_str!("../locales/fr/audit.ftl"),
             include_str!("../locales/fr/common.ftl"),
             include_str!("../locales/fr/cli.ftl"),
             include_str!("../locales/fr/help.ftl"),
+            include_str!("../locales/fr/install.ftl"),
             include_str!("../locales/fr/screens.ftl"),
             include_str!("../locales/fr/setup.ftl"),
             include_str!("../locales/fr/update.ftl"),
@@ -45,6 +46,7 @@ pub fn sources(lang: Lang) -> [&'static str; 8] {
             include_str!("../locales/en/common.ftl"),
             include_str!("../locales/en/cli.ftl"),
             include_str!("../locales/en/help.ftl"),
+            include_str!("../locales/en/install.ftl"),
             include_str!("../locales/en/screens.ftl"),
             include_str!("../locales/en/setup.ftl"),
             include_str!("../locales/en/update.ftl"),

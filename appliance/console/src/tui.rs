@@ -14,6 +14,7 @@ pub mod driver;
 pub mod editor;
 pub mod gate;
 pub mod grid;
+pub mod live;
 pub mod model;
 pub mod prompt;
 pub mod runner;

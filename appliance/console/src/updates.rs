@@ -1,6 +1,6 @@
 //! Owns what can be asked of `rempart-update`, and what comes back.
 
-use rempart_bus::update::{FoundFile, InstallRequest, UpdateStatus};
+use rempart_bus::update::{DiskRequest, DisksReport, FoundFile, InstallRequest, UpdateStatus};
 use rempart_bus::{Error, Update1Proxy};
 
 /// A call to `rempart-update`. Whoever asks for a change is named in it.
@@ -24,6 +24,14 @@ pub enum Ask {
     Confirm(String),
     /// Starts the version of before.
     Back(String),
+    /// The disks that Rempart can be installed on.
+    Disks,
+    /// Writes the stick that the box was started from onto a disk.
+    InstallDisk(DiskRequest, String),
+    /// Makes that stick the disk of the box.
+    Keep(String),
+    /// Starts the box again.
+    Leave(String),
 }
 
 /// What came back, read.
@@ -33,9 +41,11 @@ pub enum Answer {
     Status(Box<UpdateStatus>),
     /// To `Files`.
     Files(Vec<FoundFile>),
-    /// To `Check`, `Install` and `Pair`: it has begun.
+    /// To `Disks`.
+    Disks(Box<DisksReport>),
+    /// To `Check`, `Install`, `InstallDisk` and `Pair`: it has begun.
     Begun,
-    /// To `Restart` and `Back`.
+    /// To `Restart`, `Back`, `Keep` and `Leave`.
     Restarting,
     /// To `Stop` and `Confirm`.
     Done,
@@ -58,6 +68,13 @@ impl Ask {
             Self::Restart(by) => p.restart(by).await.map(nothing),
             Self::Confirm(by) => p.confirm(by).await.map(nothing),
             Self::Back(by) => p.back(by).await.map(nothing),
+            Self::Disks => p.disks().await,
+            Self::InstallDisk(request, by) => {
+                let request = serde_json::to_string(request).expect("a request has string keys");
+                p.install_disk(&request, by).await.map(nothing)
+            }
+            Self::Keep(by) => p.keep_stick(by).await.map(nothing),
+            Self::Leave(by) => p.leave_stick(by).await.map(nothing),
         }
     }
 
@@ -66,8 +83,9 @@ impl Ask {
         Ok(match self {
             Self::Status => Answer::Status(serde_json::from_str(text).map_err(|e| e.to_string())?),
             Self::Files => Answer::Files(serde_json::from_str(text).map_err(|e| e.to_string())?),
-            Self::Check(..) | Self::Install(..) | Self::Pair(..) => Answer::Begun,
-            Self::Restart(_) | Self::Back(_) => Answer::Restarting,
+            Self::Disks => Answer::Disks(serde_json::from_str(text).map_err(|e| e.to_string())?),
+            Self::Check(..) | Self::Install(..) | Self::Pair(..) | Self::InstallDisk(..) => Answer::Begun,
+            Self::Restart(_) | Self::Back(_) | Self::Keep(_) | Self::Leave(_) => Answer::Restarting,
             Self::Stop(_) | Self::Confirm(_) => Answer::Done,
         })
     }

@@ -208,6 +208,8 @@ pub fn refusal(code: RefusalCode) -> &'static str {
         RefusalCode::UpdateBusy => id!("refusal-update-busy"),
         RefusalCode::NoOtherVersion => id!("refusal-no-other-version"),
         RefusalCode::BadSource => id!("refusal-bad-source"),
+        RefusalCode::NotLive => id!("refusal-not-live"),
+        RefusalCode::BadDisk => id!("refusal-bad-disk"),
         RefusalCode::WireguardOff => id!("refusal-wireguard-off"),
         RefusalCode::NoWireguardKey => id!("refusal-no-wireguard-key"),
     }
@@ -224,6 +226,7 @@ pub fn needs_detail(code: RefusalCode) -> bool {
             | RefusalCode::TooManyTries
             | RefusalCode::NotImported
             | RefusalCode::BadSource
+            | RefusalCode::BadDisk
     )
 }
 
@@ -304,6 +307,8 @@ fn failure(code: RefusalCode) -> &'static str {
         | RefusalCode::NotOnTrial
         | RefusalCode::UpdateBusy
         | RefusalCode::NoOtherVersion
+        | RefusalCode::NotLive
+        | RefusalCode::BadDisk
         | RefusalCode::BadSource
         | RefusalCode::WireguardOff
         | RefusalCode::NoWireguardKey => id!("unknown"),

@@ -19,6 +19,8 @@ use crate::control::{Control, failed};
 pub const NAMED_UNITS: [&str; 2] = ["rempart-ha.service", "rempart-vpn.service"];
 /// The file that the units read it from.
 const FILE: &str = "node";
+/// Names the stick that the box was started from, where it keeps nothing.
+const LIVE: &str = "/run/rempart/live";
 /// Ports that are shown: more than a chassis has.
 const PORTS_MAX: usize = 64;
 /// What a cable of a lab is, to the kernel. Hardware has no kind.
@@ -36,7 +38,9 @@ impl Control {
         let mut ports: Vec<PortStatus> = links.into_iter().map(port).collect();
         ports.sort_by(|a, b| a.device.cmp(&b.device));
         let password = has_password(self.store.root());
-        Ok(SetupStatus { node: self.node.clone(), committed, password, ports })
+        // The start of the box has left it there (usr/lib/rempart/state).
+        let live = fs::read_to_string(LIVE).ok().map(|stick| stick.trim().to_owned());
+        Ok(SetupStatus { node: self.node.clone(), committed, password, ports, live })
     }
 
     /// The flows that let somebody reach the box by SSH, and from where.

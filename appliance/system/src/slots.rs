@@ -11,6 +11,8 @@
 //!
 //! Refuses to know who signed what: it is given the digests that a verified signature covers.
 
+mod copy;
+mod disks;
 mod esp;
 mod gpt;
 mod install;
@@ -28,6 +30,8 @@ pub use rempart_update::Version;
 pub use rempart_update::manifest::Content;
 use sha2::{Digest as _, Sha256};
 
+pub use copy::{CopyError, Phase, copy, keep};
+pub use disks::{Choice, Places, Seen, Unfit, choose, observe};
 pub use esp::{Esp, EspError, Folders, Kernel, Mounted};
 pub use gpt::{GptError, Guid, Partition, Table};
 pub use install::{Running, stage};

@@ -68,6 +68,19 @@ impl Disk {
         Self { path }
     }
 
+    /// A disk of the same size that nothing was ever written to.
+    pub fn blank(scratch: &Scratch, name: &str) -> Self {
+        let path = scratch.at(name);
+        File::create(&path).and_then(|file| file.set_len(DISK_BYTES)).expect("a hole costs nothing");
+        Self { path }
+    }
+
+    /// Whether it holds the same bytes as another one.
+    pub fn equals(&self, other: &Self) -> bool {
+        let compared = Command::new("cmp").arg("--silent").args([&self.path, &other.path]).status();
+        compared.expect("cmp is there").success()
+    }
+
     /// A copy of it as it is now.
     pub fn copied(&self, scratch: &Scratch, name: &str) -> Self {
         let path = scratch.at(name);

@@ -56,6 +56,8 @@ pub enum Enrolled {
 pub struct Spec<'a> {
     firmware: Firmware,
     disk: &'a Disk,
+    on_usb: bool,
+    beside: Option<&'a Disk>,
     stick: Option<&'a Stick>,
     tpm: Option<&'a Tpm>,
     cables: &'a [Cable],
@@ -70,6 +72,8 @@ impl<'a> Spec<'a> {
         Self {
             firmware,
             disk,
+            on_usb: false,
+            beside: None,
             stick: None,
             tpm: None,
             cables: &[],
@@ -83,6 +87,16 @@ impl<'a> Spec<'a> {
     /// machines with one each get more done.
     pub fn two_processors(self) -> Self {
         Self { processors: 2, ..self }
+    }
+
+    /// The disk is a stick in a USB port.
+    pub fn on_usb(self) -> Self {
+        Self { on_usb: true, ..self }
+    }
+
+    /// With a further disk.
+    pub fn beside(self, disk: &'a Disk) -> Self {
+        Self { beside: Some(disk), ..self }
     }
 
     /// With a stick in its USB port.
@@ -148,7 +162,14 @@ impl Machine {
         ]);
         socket_line(&mut qemu, "serial", &serial);
         qemu.arg("-qmp").arg(option("unix:", &monitor, ",server=on,wait=off"));
+        if spec.on_usb || spec.stick.is_some() {
+            qemu.args(["-device", "qemu-xhci,id=usb"]);
+        }
         firmware(&mut qemu, image, scratch, name, spec);
+        if let Some(disk) = spec.beside {
+            qemu.arg("-drive").arg(option("if=none,id=beside,format=raw,cache=unsafe,file=", &disk.path, ""));
+            qemu.args(["-device", "virtio-blk-pci,drive=beside"]);
+        }
         if spec.firmware == Firmware::Direct {
             socket_line(&mut qemu, "serial", &shell);
         }
@@ -161,7 +182,7 @@ impl Machine {
                 "-blockdev",
                 &format!("driver=vvfat,node-name=stick,dir={folder},label=REMPART,fat-type=16,read-only=on"),
             ]);
-            qemu.args(["-device", "qemu-xhci,id=usb", "-device", "usb-storage,bus=usb.0,drive=stick"]);
+            qemu.args(["-device", "usb-storage,bus=usb.0,drive=stick"]);
         }
         if spec.watchdog {
             qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
@@ -255,14 +276,14 @@ fn firmware(qemu: &mut Command, image: &Image, scratch: &Scratch, name: &str, sp
     // What the host's cache holds is on the disk, as far as a killed QEMU is concerned.
     qemu.arg("-drive").arg(option("if=none,id=disk,format=raw,cache=unsafe,file=", &spec.disk.path, ""));
     match spec.firmware {
-        Firmware::Uefi => uefi(qemu, OVMF, &scratch.at(&format!("{name}.vars"))),
+        Firmware::Uefi => uefi(qemu, OVMF, &scratch.at(&format!("{name}.vars")), spec),
         Firmware::Secure(enrolled) => {
             let variables = match enrolled {
                 Enrolled::Ours => ENROLLED_OURS,
                 Enrolled::Foreign => ENROLLED_FOREIGN,
             };
             qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
-            uefi(qemu, (OVMF_SECURE, variables), &scratch.at(&format!("{name}.{enrolled:?}.vars")));
+            uefi(qemu, (OVMF_SECURE, variables), &scratch.at(&format!("{name}.{enrolled:?}.vars")), spec);
         }
         // The controller of most boxes.
         Firmware::Bios => _ = qemu.args(["-device", "ide-hd,drive=disk,bus=ide.0,bootindex=0"]),
@@ -270,7 +291,7 @@ fn firmware(qemu: &mut Command, image: &Image, scratch: &Scratch, name: &str, sp
             let initrd = scratch.at(&format!("{name}.initrd"));
             fs::write(&initrd, initrd_with_shell(image)).expect("a file of our own");
             let cmdline = fs::read_to_string(image.file("cmdline")).expect("the image's command line");
-            qemu.args(["-device", "virtio-blk-pci,drive=disk"]);
+            qemu.args(["-device", &format!("{},drive=disk", bus(spec))]);
             qemu.arg("-kernel").arg(image.file("vmlinuz")).arg("-initrd").arg(initrd);
             let modules = if spec.open_modules { " rempart.modules=open" } else { "" };
             qemu.args(["-append", &format!("{cmdline} rdinit=/test/init {EMULATED}{modules}")]);
@@ -279,13 +300,18 @@ fn firmware(qemu: &mut Command, image: &Image, scratch: &Scratch, name: &str, sp
 }
 
 /// UEFI of this code, whose variables are kept in a file that begins as a copy.
-fn uefi(qemu: &mut Command, (code, variables): (&str, &str), kept: &Path) {
+fn uefi(qemu: &mut Command, (code, variables): (&str, &str), kept: &Path, spec: &Spec) {
     if !kept.exists() {
         fs::copy(variables, kept).expect("the package ovmf is installed");
     }
     qemu.args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={code}")]);
     qemu.arg("-drive").arg(option("if=pflash,format=raw,file=", kept, ""));
-    qemu.args(["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
+    qemu.args(["-device", &format!("{},drive=disk,bootindex=0", bus(spec))]);
+}
+
+/// What the disk that the machine starts from hangs on.
+fn bus(spec: &Spec) -> &'static str {
+    if spec.on_usb { "usb-storage,bus=usb.0" } else { "virtio-blk-pci" }
 }
 
 /// Port `number` is at PCI slot 16 + number, so that it has a name that can be known.

@@ -161,6 +161,7 @@ impl Verb {
                 | UpdateVerb::Confirm
                 | UpdateVerb::Back => false,
             },
+            Self::Install(args) => args.writes(),
             // A document that is typed.
             Self::Check { file } | Self::Plan { file } | Self::Commit { file, .. } => {
                 file.as_deref() == Some("-")

@@ -12,8 +12,8 @@ use rempart_bus::documents::{CheckReport, CommitRequest, ExplainRequest};
 
 use super::table::Paint;
 use super::{
-    AuditVerb, Cli, CommitArgs, ExplainArgs, KillArgs, Selection, SortArg, Verb, audit, edit, own, pair,
-    update, vpn, who,
+    AuditVerb, Cli, CommitArgs, ExplainArgs, KillArgs, Selection, SortArg, Verb, audit, edit, install, own,
+    pair, update, vpn, who,
 };
 use crate::bus::{Bus, Failure, Refusal, Reply, Request};
 use crate::filter::{Filter, Order};
@@ -138,6 +138,7 @@ async fn run(console: &Console, verb: Verb) -> Result<(), Stop> {
         Verb::Pair { code, on } => pair::pair(console, code, on).await?,
         Verb::Vpn { verb } => vpn::vpn(console, verb).await?,
         Verb::Update { verb } => update::update(console, verb).await?,
+        Verb::Install(args) => install::install(console, args).await?,
         Verb::Ports => console.forward(Request::Setup).await?,
         Verb::Ssh { verb } => own::ssh(console, verb).await?,
         Verb::Password => return own::password(console).await,

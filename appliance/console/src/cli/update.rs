@@ -76,9 +76,9 @@ pub async fn update(console: &Console, verb: Option<UpdateVerb>) -> Result<(), S
 }
 
 /// Begins something and waits for its end.
-async fn follow(console: &Console, asked: Ask) -> Result<(), Stop> {
+pub(super) async fn follow(console: &Console, asked: Ask) -> Result<(), Stop> {
     let bus = connect().await?;
-    let pair = matches!(asked, Ask::Pair(..));
+    let (pair, disk) = (matches!(asked, Ask::Pair(..)), matches!(asked, Ask::InstallDisk(..)));
     ask(&bus, &Request::Update(Box::new(asked))).await?;
     let mut shown = String::new();
     loop {
@@ -90,6 +90,7 @@ async fn follow(console: &Console, asked: Ask) -> Result<(), Stop> {
             shown = line;
         }
         let job = status.job.clone().unwrap_or_default();
+        let done = if disk { console.update_job(&job) } else { console.update_status(&status) };
         let plan = status.pair.clone().filter(|_| pair && job.state == "done");
         let failure = match (job.state.as_str(), &plan) {
             ("running", _) => continue,
@@ -103,7 +104,7 @@ async fn follow(console: &Console, asked: Ask) -> Result<(), Stop> {
         if let Some(text) = failure {
             return Err(Stop::Failure(Failure::Refused { kind: Refusal::Refused, text, report: None }));
         }
-        console.line(&if console.json { text } else { console.update_status(&status) });
+        console.line(&if console.json { text } else { done });
         return Ok(());
     }
 }
@@ -126,6 +127,7 @@ impl Console {
         match answer {
             Answer::Status(status) => self.update_status(status),
             Answer::Files(files) => self.update_files(files),
+            Answer::Disks(report) => self.disks(report),
             Answer::Begun => tr!(self.lang, "update-begun"),
             Answer::Restarting => tr!(self.lang, "update-restarting"),
             Answer::Done => tr!(self.lang, "update-done"),
@@ -181,6 +183,10 @@ impl Console {
         let lang = self.lang;
         let (source, version) = (job.source.as_str(), job.version.as_deref().unwrap_or("?"));
         match (job.what.as_str(), job.state.as_str()) {
+            ("disk", "failed") => {
+                let why = job.failure.as_deref().unwrap_or("?");
+                self.paint.tone(Tone::Bad, &tr!(lang, "install-failed", disk = source, why = why))
+            }
             (_, "failed") => {
                 let why = job.failure.as_deref().unwrap_or("?");
                 self.paint.tone(Tone::Bad, &tr!(lang, "update-job-failed", source = source, why = why))
@@ -191,6 +197,7 @@ impl Console {
                 let text = tr!(lang, "update-job-checked", source = source, version = version, made = made);
                 self.paint.tone(Tone::Good, &text)
             }
+            ("disk", _) => self.paint.tone(Tone::Good, &tr!(lang, "install-done", disk = source)),
             _ => tr!(lang, "update-job-installed", source = source, version = version),
         }
     }
@@ -238,8 +245,14 @@ impl Console {
     }
 }
 
-fn progress(lang: Lang, job: &Job) -> String {
+/// How far a job is.
+pub fn progress(lang: Lang, job: &Job) -> String {
     let (done, all) = (bytes(lang, job.done_bytes), bytes(lang, job.all_bytes));
+    match (job.what.as_str(), job.phase.as_str()) {
+        ("disk", "compare") => return tr!(lang, "install-compares", done = done, all = all),
+        ("disk", _) => return tr!(lang, "install-writes", done = done, all = all),
+        _ => {}
+    }
     tr!(lang, "update-job-running", source = job.source.as_str(), done = done, all = all)
 }
 

@@ -12,11 +12,11 @@ use super::model::{
     CONNECTIONS_MAX, Dialog, Effect, Gate, LOG_MAX, Link, Model, Poll, RATE_PERIOD_S, RATES_MAX, Rates,
     Screen,
 };
-use super::{editor, gate, setup};
+use super::{editor, gate, live, setup};
 use crate::bus::{Failure, Reply, Request};
-use crate::tr;
 use crate::vpn::{Answer, Ask};
 use crate::words::Tone;
+use crate::{tr, updates};
 
 /// Seconds between two looks at the flows and the history, which change slowly.
 const SLOW_PERIOD_S: u64 = 3;
@@ -37,6 +37,9 @@ pub fn polls(m: &mut Model, all: bool) -> Vec<Effect> {
     ask(m, Poll::Status, Request::Status, &mut effects);
     if gate::wants_setup(m) {
         ask(m, Poll::Setup, Request::Setup, &mut effects);
+    }
+    if let Some((poll, request)) = live::poll(m, all) {
+        ask(m, poll, request, &mut effects);
     }
     if !m.is_stale() && m.gate == Gate::Open {
         screen_polls(m, all, &mut effects);
@@ -107,6 +110,8 @@ pub fn take(m: &mut Model, request: &Request, answer: Result<Reply, Failure>) ->
         }
         // The status will say so if the daemon is gone, and the next poll asks again.
         (Err(_), Some(Poll::Flows | Poll::Connections | Poll::Log | Poll::History)) => Vec::new(),
+        // Its page was left.
+        (Err(_), Some(Poll::Live)) => Vec::new(),
         (Err(failure), Some(Poll::Vpn)) => {
             m.vpn = Some(Err(failure));
             Vec::new()
@@ -135,6 +140,9 @@ fn poll_of(request: &Request) -> Option<Poll> {
         Request::Setup => Some(Poll::Setup),
         Request::Vpn(ask) if **ask == Ask::Sessions => Some(Poll::Vpn),
         Request::Vpn(ask) if **ask == Ask::Wireguard => Some(Poll::Wireguard),
+        Request::Update(ask) if matches!(**ask, updates::Ask::Disks | updates::Ask::Status) => {
+            Some(Poll::Live)
+        }
         Request::Kill(_)
         | Request::Check(_)
         | Request::Plan(_)

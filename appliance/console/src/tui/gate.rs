@@ -1,7 +1,7 @@
 //! Owns what stands before the screens: the administrator's password, and the set-up of a box that has no document.
 //!
 //! ```text
-//!   Asking ──▶ Locked ──password──▶ Setup ──committed, or left──▶ Open
+//!   Asking ──▶ Locked ──password──▶ Setup ──committed, or left──▶ Open        from a stick: Live before Setup
 //!      │  no password ────────────────▲                            │
 //!      └──────── a document, no password ─────────────────────────▶│   idle ──▶ Locked
 //! ```
@@ -14,6 +14,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use rempart_bus::setup::SetupStatus;
 
 use super::answers;
+use super::live::{self, Live};
 use super::model::{Effect, Input, Model};
 use super::prompt;
 use super::setup::{self, Setup};
@@ -35,6 +36,8 @@ pub enum Gate {
     Asking(Option<Failure>),
     /// The password is wanted.
     Locked(Login),
+    /// The box was started from a stick, and it is not said yet what that is for.
+    Live(Box<Live>),
     /// The box is being set up.
     Setup(Box<Setup>),
 }
@@ -65,6 +68,7 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Option<Vec<Effect>> {
         Gate::Asking(_) => Some(Vec::new()),
         Gate::Locked(_) if interrupts => Some(vec![Effect::Quit]),
         Gate::Locked(login) => Some(on_login_key(login, key)),
+        Gate::Live(_) => Some(live::on_key(m, key)),
         Gate::Setup(_) => Some(setup::on_key(m, key)),
     }
 }
@@ -107,11 +111,14 @@ fn lock(m: &mut Model) -> Vec<Effect> {
 
 /// Whether the box itself is to be asked for: its ports, whether it has a document.
 pub fn wants_setup(m: &Model) -> bool {
-    matches!(m.gate, Gate::Asking(_) | Gate::Setup(_))
+    matches!(m.gate, Gate::Asking(_) | Gate::Live(_) | Gate::Setup(_))
 }
 
 /// How far the box has been set up.
 pub fn take_setup(m: &mut Model, answer: Result<Box<SetupStatus>, Failure>) -> Vec<Effect> {
+    if let Ok(status) = &answer {
+        m.live.clone_from(&status.live);
+    }
     match (answer, &mut m.gate) {
         (Ok(status), Gate::Asking(_)) if status.password => {
             (m.password, m.committed) = (true, status.committed);
@@ -130,14 +137,20 @@ pub fn take_setup(m: &mut Model, answer: Result<Box<SetupStatus>, Failure>) -> V
                 return open(m);
             }
         }
+        // A document that came with the stick.
+        (Ok(status), Gate::Live(_)) if status.committed => {
+            (m.password, m.committed) = (status.password, true);
+            return open(m);
+        }
+        (Ok(status), Gate::Live(_)) => m.password = status.password,
         (Err(failure), Gate::Asking(why)) => *why = Some(failure),
         // The next second asks again; what is typed stays.
-        (Err(_), Gate::Setup(_)) | (_, Gate::Open | Gate::Locked(_)) => {}
+        (Err(_), Gate::Live(_) | Gate::Setup(_)) | (_, Gate::Open | Gate::Locked(_)) => {}
     }
     Vec::new()
 }
 
-/// In: to the set-up where there is no document, else to the screens.
+/// In: to the set-up where there is no document (first to the stick's own page), else to the screens.
 fn enter(m: &mut Model, status: Option<&SetupStatus>) -> Vec<Effect> {
     if m.committed {
         if !m.password {
@@ -145,12 +158,27 @@ fn enter(m: &mut Model, status: Option<&SetupStatus>) -> Vec<Effect> {
         }
         return open(m);
     }
+    match &m.live {
+        Some(stick) => m.gate = Gate::Live(Box::new(Live::new(stick))),
+        None => set_up(m, status),
+    }
+    Vec::new()
+}
+
+/// To the set-up.
+pub fn set_up(m: &mut Model, status: Option<&SetupStatus>) {
     let mut setup = Setup::new(m.password);
     if let Some(status) = status {
         setup.heard(status, m.ticks);
     }
     m.gate = Gate::Setup(Box::new(setup));
-    Vec::new()
+}
+
+/// Back to the page of the stick, where there is one.
+pub fn to_stick(m: &mut Model) {
+    if let Some(stick) = &m.live {
+        m.gate = Gate::Live(Box::new(Live::new(stick)));
+    }
 }
 
 /// The screens.
@@ -179,6 +207,7 @@ pub fn take(
                 }
             }
         }
+        (Gate::Live(_), _) => live::take(m, request, answer),
         (Gate::Setup(_), _) => setup::take(m, request, answer),
         (Gate::Open | Gate::Asking(_) | Gate::Locked(_), _) => ControlFlow::Continue(answer),
     }

@@ -146,6 +146,8 @@ pub enum Poll {
     Wireguard,
     /// How far the box has been set up.
     Setup,
+    /// The disks of a box that was started from a stick, or how far the copy is.
+    Live,
 }
 
 /// A line of text that a person types.
@@ -458,6 +460,8 @@ pub struct Model {
     pub password: bool,
     /// Whether a document was ever committed, as far as is known.
     pub committed: bool,
+    /// The stick that the box was started from, where nothing is kept.
+    pub live: Option<String>,
     /// Seconds since the last key.
     pub idle_s: u32,
 }
@@ -506,6 +510,7 @@ impl Model {
             gate: Gate::Open,
             password: false,
             committed: false,
+            live: None,
             idle_s: 0,
         }
     }
@@ -532,6 +537,7 @@ impl Model {
     /// Rows between header and key line.
     pub fn body_height(&self) -> usize {
         let banners = usize::from(self.is_stale())
+            + usize::from(self.live.is_some())
             + usize::from(self.lab.is_some())
             + usize::from(self.confirm_left_s().is_some());
         usize::from(self.height).saturating_sub(3 + banners)

@@ -315,6 +315,10 @@ fn on_welcome_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         KeyCode::Char('n') => Way::New,
         KeyCode::Char('j') => Way::Join,
         KeyCode::Char('s') => return gate::open(m),
+        KeyCode::Esc => {
+            gate::to_stick(m);
+            return Vec::new();
+        }
         KeyCode::Char('q') => return vec![Effect::Quit],
         _ => return Vec::new(),
     };

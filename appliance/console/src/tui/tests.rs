@@ -1,9 +1,10 @@
 //! The screens without a terminal: what keys and answers do ([`behaviour`], [`prompt`], [`editor`],
-//! [`setup`]), what it looks like ([`screens`]),
+//! [`setup`], [`live`]), what it looks like ([`screens`]),
 //! how many bytes that takes ([`traffic`]).
 
 mod behaviour;
 mod editor;
+mod live;
 mod prompt;
 mod screens;
 mod setup;

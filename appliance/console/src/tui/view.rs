@@ -9,6 +9,7 @@ pub mod details;
 pub mod dialogs;
 pub mod editor;
 pub mod gate;
+pub mod live;
 pub mod log;
 pub mod matrix;
 pub mod pair;
@@ -122,6 +123,9 @@ fn tabs(m: &Model, theme: Theme) -> Line<'static> {
 
 fn banners(m: &Model, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
+    if m.live.is_some() {
+        lines.push(Line::styled(left(&tr!(m.lang, "live-banner"), width), theme.banner(Tone::Warn)));
+    }
     if let (Some(status), Some(left_s)) = (&m.status, m.confirm_left_s()) {
         let revision = status.pending.as_ref().map_or(0, |p| p.revision).to_string();
         let text = tr!(m.lang, "banner-pending", revision = revision, left = countdown(left_s));

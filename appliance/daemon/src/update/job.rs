@@ -64,8 +64,18 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How far a phase is.
+    pub fn phase(&self, phase: &str, done_bytes: u64, all_bytes: u64) {
+        self.change(|job| {
+            (job.done_bytes, job.all_bytes) = (done_bytes, all_bytes);
+            if job.phase != phase {
+                job.phase = phase.to_owned();
+            }
+        });
+    }
+
     /// It has ended.
-    pub fn end(&self, result: &Result<Manifest, JobError>) {
+    pub fn end<T>(&self, result: &Result<T, impl std::fmt::Display>) {
         self.change(|job| match result {
             Ok(_) => job.state = "done".into(),
             Err(error) => (job.state, job.failure) = ("failed".into(), Some(error.to_string())),

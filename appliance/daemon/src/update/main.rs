@@ -3,7 +3,8 @@
 //! ```text
 //!  rempart ──org.rempart.Update1──▶ serve ─┬─ job      a thread: source ─▶ verify ─▶ slot, EFI system partition
 //!                                          ├─ pair     both nodes, one after the other; its plan lies on disk
-//!  the other node ──rempart-ha────▶        └─ partner  gives its own version away, piece by piece
+//!  the other node ──rempart-ha────▶        ├─ partner  gives its own version away, piece by piece
+//!                                          └─ disks    from a stick onto a disk, where the box was started from one
 //!
 //!  systemd ──at each start─────────▶ health   only on trial: as good as before ─▶ blessed; not so ─▶ the version of before
 //! ```
@@ -11,6 +12,7 @@
 //! Two processes, because the second decides about the first as well. Neither trusts what it writes before its signature is
 //! verified, and neither touches the slot that runs. The rest are tools of the build: `sign`, `public`, `new-key`.
 
+mod disks;
 mod health;
 mod https;
 mod job;
@@ -86,6 +88,9 @@ pub struct Place {
     /// Where sticks are mounted.
     #[arg(long, default_value = "/run/media/rempart")]
     stick: PathBuf,
+    /// Names the stick that the box was started from, where nothing is kept.
+    #[arg(long, default_value = "/run/rempart/live")]
+    live: PathBuf,
     /// The disk; else that of the root file system.
     #[arg(long)]
     disk: Option<PathBuf>,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use rempart_bus::Error;
 use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::HaStatus;
-use rempart_bus::update::{InstallRequest, OtherSlot, PairUpdate, UpdateStatus};
+use rempart_bus::update::{DiskRequest, InstallRequest, OtherSlot, PairUpdate, UpdateStatus};
 use rempart_daemon::systemd;
 use rempart_update::pair::{End, Phase, Plan, View, Who};
 use rempart_update::probation::lacks;
@@ -18,6 +18,7 @@ use zbus::Connection;
 use zbus::message::Header;
 
 use crate::caller::only_root;
+use crate::disks::{self, Live};
 use crate::job::{self, JobError, Progress};
 use crate::own::{Own, OwnError};
 use crate::partner::{self, ASK_BYTES_MAX, Ask, Remote};
@@ -126,15 +127,43 @@ impl Office {
     /// Begins a job.
     fn begin(&self, request: Request) -> Result<(), Error> {
         let bus = self.bus()?;
-        let progress = Progress::new(request.work.name(), &request.text);
-        {
-            let mut job = self.job();
-            if job.as_ref().is_some_and(|job| job.job().state == "running") {
-                return Err(RefusalCode::UpdateBusy.error("something about updates is under way"));
-            }
-            *job = Some(progress.clone());
-        }
+        let progress = self.progress(request.work.name(), &request.text)?;
         tokio::spawn(carry_out(self.clone(), request, bus, progress));
+        Ok(())
+    }
+
+    /// The place of the one job that there is.
+    fn progress(&self, what: &str, source: &str) -> Result<Progress, Error> {
+        let mut job = self.job();
+        if job.as_ref().is_some_and(|job| job.job().state == "running") {
+            return Err(RefusalCode::UpdateBusy.error("something about updates is under way"));
+        }
+        let progress = Progress::new(what, source);
+        *job = Some(progress.clone());
+        Ok(progress)
+    }
+
+    /// Begins to write the stick onto a disk.
+    fn install_disk(&self, request: &DiskRequest, by: &str) -> Result<(), Error> {
+        let live = Live::required(&self.0.place.live)?;
+        self.free()?;
+        let disk = live.choose(request)?;
+        let progress = self.progress("disk", &disk.name)?;
+        info!(
+            by,
+            disk = disk.name,
+            model = disk.model,
+            serial = disk.serial,
+            "Rempart is installed on a disk"
+        );
+        tokio::task::spawn_blocking(move || {
+            let done = live.install(&disk, &progress);
+            match &done {
+                Ok(()) => info!(disk = disk.name, "installed, read back and compared"),
+                Err(error) => warn!(disk = disk.name, %error, "not installed"),
+            }
+            progress.end(&done);
+        });
         Ok(())
     }
 
@@ -447,6 +476,29 @@ impl Service {
         }
         info!(by, "back to the version of before");
         self.office.back().await
+    }
+
+    async fn disks(&self) -> Result<String, Error> {
+        json(&disks::report(Live::read(&self.office.0.place.live)?.as_ref())?)
+    }
+
+    async fn install_disk(&self, request: &str, by: &str) -> Result<(), Error> {
+        self.office.install_disk(&serde_json::from_str(request).map_err(failed)?, by)
+    }
+
+    async fn keep_stick(&self, by: &str) -> Result<(), Error> {
+        let live = Live::required(&self.office.0.place.live)?;
+        self.office.free()?;
+        info!(by, "the stick becomes the disk of this box");
+        live.keep().map_err(failed)?;
+        reboot(&self.office.bus()?).await
+    }
+
+    async fn leave_stick(&self, by: &str) -> Result<(), Error> {
+        Live::required(&self.office.0.place.live)?;
+        self.office.free()?;
+        info!(by, "the live start ends");
+        reboot(&self.office.bus()?).await
     }
 
     async fn peer_request(

@@ -148,6 +148,25 @@ impl Table {
         Ok(Some(table))
     }
 
+    /// The same table for a disk of so many bytes: its copy goes to that disk's own end, and what ends behind `end` is left out.
+    pub fn moved(mut self, disk_bytes: u64, end: u64) -> Result<Self, GptError> {
+        let last = (disk_bytes / SECTOR).checked_sub(1).ok_or(GptError::Damaged)?;
+        let kept = self.partitions.iter().map(|p| (p.last + 1) * SECTOR <= end).collect::<Vec<_>>();
+        for (place, _) in self.places.iter().zip(&kept).filter(|(_, kept)| !**kept) {
+            self.entries[place * ENTRY_BYTES..(place + 1) * ENTRY_BYTES].fill(0);
+        }
+        let mut is_kept = kept.iter();
+        self.partitions.retain(|_| is_kept.next() == Some(&true));
+        let mut is_kept = kept.iter();
+        self.places.retain(|_| is_kept.next() == Some(&true));
+        let behind = (self.entries.len() as u64).div_ceil(SECTOR) + 1;
+        let last_usable = last.checked_sub(behind).filter(|usable| (usable + 1) * SECTOR >= end);
+        self.header.last_usable = last_usable.ok_or(GptError::Damaged)?;
+        self.header.backup = last;
+        put(&mut self.header.bytes, 48, &self.header.last_usable.to_le_bytes());
+        Ok(self)
+    }
+
     /// Writes both copies, first the one at the end: at every instant one of them is whole.
     pub fn write(&mut self, disk: &mut impl Disk) -> Result<(), GptError> {
         for (partition, place) in self.partitions.iter().zip(&self.places) {

@@ -3,6 +3,7 @@
 
 mod figures;
 mod flash;
+mod install;
 mod kernel;
 mod pair;
 mod power;

@@ -33,6 +33,7 @@ const VERBS: &[&str] = &[
     "vpn devices",
     "update status",
     "update files",
+    "install",
 ];
 
 #[test]

@@ -4,8 +4,8 @@ use ratatui_core::style::Style;
 use ratatui_core::text::{Line, Span};
 use rempart_bus::setup::PortStatus;
 
-use super::dialogs;
 use super::toned;
+use super::{dialogs, live};
 use crate::cli::run::failure_text;
 use crate::format::{integer, left, width as columns_of, wrap};
 use crate::tui::gate::Login;
@@ -26,6 +26,7 @@ pub fn lines(m: &Model, theme: Theme, width: usize, height: usize) -> Vec<Line<'
         Gate::Asking(None) => vec![toned(tr!(m.lang, "gate-asking"), Tone::Dim, theme)],
         Gate::Asking(Some(failure)) => wrapped(&failure_text(m.lang, failure), Tone::Bad, theme, width),
         Gate::Locked(login) => locked(m, login, theme, width),
+        Gate::Live(live) => live::lines(m, live, theme, width),
         Gate::Setup(setup) => page(m, setup, theme, width, height),
     }
 }
@@ -35,6 +36,7 @@ pub fn keys(m: &Model) -> &'static str {
     match &m.gate {
         Gate::Open | Gate::Asking(_) => id!("keys-gate"),
         Gate::Locked(_) => id!("keys-locked"),
+        Gate::Live(live) => live::keys(live),
         Gate::Setup(setup) => match setup.step {
             Step::Welcome => id!("keys-setup-welcome"),
             Step::Ports if setup.way == Way::Join => id!("keys-setup-cable"),
@@ -54,7 +56,8 @@ pub fn review_scroll(m: &Model) -> usize {
     review(m, setup, theme, width).len().saturating_sub(m.body_height().saturating_sub(fixed))
 }
 
-fn wrapped(text: &str, tone: Tone, theme: Theme, width: usize) -> Vec<Line<'static>> {
+/// A text in lines.
+pub fn wrapped(text: &str, tone: Tone, theme: Theme, width: usize) -> Vec<Line<'static>> {
     wrap(text, width).into_iter().map(|line| toned(line, tone, theme)).collect()
 }
 
