@@ -248,7 +248,11 @@ impl Plan {
             Phase::Restart if returned => Step::Stop(Why::Returned),
             // It has become active meanwhile: nothing that carries calls is restarted.
             Phase::Restart if own.active => Step::Go(Phase::HandOver),
-            Phase::Restart => Step::Order(Order::Restart(who)),
+            // Nor is anything while the other node is away, still proving itself, or without the role: somebody has to carry them.
+            Phase::Restart => match other {
+                Some(other) if other.active && !other.on_trial => Step::Order(Order::Restart(who)),
+                Some(_) | None => Step::Wait,
+            },
             Phase::Settle if !runs_it => Step::Stop(Why::Returned),
             Phase::Settle => match other {
                 Some(other) if own.synced && other.synced => Step::NodeDone,

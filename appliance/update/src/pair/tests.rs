@@ -180,6 +180,23 @@ fn a_node_that_cannot_take_the_file_ends_it() {
     assert_eq!(world.plan.end(), Some(&End::Stopped(Why::Refused("no room".into()))));
 }
 
+#[test]
+fn a_node_is_restarted_only_while_the_other_one_carries_the_calls() {
+    // The second node's turn, and it has given the role away; the other one is away, on trial, or has not got the role.
+    let mut world = World::new(Who::There, Fate::Stays, Fate::Stays);
+    while world.plan.at() != (Who::Here, Phase::HandOver) {
+        world.second();
+    }
+    let here = View { active: false, ..world.here.view.clone() };
+    let good = View { active: true, ..world.there.view.clone() };
+    let bad =
+        [None, Some(View { on_trial: true, ..good.clone() }), Some(View { active: false, ..good.clone() })];
+    for there in bad {
+        assert_eq!(world.plan.clone().advance(world.now, &here, there.as_ref()), None, "{there:?}");
+    }
+    assert_eq!(world.plan.advance(world.now, &here, Some(&good)), Some(Order::Restart(Who::Here)));
+}
+
 proptest! {
     /// Fates, moves of the role, silences and restarts of the plan's own program, all at random: what [`World::obey`] asserts
     /// holds, the plan ends, and when it is done both run the version.

@@ -111,7 +111,8 @@ fn an_update_proves_itself_and_stays_by_uefi_and_by_bios() {
 #[test]
 #[ignore = "long: make test-image"]
 fn an_update_that_cannot_start_comes_back_by_itself() {
-    // Signed and damaged: each of three tries ends in a restart, the fourth start is the old version, which says what happened.
+    // Signed and damaged: each of three tries ends in a restart, the fourth start is the old version, which says what happened. UEFI finds
+    // the kernel and the kernel no root; GRUB does not even find the kernel, because the entry is that of another version.
     let Some((image, next)) = images() else { return };
     let bytes = damaged(&next);
     for firmware in [Firmware::Uefi, Firmware::Bios] {
