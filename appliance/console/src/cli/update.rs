@@ -90,7 +90,6 @@ pub(super) async fn follow(console: &Console, asked: Ask) -> Result<(), Stop> {
             shown = line;
         }
         let job = status.job.clone().unwrap_or_default();
-        let done = if disk { console.update_job(&job) } else { console.update_status(&status) };
         let plan = status.pair.clone().filter(|_| pair && job.state == "done");
         let failure = match (job.state.as_str(), &plan) {
             ("running", _) => continue,
@@ -99,12 +98,16 @@ pub(super) async fn follow(console: &Console, asked: Ask) -> Result<(), Stop> {
             ("done", None) => continue,
             ("done", Some(plan)) if plan.state == "going" => continue,
             ("done", Some(plan)) => plan.why.clone(),
-            _ => Some(job.failure.unwrap_or_default()),
+            _ => Some(job.failure.clone().unwrap_or_default()),
         };
         if let Some(text) = failure {
             return Err(Stop::Failure(Failure::Refused { kind: Refusal::Refused, text, report: None }));
         }
-        console.line(&if console.json { text } else { done });
+        console.line(&match (console.json, disk) {
+            (true, _) => text,
+            (false, true) => console.update_job(&job),
+            (false, false) => console.update_status(&status),
+        });
         return Ok(());
     }
 }
@@ -249,11 +252,10 @@ impl Console {
 pub fn progress(lang: Lang, job: &Job) -> String {
     let (done, all) = (bytes(lang, job.done_bytes), bytes(lang, job.all_bytes));
     match (job.what.as_str(), job.phase.as_str()) {
-        ("disk", "compare") => return tr!(lang, "install-compares", done = done, all = all),
-        ("disk", _) => return tr!(lang, "install-writes", done = done, all = all),
-        _ => {}
+        ("disk", "compare") => tr!(lang, "install-compares", done = done, all = all),
+        ("disk", _) => tr!(lang, "install-writes", done = done, all = all),
+        _ => tr!(lang, "update-job-running", source = job.source.as_str(), done = done, all = all),
     }
-    tr!(lang, "update-job-running", source = job.source.as_str(), done = done, all = all)
 }
 
 fn other_slot(state: &str) -> (Tone, &'static str) {

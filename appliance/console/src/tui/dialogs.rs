@@ -4,12 +4,11 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
 
 use super::model::{CommitForm, Dialog, EXPLAIN_FIELDS, Effect, ExplainForm, Input, Model, Target};
-use super::update::{move_cursor, open, type_into};
+use super::update::{is_yes, move_cursor, open, type_into};
 use super::{editor, prompt};
 use crate::bus::{Choice, Failure, Refusal, Request};
 use crate::cli::confirm_time;
 use crate::lab::{Order as LabOrder, Stream};
-use crate::lang::Lang;
 use crate::words::Tone;
 use crate::{id, tr};
 
@@ -95,8 +94,7 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
         m.dialogs.push(dialog);
         return Vec::new();
     }
-    // A French hand types o for oui; an English one might mean something else.
-    let yes = key.code == KeyCode::Char('y') || (key.code == KeyCode::Char('o') && m.lang == Lang::Fr);
+    let yes = is_yes(m.lang, key);
     let page = m.body_height().saturating_sub(2);
     let lines = super::view::dialogs::lines(m, &dialog).len();
     let scrolled = |at: usize| {

@@ -15,9 +15,8 @@ use rempart_bus::update::{DiskRequest, DiskView, DisksReport, Job};
 
 use super::gate;
 use super::model::{Effect, Gate, Input, Model, Poll};
-use super::update::{move_cursor, type_into};
+use super::update::{is_yes, move_cursor, type_into};
 use crate::bus::{Failure, Refusal, Reply, Request};
-use crate::lang::Lang;
 use crate::updates::{Answer, Ask};
 
 /// A page.
@@ -114,10 +113,6 @@ pub fn on_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
     Vec::new()
 }
 
-fn is_yes(lang: Lang, key: KeyEvent) -> bool {
-    key.code == KeyCode::Char('y') || (key.code == KeyCode::Char('o') && lang == Lang::Fr)
-}
-
 fn call(live: &mut Live, asked: Ask) -> Vec<Effect> {
     (live.waiting, live.failure) = (true, None);
     vec![Effect::Call(Request::Update(Box::new(asked)))]
@@ -125,8 +120,10 @@ fn call(live: &mut Live, asked: Ask) -> Vec<Effect> {
 
 fn on_choice_key(m: &mut Model, key: KeyEvent, interrupts: bool) -> Vec<Effect> {
     let Gate::Live(live) = &mut m.gate else { return Vec::new() };
+    if interrupts {
+        return vec![Effect::Quit];
+    }
     match key.code {
-        _ if interrupts => return vec![Effect::Quit],
         KeyCode::Char('q') => return vec![Effect::Quit],
         KeyCode::Char('L') => m.lang = m.lang.other(),
         KeyCode::Char('i') => {

@@ -22,9 +22,8 @@ use rempart_bus::setup::{PortStatus, SetupStatus, UNNAMED};
 use self::check::Fault;
 use super::gate;
 use super::model::{Dialog, Effect, Gate, Input, Model};
-use super::update::{move_cursor, type_into};
+use super::update::{is_yes, move_cursor, type_into};
 use crate::bus::{Failure, Reply, Request};
-use crate::lang::Lang;
 use crate::words::Tone;
 use crate::{offline, tr};
 
@@ -431,7 +430,7 @@ fn join(setup: &Setup) -> Request {
 }
 
 fn on_review_key(m: &mut Model, key: KeyEvent) -> Vec<Effect> {
-    let yes = key.code == KeyCode::Char('y') || (key.code == KeyCode::Char('o') && m.lang == Lang::Fr);
+    let yes = is_yes(m.lang, key);
     let most = super::view::gate::review_scroll(m);
     let page = m.body_height().saturating_sub(4).max(1);
     let (author, session) = (m.author.clone(), m.session);

@@ -14,6 +14,7 @@ use super::{answers, dialogs, editor, gate, prompt};
 use crate::bus::{Choice, Request};
 use crate::filter::{Filter, Order, Subject};
 use crate::lab::Order as LabOrder;
+use crate::lang::Lang;
 use crate::matrix::{Matrix, ServiceMatrix};
 use crate::pair::DIVERGED;
 use crate::tr;
@@ -244,6 +245,11 @@ fn on_matrix_key(m: &mut Model, code: KeyCode) -> Vec<Effect> {
     m.matrix.row = m.matrix.row.min(rows.saturating_sub(1));
     m.matrix.column = m.matrix.column.min(columns.saturating_sub(1));
     Vec::new()
+}
+
+/// A French hand types o for oui; an English one might mean something else.
+pub fn is_yes(lang: Lang, key: KeyEvent) -> bool {
+    key.code == KeyCode::Char('y') || (key.code == KeyCode::Char('o') && lang == Lang::Fr)
 }
 
 /// Moves a cursor in a list.

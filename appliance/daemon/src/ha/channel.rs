@@ -221,6 +221,9 @@ struct Bound {
     _tasks: JoinSet<()>,
 }
 
+/// An attempt that is under way, and why it came to nothing.
+type Dial = tokio::task::JoinHandle<Result<Connection, String>>;
+
 /// The task that owns it all.
 struct Runner {
     identity: Identity,
@@ -236,7 +239,7 @@ struct Runner {
     /// By our address.
     endpoints: BTreeMap<IpAddr, Bound>,
     /// The way that is being dialled.
-    dialling: Option<(IpAddr, tokio::task::JoinHandle<Result<Connection, String>>)>,
+    dialling: Option<(IpAddr, Dial)>,
     /// Attempts in a row that came to nothing.
     failures: u32,
     pause: Duration,
@@ -483,9 +486,7 @@ async fn closed(current: Option<Arc<Current>>) -> String {
     }
 }
 
-async fn dialled(
-    dialling: &mut Option<(IpAddr, tokio::task::JoinHandle<Result<Connection, String>>)>,
-) -> (IpAddr, Result<Connection, String>) {
+async fn dialled(dialling: &mut Option<(IpAddr, Dial)>) -> (IpAddr, Result<Connection, String>) {
     match dialling {
         Some((local, task)) => (*local, task.await.unwrap_or_else(|e| Err(e.to_string()))),
         None => std::future::pending().await,

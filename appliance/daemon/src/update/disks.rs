@@ -21,6 +21,7 @@ use rempart_bus::update::{DiskRequest, DiskView, DisksReport, UnfitDisk};
 use rempart_system::slots::{self, CopyError, Phase, Places, Seen, SlotError, Unfit};
 
 use crate::job::Progress;
+use crate::service::failed;
 
 /// The longest name of a disk.
 const NAME_BYTES_MAX: usize = 32;
@@ -137,10 +138,6 @@ fn name(phase: Phase) -> &'static str {
         Phase::Write => "write",
         Phase::Compare => "compare",
     }
-}
-
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::Failed(error.to_string())
 }
 
 #[cfg(test)]

@@ -377,7 +377,8 @@ async fn reboot(bus: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-fn failed(error: impl std::fmt::Display) -> Error {
+/// Something did not work, for whoever asked.
+pub fn failed(error: impl std::fmt::Display) -> Error {
     Error::Failed(error.to_string())
 }
 

@@ -18,6 +18,8 @@ use super::{CHUNK, Disk, GptError, Guid, SlotError, Table, digest};
 
 /// What is wiped at either end: tables of partitions and their copies, and the signatures of volumes and file systems.
 const WIPED_BYTES: u64 = 4 << 20;
+/// How much may wait in memory to be written.
+const SYNC_BYTES: u64 = 32 << 20;
 /// The code that a legacy BIOS starts, and the table for those who know no GPT (UEFI 2.10 §5.2.3).
 const BOOT_SECTOR_BYTES: usize = 512;
 /// The partition whose name says that the disk keeps its state, be it a stick or not.
@@ -182,9 +184,6 @@ fn write(
     disk.sync().map_err(CopyError::Disk)?;
     Ok(hash.finalize().into())
 }
-
-/// How much may wait in memory.
-const SYNC_BYTES: u64 = 32 << 20;
 
 fn read_at(disk: &mut impl Disk, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
     let mut read = vec![0; bytes];

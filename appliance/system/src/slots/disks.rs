@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// The least that a box needs: both slots, the boot partitions, and a state of 192 MiB. As image/flash.
 pub const DISK_BYTES_MIN: u64 = 1536 << 20;
+/// The partition that every installed disk has.
+const ESP: &str = "rempart-esp";
 /// The label of a stick that brings documents.
 const DOCUMENTS: &str = "REMPART";
 /// Disks that are looked at: more than a chassis has.
@@ -250,11 +252,12 @@ fn look(places: &Places, users: &Users, name: &str) -> Option<Seen> {
         .collect();
     // 10 comes behind 9.
     parts.sort_by_key(|part| (part.len(), part.clone()));
-    let holds = std::iter::once((name, device.clone()))
-        .chain(parts.iter().map(|part| (part.as_str(), device.join(part))))
-        .filter_map(|(part, device)| Udev::read(places, &device).holds(part, part != name));
+    let read: Vec<Udev> = parts.iter().map(|part| Udev::read(places, &device.join(part))).collect();
+    let within = || parts.iter().zip(&read);
     let used = std::iter::once(users.of(&device, name));
     let used = used.chain(parts.iter().map(|part| users.of(&device.join(part), part))).flatten().next();
+    let holds = found.holds(name, false).into_iter();
+    let holds = holds.chain(within().filter_map(|(part, read)| read.holds(part, true)));
     Some(Seen {
         name: name.to_owned(),
         model: first([own("device/model"), own("device/name"), String::new()]),
@@ -263,15 +266,15 @@ fn look(places: &Places, users: &Users, name: &str) -> Option<Seen> {
         read_only: line(&device.join("ro")) == "1",
         used,
         holds: holds.take(PARTS_MAX).collect(),
-        carries: parts.iter().any(|part| is_ours(places, &device.join(part))),
-        brings: found.label == DOCUMENTS
-            || parts.iter().any(|part| Udev::read(places, &device.join(part)).label == DOCUMENTS),
+        carries: within().any(|(part, read)| read.part == ESP || is_named_esp(&device.join(part))),
+        brings: std::iter::once(&found).chain(&read).any(|read| read.label == DOCUMENTS),
     })
 }
 
-fn is_ours(places: &Places, part: &Path) -> bool {
+/// By the kernel's word, where udev has said nothing.
+fn is_named_esp(part: &Path) -> bool {
     let own = fs::read_to_string(part.join("uevent")).unwrap_or_default();
-    own.lines().any(|line| line == "PARTNAME=rempart-esp") || Udev::read(places, part).part == "rempart-esp"
+    own.lines().any(|line| line.strip_prefix("PARTNAME=") == Some(ESP))
 }
 
 /// What udev has read from a disk or a part of it.
@@ -301,11 +304,11 @@ impl Udev {
     }
 
     /// In a few words; a disk of which nothing is known holds nothing, a part of it is at least there.
-    fn holds(self, name: &str, is_part: bool) -> Option<String> {
-        let label = if self.label == self.part { String::new() } else { self.label };
-        let words: Vec<String> =
-            [self.part, self.kind, label].into_iter().filter(|word| !word.is_empty()).collect();
-        (is_part || !words.is_empty()).then(|| [vec![name.to_owned()], words].concat().join(" "))
+    fn holds(&self, name: &str, is_part: bool) -> Option<String> {
+        let label = if self.label == self.part { "" } else { &self.label };
+        let mut words = vec![name];
+        words.extend([self.part.as_str(), &self.kind, label].into_iter().filter(|word| !word.is_empty()));
+        (is_part || words.len() > 1).then(|| words.join(" "))
     }
 }
 

@@ -151,14 +151,12 @@ impl Table {
     /// The same table for a disk of so many bytes: its copy goes to that disk's own end, and what ends behind `end` is left out.
     pub fn moved(mut self, disk_bytes: u64, end: u64) -> Result<Self, GptError> {
         let last = (disk_bytes / SECTOR).checked_sub(1).ok_or(GptError::Damaged)?;
-        let kept = self.partitions.iter().map(|p| (p.last + 1) * SECTOR <= end).collect::<Vec<_>>();
-        for (place, _) in self.places.iter().zip(&kept).filter(|(_, kept)| !**kept) {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            self.places.into_iter().zip(self.partitions).partition(|(_, p)| (p.last + 1) * SECTOR <= end);
+        for (place, _) in gone {
             self.entries[place * ENTRY_BYTES..(place + 1) * ENTRY_BYTES].fill(0);
         }
-        let mut is_kept = kept.iter();
-        self.partitions.retain(|_| is_kept.next() == Some(&true));
-        let mut is_kept = kept.iter();
-        self.places.retain(|_| is_kept.next() == Some(&true));
+        (self.places, self.partitions) = kept.into_iter().unzip();
         let behind = (self.entries.len() as u64).div_ceil(SECTOR) + 1;
         let last_usable = last.checked_sub(behind).filter(|usable| (usable + 1) * SECTOR >= end);
         self.header.last_usable = last_usable.ok_or(GptError::Damaged)?;

@@ -2,8 +2,10 @@
 
 use std::fs;
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Machine, SOON, Shell, Spec, Stick};
+use rempart_image_tests::{BOOT, Disk, Firmware, Machine, SOON, Spec, Stick};
 
+use crate::setup::first_page;
+use crate::whole::refusals;
 use crate::{DOCUMENT, Site, image};
 
 /// A box that is started from its stick, with an empty disk of 2 GB beside it, which has no maker's name and is known by its size.
@@ -47,11 +49,6 @@ fn says(machine: &Machine, text: &str) {
     machine.console.expect(text, SOON);
 }
 
-/// What AppArmor refused since the start, one line each.
-fn refusals(shell: &mut Shell) -> String {
-    shell.run("journalctl -b --no-pager -o cat 2>/dev/null | grep 'apparmor=\"DENIED\"' | sort -u || :")
-}
-
 #[test]
 #[ignore = "long: make test-image"]
 fn a_disk_is_installed_from_the_stick_by_hand_and_starts_alone() {
@@ -59,9 +56,7 @@ fn a_disk_is_installed_from_the_stick_by_hand_and_starts_alone() {
     // stick has the bytes that it was flashed with.
     let Some(bench) = Bench::new() else { return };
     let mut machine = bench.site.start(&bench.spec(Firmware::Direct));
-    machine.console.expect("no document yet", BOOT);
-    machine.console.send("\r");
-    says(&machine, "STARTED FROM A STICK (sda)");
+    first_page(&machine, "STARTED FROM A STICK (sda)");
     machine.console.send("i");
     says(&machine, "vda");
     machine.console.send("\r");
@@ -88,9 +83,7 @@ fn a_disk_is_installed_from_the_stick_by_hand_and_starts_alone() {
     assert!(bench.site.disk.equals(&bench.flashed), "the stick was written to");
 
     let machine = bench.site.start(&bench.installed(Firmware::Uefi));
-    machine.console.expect("no document yet", BOOT);
-    machine.console.send("\r");
-    says(&machine, "THIS BOX HAS NO DOCUMENT YET");
+    first_page(&machine, "THIS BOX HAS NO DOCUMENT YET");
 }
 
 #[test]
@@ -174,18 +167,14 @@ fn a_stick_that_is_kept_is_the_disk_of_its_box_from_then_on() {
     // `k` and a yes; at its next start the stick has a state as any disk, and no page about it.
     let Some(bench) = Bench::new() else { return };
     let machine = bench.site.start(&bench.spec(Firmware::Direct));
-    machine.console.expect("no document yet", BOOT);
-    machine.console.send("\r");
-    says(&machine, "STARTED FROM A STICK (sda)");
+    first_page(&machine, "STARTED FROM A STICK (sda)");
     machine.console.send("k");
     says(&machine, "KEEP REMPART ON THIS STICK");
     machine.console.send("y");
     assert!(machine.wait_for_end(SOON), "the box did not start again");
 
     let mut machine = bench.site.start(&bench.spec(Firmware::Direct));
-    machine.console.expect("no document yet", BOOT);
-    machine.console.send("\r");
-    says(&machine, "THIS BOX HAS NO DOCUMENT YET");
+    first_page(&machine, "THIS BOX HAS NO DOCUMENT YET");
     let state = machine.shell().run("grep ' /var ' /proc/mounts; ls /efi; grep ' /efi vfat' /proc/mounts");
     assert!(
         state.contains("/dev/mapper/rempart-state") && state.contains("/dev/sda1 /efi vfat rw,"),

@@ -10,14 +10,13 @@ use rempart_image_tests::{
     BOOT, Cable, Disk, Firmware, Host, Image, Machine, SOON, Scratch, Segment, Shell, Spec, Stick,
 };
 
+use crate::setup::begin;
 use crate::update::{await_updated, images, update};
 use crate::{DESK, image};
 
 /// The names of the two, as the document has them.
 const NODES: [&str; 2] = ["rte01", "rte02"];
 
-/// What the administrator of each box types at the set-up.
-const PASSWORD: &str = "correct horse battery";
 /// Heartbeats of a pair of emulated machines, which stand still for a tenth of a second and more.
 const HEARTBEAT: &str = "rempart show 1 | sed 's/^sync  = .*/&\\nheartbeat = \"1s\"/' >/tmp/slow.toml && rempart commit /tmp/slow.toml --message slow";
 /// The addresses that both boxes share.
@@ -196,7 +195,8 @@ fn a_pair_is_updated_by_one_command_and_keeps_its_connections() {
 #[track_caller]
 fn set_up(machine: &Machine) {
     let console = &machine.console;
-    begin(machine, "n", "NAMES (1 of 4)");
+    console.expect("n new firewall", SOON);
+    begin(machine, "n");
     console.send(&format!("\x15{}\r{}\r\r", NODES[0], NODES[1]));
     console.expect("WHICH PORT IS WHICH", SOON);
     console.expect("enp0s18", SOON);
@@ -218,7 +218,8 @@ fn set_up(machine: &Machine) {
 #[track_caller]
 fn join(machine: &Machine, code: &str) {
     let console = &machine.console;
-    begin(machine, "j", "NAMES (1 of 4)");
+    console.expect("n new firewall", SOON);
+    begin(machine, "j");
     console.send(&format!("\x15{}\r", NODES[1]));
     console.expect("THE CABLE TO THE OTHER BOX", SOON);
     console.expect("enp0s18", SOON);
@@ -227,16 +228,6 @@ fn join(machine: &Machine, code: &str) {
     console.expect("CODE (3 of 4)", SOON);
     console.send(&format!("{code}\r"));
     console.expect("1 Dashboard", STEP);
-}
-
-/// Past the first page and the password.
-#[track_caller]
-fn begin(machine: &Machine, way: &str, next: &str) {
-    machine.console.expect("n new firewall", SOON);
-    machine.console.send(way);
-    machine.console.expect("PASSWORD (1 of 5)", SOON);
-    machine.console.send(&format!("{PASSWORD}\r{PASSWORD}\r"));
-    machine.console.expect(next, SOON);
 }
 
 /// The code on the screen of a box: two times four letters and digits.

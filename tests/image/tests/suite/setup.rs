@@ -5,12 +5,30 @@ use std::time::Duration;
 use rempart_image_tests::{BOOT, Firmware, Machine, SOON, Stick};
 
 use crate::start::hosts;
+use crate::whole::refusals;
 use crate::{DESK, INSIDE, OUTSIDE, SERVER, Site, image};
 
 const PASSWORD: &str = "correct horse battery";
 /// How long a packet may take through an emulated box, and how long one that is refused is waited for.
 const PACKET: Duration = Duration::from_secs(30);
 const NOTHING: Duration = Duration::from_secs(3);
+
+/// The word about the missing document is read, and the page behind it is there.
+#[track_caller]
+pub fn first_page(machine: &Machine, title: &str) {
+    machine.console.expect("no document yet", BOOT);
+    machine.console.send("\r");
+    machine.console.expect(title, SOON);
+}
+
+/// Past the first page of the set-up and the password, to the names: `n` for a new firewall, `j` for the second one of a pair.
+#[track_caller]
+pub fn begin(machine: &Machine, way: &str) {
+    machine.console.send(way);
+    machine.console.expect("PASSWORD (1 of 5)", SOON);
+    machine.console.send(&format!("{PASSWORD}\r{PASSWORD}\r"));
+    machine.console.expect("NAMES (1 of 4)", SOON);
+}
 
 #[test]
 #[ignore = "long: make test-image"]
@@ -23,13 +41,8 @@ fn a_new_box_is_set_up_on_its_console_and_asks_for_its_password_from_then_on() {
     let stick = Stick::bare(&site.scratch, "box");
     let mut machine = site.start(&site.spec(Firmware::Direct).stick(&stick));
     let says = |machine: &Machine, text: &str| machine.console.expect(text, SOON);
-    machine.console.expect("no document yet", BOOT);
-    machine.console.send("\r");
-    says(&machine, "NOTHING IS FORWARDED");
-    machine.console.send("n");
-    says(&machine, "PASSWORD (1 of 5)");
-    machine.console.send(&format!("{PASSWORD}\r{PASSWORD}\r"));
-    says(&machine, "NAMES (1 of 4)");
+    first_page(&machine, "NOTHING IS FORWARDED");
+    begin(&machine, "n");
     // The stick has called it something else.
     machine.console.send("\x15fw\r\r\r");
     says(&machine, "WHICH PORT IS WHICH");
@@ -78,8 +91,6 @@ fn a_new_box_is_set_up_on_its_console_and_asks_for_its_password_from_then_on() {
     machine.console.expect("● done", SOON);
     machine.console.expect("virtio_net", SOON);
     machine.console.send("\x1b");
-    let refusals = machine.shell().run(
-        "journalctl -b --no-pager -o cat 2>/dev/null | grep 'apparmor=\"DENIED\"' | sed 's/.*apparmor=/apparmor=/' | sort | uniq -c || :",
-    );
+    let refusals = refusals(machine.shell());
     assert!(refusals.trim().is_empty(), "AppArmor refused: {refusals}");
 }

@@ -101,7 +101,7 @@ fn caged(shell: &mut Shell) -> Vec<String> {
 }
 
 /// What AppArmor refused since the start, one line each.
-fn refusals(shell: &mut Shell) -> String {
+pub fn refusals(shell: &mut Shell) -> String {
     shell.run(
         "journalctl -b --no-pager -o cat 2>/dev/null | grep 'apparmor=\"DENIED\"' | sed 's/.*apparmor=/apparmor=/' | sort | uniq -c || :",
     )
