@@ -114,6 +114,15 @@ impl Disk {
         panic!("{} has no partition {label}", self.path.display());
     }
 
+    /// Copies a partition into a file.
+    pub fn extract(&self, label: &str, to: &Path) {
+        let (begin, length) = self.partition(label);
+        let mut from = File::open(&self.path).expect("the disk");
+        from.seek(SeekFrom::Start(begin)).expect("a place on the disk");
+        let mut to = File::create(to).expect("a file of our own");
+        std::io::copy(&mut from.take(length), &mut to).expect("room for a partition");
+    }
+
     /// Changes bytes in place.
     pub fn change(&self, at: u64, length: usize, change: impl FnOnce(&mut [u8])) {
         let mut file = OpenOptions::new().read(true).write(true).open(&self.path).expect("the disk");
@@ -151,7 +160,7 @@ impl Stick {
 }
 
 /// Copies a file with its holes.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     let done = Command::new("cp").args(["--sparse=always", "--reflink=auto"]).args([from, to]).status();
     assert!(done.is_ok_and(|s| s.success()), "cannot copy {} to {}", from.display(), to.display());
 }

@@ -11,6 +11,7 @@
 
 mod cable;
 mod disk;
+mod frozen;
 mod machine;
 mod screen;
 mod terminal;
@@ -18,6 +19,7 @@ mod tpm;
 
 pub use cable::{Cable, Host, Segment};
 pub use disk::{Disk, Image, Stick};
+pub use frozen::Frozen;
 pub use machine::{Enrolled, Firmware, Machine, Spec};
 pub use screen::Screen;
 pub use terminal::{Shell, Terminal};

@@ -21,7 +21,7 @@ const MEMORY_MB_MAX: u64 = 512;
 const WRITTEN_MB_A_DAY_MAX: u64 = 5000;
 
 #[test]
-#[ignore = "long: make test-image"]
+#[ignore = "long: make test-image-more"]
 fn the_figures_of_an_idle_box() {
     // The second start of a box with a document: the time until it forwards, its memory, and what it writes while nothing happens.
     let Some(image) = image() else { return };

@@ -50,7 +50,7 @@ fn says(machine: &Machine, text: &str) {
 }
 
 #[test]
-#[ignore = "long: make test-image"]
+#[ignore = "long: make test-image-more"]
 fn a_disk_is_installed_from_the_stick_by_hand_and_starts_alone() {
     // The first page, the disk by its size, the copy, a restart; then the disk alone, by UEFI: the set-up of a new box, and the
     // stick has the bytes that it was flashed with.
@@ -87,7 +87,7 @@ fn a_disk_is_installed_from_the_stick_by_hand_and_starts_alone() {
 }
 
 #[test]
-#[ignore = "long: make test-image"]
+#[ignore = "long: make test-image-more"]
 fn a_stick_with_an_order_installs_without_a_question_and_only_once() {
     // An order that names no disk of this box: told, and nothing written. One that names the only one: the box ends by itself, and its disk
     // comes up with revision 1 and keeps no document in the open. Once more with both sticks forgotten in their ports: the box as it was.
@@ -120,7 +120,7 @@ fn a_stick_with_an_order_installs_without_a_question_and_only_once() {
 }
 
 #[test]
-#[ignore = "long: make test-image"]
+#[ignore = "long: make test-image-more"]
 fn the_stick_itself_brings_the_order_and_the_document() {
     // The three files in the folder `rempart` of the stick's EFI system partition, put there by its own first start; the second one
     // installs on the disk by its kernel name and ends, and the disk has revision 1 and the files no more.
@@ -147,7 +147,7 @@ fn the_stick_itself_brings_the_order_and_the_document() {
 }
 
 #[test]
-#[ignore = "long: make test-image"]
+#[ignore = "long: make test-image-more"]
 fn what_is_tried_live_leaves_the_stick_as_it_was() {
     // By UEFI, with a document on a second stick: it is in force, every screen says that nothing is kept, and after an orderly end the
     // stick has the bytes that it was flashed with.
@@ -162,7 +162,7 @@ fn what_is_tried_live_leaves_the_stick_as_it_was() {
 }
 
 #[test]
-#[ignore = "long: make test-image"]
+#[ignore = "long: make test-image-more"]
 fn a_stick_that_is_kept_is_the_disk_of_its_box_from_then_on() {
     // `k` and a yes; at its next start the stick has a state as any disk, and no page about it.
     let Some(bench) = Bench::new() else { return };

@@ -103,7 +103,7 @@ fn what_a_plan_may_ask_the_kernel_for_is_there() {
     // Each feature is used for real on the image's kernel; all that fail are named together.
     let Some(image) = image() else { return };
     let site = Site::new(&image);
-    let mut machine = site.start(&site.spec(Firmware::Direct).open_modules());
+    let mut machine = site.start(&site.spec(Firmware::Direct).words("rempart.modules=open"));
     let shell = machine.shell();
     shell.ready(BOOT);
     // The shell is there before udev has named the network cards.

@@ -1,5 +1,5 @@
-//! The image in an emulated machine. `start` runs with every test run where an image was built (`make test-image` builds one); the
-//! others are for `make test-image`, which wants half an hour.
+//! The image in an emulated machine. Two tests run with every test run where an image was built; the others are for `make
+//! test-image` and `make test-image-more`, half an hour each.
 
 mod figures;
 mod flash;
@@ -16,8 +16,9 @@ mod watchdog;
 mod whole;
 
 use std::net::Ipv4Addr;
+use std::sync::OnceLock;
 
-use rempart_image_tests::{BOOT, Cable, Disk, Firmware, Image, Machine, Scratch, Spec, Stick};
+use rempart_image_tests::{BOOT, Cable, Disk, Firmware, Frozen, Image, Machine, SOON, Scratch, Spec, Stick};
 
 /// One box between two networks: the LAN reaches UDP port 7000 outside, and nothing else is allowed.
 pub const DOCUMENT: &str = r#"version = 1
@@ -104,9 +105,27 @@ impl Site {
         machine
     }
 
-    /// The first start, with a shell: the document is taken over from the stick.
+    /// After the first start, with a shell: the document was taken over from the stick, and all programs run. One box has made that
+    /// start for all tests, and each of them goes on where it stood.
     #[track_caller]
     pub fn first(&self) -> Machine {
-        self.up(&self.spec(Firmware::Direct).stick(&self.stick))
+        static FIRST: OnceLock<Frozen> = OnceLock::new();
+        let first = FIRST.get_or_init(|| {
+            let site = Self::new(&self.image);
+            let mut machine = site.up(&site.with_stick());
+            let started = machine.shell().try_run("systemctl is-system-running --wait; sync", BOOT);
+            assert!(started.as_ref().is_ok_and(|(code, _)| *code == 0), "the first start: {started:?}");
+            Frozen::take(machine, &site.disk)
+        });
+        first.restore(&self.disk);
+        let machine = self.start(&self.with_stick().frozen(first));
+        // Nobody has seen what it wrote before: it draws its screen once more.
+        machine.console.send("\x0c");
+        machine.console.expect("revision 1", SOON);
+        machine
+    }
+
+    fn with_stick(&self) -> Spec<'_> {
+        self.spec(Firmware::Direct).stick(&self.stick)
     }
 }

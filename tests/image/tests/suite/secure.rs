@@ -12,7 +12,7 @@ const REFUSED: Duration = Duration::from_secs(180);
 const WRITTEN: Duration = Duration::from_secs(6);
 
 #[test]
-#[ignore = "long: make test-image"]
+#[ignore = "long: make test-image-more"]
 fn under_secure_boot_the_signed_image_starts_where_its_key_is_enrolled_and_nowhere_else() {
     // The image for tests is signed with ovmf's test key. Firmware that knows another's refuses it; firmware that knows it starts
     // the box, whose state opens only under that firmware.

@@ -33,7 +33,8 @@ pub fn begin(machine: &Machine, way: &str) {
 #[test]
 #[ignore = "long: make test-image"]
 fn a_new_box_is_set_up_on_its_console_and_asks_for_its_password_from_then_on() {
-    // A new disk, and a stick without a document; the questions of the console answered. What is inside gets out and nothing gets in; the programs
+    // A new disk, and a stick without a document: both languages on the console, and no answer on any network. Then the questions of the
+    // console answered. What is inside gets out and nothing gets in; the programs
     // have the box's name; the console is shut when it is started again; SSH is a matter of two verbs; no cage refuses anything.
     let Some(image) = image() else { return };
     let site = Site::new(&image);
@@ -41,7 +42,10 @@ fn a_new_box_is_set_up_on_its_console_and_asks_for_its_password_from_then_on() {
     let stick = Stick::bare(&site.scratch, "box");
     let mut machine = site.start(&site.spec(Firmware::Direct).stick(&stick));
     let says = |machine: &Machine, text: &str| machine.console.expect(text, SOON);
+    machine.console.expect("no document yet", BOOT);
+    says(&machine, "pas encore de document");
     first_page(&machine, "NOTHING IS FORWARDED");
+    assert!(!desk.send(INSIDE, (SERVER, 7000), 5000, b"early", NOTHING));
     begin(&machine, "n");
     // The stick has called it something else.
     machine.console.send("\x15fw\r\r\r");

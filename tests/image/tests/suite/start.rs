@@ -58,21 +58,6 @@ fn judged(server: &Host, desk: &Host) {
 
 #[test]
 #[ignore = "long: make test-image"]
-fn a_box_without_a_document_says_so_and_forwards_nothing() {
-    // A new disk and no stick; both languages on the console, then the screens; no answer on any network.
-    let Some(image) = image() else { return };
-    let site = Site::new(&image);
-    let (_, desk) = hosts(&site);
-    let machine = site.start(&site.spec(Firmware::Uefi));
-    machine.console.expect("This box has no document yet", BOOT);
-    machine.console.expect("pas encore de document", SOON);
-    machine.console.send("\r");
-    machine.console.expect("NOTHING IS FORWARDED", SOON);
-    assert!(!desk.send(INSIDE, (SERVER, 7000), 5000, b"early", NOTHING));
-}
-
-#[test]
-#[ignore = "long: make test-image"]
 fn a_changed_bit_of_the_root_file_system_is_refused() {
     // One bit of the root, or of its tree of hashes, turned; the kernel refuses it, and the machine starts again.
     let Some(image) = image() else { return };

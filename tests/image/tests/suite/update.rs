@@ -1,13 +1,14 @@
 //! Updates on the real disk: one that is good, one that cannot start, and the power fails in the middle.
 //!
-//! `make test-image` builds a second image with a higher version for this. What is to be installed comes on the stick, by the
-//! shell of a directly started kernel; what follows is started by UEFI, or by GRUB, from the disk alone.
+//! `make test-image` builds a second image with a higher version for this. What is to be installed comes on a stick that is put in while
+//! the box runs; what follows is started by UEFI, and by GRUB, from a copy of the disk each.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Image, Machine, SOON, Shell};
+use rempart_image_tests::{BOOT, Disk, Firmware, Image, Machine, SOON, Shell, Spec, Stick};
 use rempart_update::manifest::{Content, Description, Draft, Head, SigningKey};
 use rempart_update::{Part, Version};
 use sha2::{Digest as _, Sha256};
@@ -20,6 +21,8 @@ const NEXT: &str = "0.1.1";
 const BAD: &str = "0.1.2";
 /// Longest probation, and as much again for a busy machine.
 const PROBATION: Duration = Duration::from_secs(600);
+/// The program of updates is there a little later than the document's revision.
+const STATUS: &str = "until rempart --lang en update status; do sleep 2; done";
 /// How often the power fails; `REMPART_CUTS` says otherwise.
 const CUTS: u32 = 4;
 
@@ -33,11 +36,13 @@ pub fn images() -> Option<(Image, Image)> {
     Some((image, next?))
 }
 
-/// A new box with this update file on its stick.
-fn offered(image: &Image, update: &[u8]) -> Site {
+/// A new box, and a stick with this update file.
+fn offered(image: &Image, update: &[u8]) -> (Site, Stick) {
     let site = Site::new(image);
-    fs::write(site.stick.folder.join("next.update"), update).expect("a file of our own");
-    site
+    let stick = Stick { folder: site.scratch.at("stick-update") };
+    fs::create_dir(&stick.folder).expect("a folder of our own");
+    fs::write(stick.folder.join("next.update"), update).expect("a file of our own");
+    (site, stick)
 }
 
 /// What the console says to a verb of updates, which must end well.
@@ -49,43 +54,54 @@ pub fn update(shell: &mut Shell, verb: &str) -> String {
     said
 }
 
-/// The first start of that box: the update is installed, and the box ends to start it.
+/// A box that runs, whose user puts the stick in; the update is installed, and the box ends to start it.
 #[track_caller]
-fn installed(site: &Site) {
-    let mut machine = site.first();
+fn installed(image: &Image, bytes: &[u8]) -> Site {
+    let (site, stick) = offered(image, bytes);
+    let machine = site.first();
+    machine.change_stick(&stick);
+    install(machine);
+    site
+}
+
+#[track_caller]
+fn install(mut machine: Machine) {
     let shell = machine.shell();
-    // The document is in force before the last program has started.
-    shell
-        .try_run("until rempart update status >/dev/null; do sleep 1; done", BOOT)
-        .expect("rempart-update answers");
-    assert!(update(shell, "files").contains("next.update"));
+    let found = "until rempart update files | grep -q next.update; do sleep 1; done";
+    shell.try_run(found, SOON).expect("the stick is found");
     assert!(update(shell, "check next.update").contains("signed for this box"));
     assert!(update(shell, "install next.update").contains("ready"));
     shell.start("rempart --lang en update restart");
     assert!(machine.wait_for_end(SOON * 2), "the box does not start again");
 }
 
-/// A kernel started directly: what its box says about updates, with an EFI system partition that is whole.
+/// What the console of a box says about updates.
 #[track_caller]
-fn told(site: &Site, image: &Image) -> String {
-    let spec = site.spec(Firmware::Direct);
-    let mut machine = Machine::start(image, &site.scratch, "fw", &spec);
-    machine.console.expect("revision 1", BOOT);
-    told_by(machine.shell())
+fn told(machine: &Machine, words: &[&str]) {
+    machine.console.send(":update status\r");
+    words.iter().for_each(|word| machine.console.expect(word, SOON));
 }
 
+/// Waits until the EFI system partition of a running box is whole: something may just be written.
 #[track_caller]
-fn told_by(shell: &mut Shell) -> String {
-    let said = shell.run("until rempart --lang en update status; do sleep 1; done");
-    // While it is mounted its own head calls it dirty.
-    let (code, found) = shell
-        .try_run(
-            "while umount /efi 2>/dev/null || grep -q ' /efi vfat' /proc/mounts; do sleep 1; done; fsck.vfat -n /dev/disk/by-partlabel/rempart-esp",
-            SOON,
-        )
-        .expect("an answer");
-    assert_eq!(code, 0, "the EFI system partition: {found}");
-    said
+fn await_whole(site: &Site, disk: &Disk) {
+    let (begun, partition) = (Instant::now(), site.scratch.at("esp"));
+    loop {
+        disk.extract("rempart-esp", &partition);
+        // While it is mounted its own head calls it dirty (FAT32 boot sector, `BS_Reserved1`, and its copy in sector 6).
+        let copy = Disk { path: partition.clone() };
+        for head in [0, 6 * 512] {
+            copy.change(head + 65, 1, |flag| flag[0] = 0);
+        }
+        let checked =
+            Command::new("fsck.vfat").arg("-n").arg(&partition).output().expect("fsck.vfat is installed");
+        if checked.status.success() {
+            return;
+        }
+        let found = String::from_utf8_lossy(&checked.stdout);
+        assert!(begun.elapsed() < SOON, "the EFI system partition: {found}");
+        std::thread::sleep(Duration::from_secs(2));
+    }
 }
 
 #[test]
@@ -94,17 +110,15 @@ fn an_update_proves_itself_and_stays_by_uefi_and_by_bios() {
     // An update on the stick in; it is verified, installed, started, judged by itself and by nobody else, and blessed. Both
     // firmwares.
     let Some((image, next)) = images() else { return };
-    let bytes = fs::read(next.file("update")).expect("the update");
+    let site = installed(&image, &fs::read(next.file("update")).expect("the update"));
+    assert_eq!(kernels(&site.disk), [format!("rempart_{NEXT}+3.efi"), own_kernel()]);
     for firmware in [Firmware::Uefi, Firmware::Bios] {
-        let site = offered(&image, &bytes);
-        installed(&site);
-        assert_eq!(kernels(&site.disk), [format!("rempart_{NEXT}+3.efi"), own_kernel()]);
-        let machine = site.up(&site.spec(firmware));
-        await_updated(&site.disk);
-        machine.cut_power();
-        let said = told(&site, &next);
-        assert!(said.contains(&format!("Rempart {NEXT} runs")), "{firmware:?}: {said}");
-        assert!(said.contains(&format!("{NEXT} has proved itself,")), "{firmware:?}: {said}");
+        let disk = site.disk.copied(&site.scratch, "copy.raw");
+        let machine = site.up(&Spec::new(firmware, &disk).cables(&site.cables));
+        await_updated(&disk);
+        let words = [format!("Rempart {NEXT} runs"), format!("{NEXT} has proved itself,")];
+        told(&machine, &words.each_ref().map(String::as_str));
+        await_whole(&site, &disk);
     }
 }
 
@@ -114,22 +128,19 @@ fn an_update_that_cannot_start_comes_back_by_itself() {
     // Signed and damaged: each of three tries ends in a restart, the fourth start is the old version, which says what happened. UEFI finds
     // the kernel and the kernel no root; GRUB does not even find the kernel, because the entry is that of another version.
     let Some((image, next)) = images() else { return };
-    let bytes = damaged(&next);
+    let site = installed(&image, &damaged(&next));
     for firmware in [Firmware::Uefi, Firmware::Bios] {
-        let site = offered(&image, &bytes);
-        installed(&site);
+        let disk = site.disk.copied(&site.scratch, "copy.raw");
+        let spec = Spec::new(firmware, &disk).cables(&site.cables);
         for attempt in 1..=3 {
-            let machine = site.start(&site.spec(firmware));
+            let machine = site.start(&spec);
             assert!(machine.wait_for_end(BOOT), "{firmware:?}: try {attempt} does not end");
         }
-        site.up(&site.spec(firmware)).cut_power();
-        let said = told(&site, &image);
-        assert!(
-            said.contains(&format!("Rempart {} runs", env!("CARGO_PKG_VERSION"))),
-            "{firmware:?}: {said}"
-        );
-        assert!(said.contains("did not start"), "{firmware:?}: {said}");
-        let kernels = kernels(&site.disk);
+        let machine = site.up(&spec);
+        let runs = format!("Rempart {} runs", env!("CARGO_PKG_VERSION"));
+        told(&machine, &[&runs, "did not start"]);
+        await_whole(&site, &disk);
+        let kernels = kernels(&disk);
         let spent = kernels.iter().any(|name| name.starts_with(&format!("rempart_{BAD}+0")));
         assert!(spent || firmware != Firmware::Uefi, "{kernels:?}");
     }
@@ -141,33 +152,37 @@ fn a_power_cut_in_the_middle_of_an_update_harms_nothing() {
     // SIGKILL at any moment of an installation; each time the old version is the one that would be started, and starts, with an
     // EFI system partition that is whole; the firmware finds it too, and in the end the update goes through.
     let Some((image, next)) = images() else { return };
-    let site = offered(&image, &fs::read(next.file("update")).expect("the update"));
+    let (site, stick) = offered(&image, &fs::read(next.file("update")).expect("the update"));
+    let spec = site.spec(Firmware::Direct).stick(&stick);
     let cuts = std::env::var("REMPART_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(CUTS);
     let mut machine = site.first();
+    machine.change_stick(&stick);
     for cut in 1..=cuts {
         let shell = machine.shell();
-        shell.start("rempart update install next.update >/run/install 2>&1 &");
+        shell.start("rempart --lang en update install next.update >/run/install 2>&1 & installer=$!");
         // As far as it has come by this share of its bytes, wherever the machine's speed puts that moment.
         let share = cut * 100 / (cuts + 1);
         let reached = format!(
             "n() {{ grep -o \"\\\"$1\\\": *[0-9]*\" /run/u | grep -o '[0-9]*$' || echo 0; }}
              until rempart --json update status >/run/u 2>/dev/null; [ $(n all_bytes) -gt 0 ] &&
-             [ $(($(n done_bytes) * 100)) -ge $(($(n all_bytes) * {share})) ]; do sleep 0.2; done; cat /run/u"
+             [ $(($(n done_bytes) * 100)) -ge $(($(n all_bytes) * {share})) ]; do
+             kill -0 $installer 2>/dev/null || {{ cat /run/install; break; }}; sleep 2; done; kill -0 $installer"
         );
-        let (_, progress) = shell.try_run(&reached, PROBATION).expect("an answer");
-        assert!(progress.contains("\"done_bytes\""), "cut {cut}: nothing is installed: {progress}");
+        let (code, said) = shell.try_run(&reached, PROBATION).expect("an answer");
+        assert_eq!(code, 0, "cut {cut}: nothing is installed any more: {said}");
         machine.cut_power();
         let found = kernels(&site.disk);
         eprintln!("cut {cut} at {share} %: {found:?}");
         // What is staged has a name that no firmware looks for.
         assert_eq!(found, [own_kernel()], "cut {cut}");
-        machine = site.up(&site.spec(Firmware::Direct).stick(&site.stick));
-        let said = told_by(machine.shell());
+        machine = site.up(&spec);
+        let said = machine.shell().run(STATUS);
+        await_whole(&site, &site.disk);
         assert!(said.contains(&format!("Rempart {} runs", env!("CARGO_PKG_VERSION"))), "cut {cut}: {said}");
     }
     machine.cut_power();
     site.up(&site.spec(Firmware::Uefi)).cut_power();
-    installed(&site);
+    install(site.up(&spec));
     assert_eq!(kernels(&site.disk), [format!("rempart_{NEXT}+3.efi"), own_kernel()]);
 }
 

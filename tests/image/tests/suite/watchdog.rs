@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rempart_image_tests::{BOOT, Firmware};
+use rempart_image_tests::{BOOT, Firmware, Frozen};
 
 use crate::{Site, image};
 
@@ -12,20 +12,25 @@ const PANIC: Duration = Duration::from_secs(180);
 const WATCHDOG: Duration = Duration::from_secs(300);
 
 #[test]
-#[ignore = "long: make test-image"]
+#[ignore = "long: make test-image-more"]
 fn a_panic_restarts_the_box_and_the_watchdog_restarts_one_that_does_not_even_panic_well() {
     // A crash of the kernel: the machine restarts. The same with the restart after a panic switched off: only the watchdog,
     // which systemd has opened, can do it.
     let Some(image) = image() else { return };
+    let site = Site::new(&image);
+    let spec = site.spec(Firmware::Direct).watchdog();
+    let mut machine = site.start(&spec);
+    let shell = machine.shell();
+    shell.ready(BOOT);
+    let opened = "until [ \"$(cat /sys/class/watchdog/watchdog0/state 2>/dev/null)\" = active ]; do sleep 1; done; cat /sys/class/watchdog/watchdog0/identity";
+    let (_, chip) = shell.try_run(opened, BOOT).expect("systemd opens the watchdog");
+    assert!(chip.contains("6300ESB"), "{chip}");
+    assert_eq!(shell.run("cat /proc/sys/kernel/panic").trim(), "10");
+    let watched = Frozen::take(machine, &site.disk);
     for stuck in [false, true] {
-        let site = Site::new(&image);
-        let mut machine = site.start(&site.spec(Firmware::Direct).watchdog());
+        watched.restore(&site.disk);
+        let mut machine = site.start(&spec.frozen(&watched));
         let shell = machine.shell();
-        shell.ready(BOOT);
-        let opened = "until [ \"$(cat /sys/class/watchdog/watchdog0/state 2>/dev/null)\" = active ]; do sleep 1; done; cat /sys/class/watchdog/watchdog0/identity";
-        let (_, chip) = shell.try_run(opened, BOOT).expect("systemd opens the watchdog");
-        assert!(chip.contains("6300ESB"), "{chip}");
-        assert_eq!(shell.run("cat /proc/sys/kernel/panic").trim(), "10");
         if stuck {
             shell.run("echo 0 >/proc/sys/kernel/panic");
         }
