@@ -75,11 +75,21 @@ fn install(mut machine: Machine) {
     assert!(machine.wait_for_end(SOON * 2), "the box does not start again");
 }
 
-/// What the console of a box says about updates.
+/// Waits until the console of a box says all this about updates, and asks again: their program is the last one to start.
 #[track_caller]
 fn told(machine: &Machine, words: &[&str]) {
-    machine.console.send(":update status\r");
-    words.iter().for_each(|word| machine.console.expect(word, SOON));
+    let begun = Instant::now();
+    loop {
+        machine.console.send(":update status\r");
+        std::thread::sleep(Duration::from_secs(10));
+        let text = machine.console.text();
+        if words.iter().all(|word| text.contains(word)) {
+            return;
+        }
+        assert!(begun.elapsed() < SOON, "{words:?} is not on the screen:\n{text}");
+        machine.console.send("\x1b");
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// Waits until the EFI system partition of a running box is whole: something may just be written.
