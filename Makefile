@@ -21,7 +21,7 @@ TEST_THREADS ?= 2
 # Tests that count each lost millisecond, of the share that `make test` runs: each has the machine for itself.
 MEASURED     := pair::each_daemon_may_be_restarted pair::one_way_between_the_nodes_is_enough
 # Tests of the image that `make test-image-more` runs.
-IMAGE_MORE   := install:: pair::a_pair_is_updated secure:: state:: watchdog::
+IMAGE_MORE   := install:: pair::a_pair_is_updated secure:: setup:: state:: watchdog::
 FUZZ_TARGET  ?= document
 FUZZ_SECONDS ?= 60
 # Whatever of remote access reads what others wrote.
@@ -196,15 +196,15 @@ test-image-short: ## builds an image with the debug programs and starts it twice
 	$(CARGO) test -p rempart-image-tests -- --test-threads=$(TEST_THREADS)
 
 # Two machines at a time keep two processors busy.
-test-image: ## the same and what must hold of any image: BIOS, set-up, a pair and its fail-over, updates, twenty-four power cuts, changed bits, the kernel's features (half an hour)
+test-image: ## what must hold of any image: UEFI, BIOS, a pair set up on its consoles and its fail-over, updates, twenty power cuts, changed bits, the kernel's features (half an hour)
 	@$(MAKE) --no-print-directory image-setup
 	@image/build --test
 	@IMAGE_VERSION=0.1.1 image/build --test
 	@$(MAKE) --no-print-directory test-ovpn
-	$(CARGO) test -p rempart-image-tests -- --include-ignored --nocapture --test-threads=$(TEST_THREADS) $(addprefix --skip ,$(IMAGE_MORE) figures::)
+	$(CARGO) test -p rempart-image-tests -- --include-ignored --nocapture --test-threads=$(TEST_THREADS) $(addprefix --skip ,$(IMAGE_MORE) whole:: figures::)
 
 # The figures want the processors for one machine.
-test-image-more: ## what test-image leaves out: the stick, the update of a pair, Secure Boot, TPM, lost state, the watchdog, the README's figures (half an hour)
+test-image-more: ## what test-image leaves out: the stick, the update of a pair, the set-up of one box, Secure Boot, TPM, lost state, the watchdog, the README's figures (half an hour)
 	@$(MAKE) --no-print-directory image-setup
 	@image/build --test
 	@IMAGE_VERSION=0.1.1 image/build --test

@@ -6,8 +6,8 @@ use rempart_image_tests::{BOOT, Firmware, Image, Machine, SOON};
 
 use crate::{Site, image};
 
-/// How often the power fails; `REMPART_CUTS` says otherwise.
-const CUTS: u32 = 20;
+/// How often the power fails; `REMPART_CUTS` says otherwise. With the cuts of `update` there are twenty.
+const CUTS: u32 = 16;
 /// How many machines take their turns at the same time.
 const MACHINES: u32 = 2;
 /// The longest time from the first commit of a run to the cut.

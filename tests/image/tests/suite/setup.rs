@@ -31,7 +31,7 @@ pub fn begin(machine: &Machine, way: &str) {
 }
 
 #[test]
-#[ignore = "long: make test-image"]
+#[ignore = "long: make test-image-more"]
 fn a_new_box_is_set_up_on_its_console_and_asks_for_its_password_from_then_on() {
     // A new disk, and a stick without a document: both languages on the console, and no answer on any network. Then the questions of the
     // console answered. What is inside gets out and nothing gets in; the programs
