@@ -45,6 +45,9 @@ use rempart_system::realtime::Waker;
 
 /// Commands on their way. The elector has a role, a flush and the states of sixteen paths to tell at most.
 const COMMANDS: usize = 64;
+/// Heartbeats on their way to be carried. They have a queue of their own and are lost when it is full: a journal that stood
+/// still for a second would otherwise miss its role.
+const CARRIED: usize = 16;
 
 /// The kernel's queue of events: at 1 KiB an event, most of a second of 80,000 in a second.
 const EVENT_BYTES: usize = 64 << 20;
@@ -101,9 +104,6 @@ pub enum Command {
     Flush(u64),
     /// The document has changed.
     Surroundings(Surroundings),
-    /// A sealed heartbeat, to go by the journal's sockets too, over every path: whatever keeps heartbeats from the other
-    /// node, a filter or a fault, need not keep this.
-    Carry(Box<[u8]>),
 }
 
 /// What the journal tells.
@@ -119,7 +119,7 @@ pub enum Report {
     /// Whether the connections here are those of the active node, and how many changes were sent or taken; when
     /// either has changed, ten times a second at most.
     Synced(bool, u64),
-    /// What [`Command::Carry`] of the other node brought; nobody has proved it yet.
+    /// What [`Handle::carry`] of the other node brought; nobody has proved it yet.
     Carried {
         /// The path that it came by.
         path: usize,
@@ -173,6 +173,7 @@ pub struct Journal {
 #[derive(Clone)]
 pub struct Handle {
     commands: SyncSender<Order>,
+    carried: SyncSender<Box<[u8]>>,
     waker: Waker,
     snapshot: Arc<Mutex<Snapshot>>,
 }
@@ -184,6 +185,7 @@ enum Order {
 
 struct Inbox {
     orders: Receiver<Order>,
+    carried: Receiver<Box<[u8]>>,
     waker: Waker,
     snapshot: Arc<Mutex<Snapshot>>,
 }
@@ -196,19 +198,25 @@ impl Journal {
 
     /// The same with another queue of events in the kernel, in bytes.
     pub fn start_with(config: Config, event_bytes: usize) -> io::Result<Self> {
-        let (commands, orders) = sync_channel(COMMANDS);
-        let waker = Waker::new()?;
-        let snapshot = Arc::new(Mutex::new(Snapshot::default()));
-        let inbox = Inbox { orders, waker: waker.clone(), snapshot: Arc::clone(&snapshot) };
+        let (handle, inbox) = mailbox()?;
         let driver = driver::Driver::new(config, event_bytes, inbox)?;
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || driver.run())?;
-        Ok(Self { handle: Handle { commands, waker, snapshot }, thread: Some(thread) })
+        Ok(Self { handle, thread: Some(thread) })
     }
 
     /// The way to it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
+}
+
+fn mailbox() -> io::Result<(Handle, Inbox)> {
+    let (commands, orders) = sync_channel(COMMANDS);
+    let (carry, carried) = sync_channel(CARRIED);
+    let waker = Waker::new()?;
+    let snapshot = Arc::new(Mutex::new(Snapshot::default()));
+    let inbox = Inbox { orders, carried, waker: waker.clone(), snapshot: Arc::clone(&snapshot) };
+    Ok((Handle { commands, carried: carry, waker, snapshot }, inbox))
 }
 
 impl Drop for Journal {
@@ -234,6 +242,14 @@ impl Handle {
         let told = self.commands.try_send(Order::Command(command)).is_ok();
         self.waker.wake();
         told
+    }
+
+    /// Hands over a sealed heartbeat, to go by the journal's sockets too, over every path: whatever keeps heartbeats from the
+    /// other node, a filter or a fault, need not keep this. It is lost when too many wait.
+    pub fn carry(&self, heartbeat: Box<[u8]>) {
+        if self.carried.try_send(heartbeat).is_ok() {
+            self.waker.wake();
+        }
     }
 
     /// How it stood at most a tenth of a second ago.
@@ -271,5 +287,20 @@ impl Snapshot {
             refused: self.tally.refused,
             synced: synced.map(|time| format!("{time:.0}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_that_nobody_carries_keep_no_command_away() {
+        // A journal that does not read for ten seconds while every heartbeat is to be carried; its role arrives all the same.
+        let (handle, inbox) = mailbox().expect("a mailbox");
+        (0..1000).for_each(|_| handle.carry(Box::default()));
+        assert!(handle.tell(Command::Role { active: true }));
+        assert!(matches!(inbox.orders.try_recv(), Ok(Order::Command(Command::Role { active: true }))));
+        assert_eq!(inbox.carried.try_iter().count(), CARRIED);
     }
 }

@@ -241,10 +241,14 @@ impl Driver {
                         self.trouble(&error);
                     }
                 }
-                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Empty) => break,
                 Ok(Order::End) | Err(TryRecvError::Disconnected) => return false,
             }
         }
+        while let Ok(heartbeat) = self.inbox.carried.try_recv() {
+            self.line.carry(&heartbeat);
+        }
+        true
     }
 
     fn obey(&mut self, command: Command) -> io::Result<()> {
@@ -264,7 +268,6 @@ impl Driver {
                 self.line.set_ways(now, &surroundings.paths);
                 self.filter = Filter::new(&surroundings.own);
             }
-            Command::Carry(heartbeat) => self.line.carry(&heartbeat),
         }
         Ok(())
     }
