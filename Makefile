@@ -34,7 +34,7 @@ LAB           := $(TARGET)/$(PROFILE)/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-clients build lab lab-up lab-exec lab-console lab-status lab-down \
-  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-ovpn test-image test-image-more test-image-short bench bench-large fuzz fuzz-vpn deny clean
+  lab-cut lab-mend lab-kill lab-power-off lab-power-on lab-freeze lab-thaw lab-ssh lab-download lab-traffic lab-vpn image image-again image-setup qemu qemu-pair flash test test-full test-pair test-vpn test-ovpn test-image test-image-more test-image-short test-images bench bench-large fuzz fuzz-vpn deny clean
 
 help: ## this page
 	@echo 'Rempart. What make can do:'
@@ -195,19 +195,21 @@ test-image-short: ## builds an image with the debug programs and starts it twice
 	@image/build --test
 	$(CARGO) test -p rempart-image-tests -- --test-threads=$(TEST_THREADS)
 
-# Two machines at a time keep two processors busy.
-test-image: ## what must hold of any image: UEFI, BIOS, a pair set up on its consoles and its fail-over, updates, twenty power cuts, changed bits, the kernel's features (half an hour)
-	@$(MAKE) --no-print-directory image-setup
+# The image for tests, and the one that it is updated to.
+test-images:
+	@$(MAKE) --no-print-directory setup image-setup
 	@image/build --test
 	@IMAGE_VERSION=0.1.1 image/build --test
+
+# Two machines at a time keep two processors busy.
+test-image: ## what must hold of any image: UEFI, BIOS, a pair set up on its consoles and its fail-over, updates, twenty power cuts, changed bits, the kernel's features (half an hour)
+	@$(MAKE) --no-print-directory test-images
 	@$(MAKE) --no-print-directory test-ovpn
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --nocapture --test-threads=$(TEST_THREADS) $(addprefix --skip ,$(IMAGE_MORE) whole:: figures::)
 
 # The figures want the processors for one machine.
 test-image-more: ## what test-image leaves out: the stick, the update of a pair, the set-up of one box, Secure Boot, TPM, lost state, the watchdog, the README's figures (half an hour)
-	@$(MAKE) --no-print-directory image-setup
-	@image/build --test
-	@IMAGE_VERSION=0.1.1 image/build --test
+	@$(MAKE) --no-print-directory test-images
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --nocapture --test-threads=$(TEST_THREADS) $(IMAGE_MORE)
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --nocapture figures::
 

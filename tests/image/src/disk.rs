@@ -114,13 +114,13 @@ impl Disk {
         panic!("{} has no partition {label}", self.path.display());
     }
 
-    /// Copies a partition into a file.
-    pub fn extract(&self, label: &str, to: &Path) {
+    /// The bytes of a partition, which has room in memory.
+    pub fn read(&self, label: &str) -> Vec<u8> {
         let (begin, length) = self.partition(label);
-        let mut from = File::open(&self.path).expect("the disk");
-        from.seek(SeekFrom::Start(begin)).expect("a place on the disk");
-        let mut to = File::create(to).expect("a file of our own");
-        std::io::copy(&mut from.take(length), &mut to).expect("room for a partition");
+        let mut bytes = vec![0; usize::try_from(length).expect("a small partition")];
+        let mut file = File::open(&self.path).expect("the disk");
+        file.seek(SeekFrom::Start(begin)).and_then(|_| file.read_exact(&mut bytes)).expect("the partition");
+        bytes
     }
 
     /// Changes bytes in place.

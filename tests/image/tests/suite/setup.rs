@@ -42,8 +42,7 @@ fn a_new_box_is_set_up_on_its_console_and_asks_for_its_password_from_then_on() {
     let stick = Stick::bare(&site.scratch, "box");
     let mut machine = site.start(&site.spec(Firmware::Direct).stick(&stick));
     let says = |machine: &Machine, text: &str| machine.console.expect(text, SOON);
-    machine.console.expect("no document yet", BOOT);
-    says(&machine, "pas encore de document");
+    machine.console.expect("pas encore de document", BOOT);
     first_page(&machine, "NOTHING IS FORWARDED");
     assert!(!desk.send(INSIDE, (SERVER, 7000), 5000, b"early", NOTHING));
     begin(&machine, "n");

@@ -3,8 +3,7 @@
 //! `make test-image` builds a second image with a higher version for this. What is to be installed comes on a stick that is put in while
 //! the box runs; what follows is started by UEFI, and by GRUB, from a copy of the disk each.
 
-use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -97,12 +96,12 @@ fn told(machine: &Machine, words: &[&str]) {
 fn await_whole(site: &Site, disk: &Disk) {
     let (begun, partition) = (Instant::now(), site.scratch.at("esp"));
     loop {
-        disk.extract("rempart-esp", &partition);
+        let mut bytes = disk.read("rempart-esp");
         // While it is mounted its own head calls it dirty (FAT32 boot sector, `BS_Reserved1`, and its copy in sector 6).
-        let copy = Disk { path: partition.clone() };
         for head in [0, 6 * 512] {
-            copy.change(head + 65, 1, |flag| flag[0] = 0);
+            bytes[head + 65] = 0;
         }
+        fs::write(&partition, bytes).expect("room for a partition");
         let checked =
             Command::new("fsck.vfat").arg("-n").arg(&partition).output().expect("fsck.vfat is installed");
         if checked.status.success() {
@@ -241,10 +240,7 @@ struct Fat {
 impl Fat {
     /// As much as the folders can take: the build puts them at the beginning, behind the files' tables.
     fn open(disk: &Disk) -> Self {
-        let (begin, length) = disk.partition("rempart-esp");
-        let mut file = File::open(&disk.path).expect("the disk");
-        let mut bytes = vec![0; usize::try_from(length).expect("a small partition")];
-        file.seek(SeekFrom::Start(begin)).and_then(|_| file.read_exact(&mut bytes)).expect("the partition");
+        let bytes = disk.read("rempart-esp");
         let two = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
         let four = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let (sector, reserved, copies) = (two(11), two(14), usize::from(bytes[16]));
