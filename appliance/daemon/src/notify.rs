@@ -3,6 +3,10 @@
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// How often to say so: a few times within the `WatchdogSec=` of each unit.
+pub const PERIOD: Duration = Duration::from_secs(10);
 
 /// It turns: the watchdog of its unit (`WatchdogSec=`) waits anew. Should it not be heard for once, it is the next time.
 pub fn alive() {

@@ -41,8 +41,6 @@ const NICE: i32 = -10;
 const NEWS: usize = 1024;
 /// Between two attempts to reach the bus.
 const BUS_RETRY: Duration = Duration::from_secs(1);
-/// How often systemd is told that the elector turns: a few times within the `WatchdogSec=` of the unit.
-const LIFE_PERIOD: Duration = Duration::from_secs(10);
 /// A control daemon that is away for longer is not just being restarted.
 const CONTROL_ABSENT: Duration = Duration::from_secs(10);
 
@@ -165,7 +163,7 @@ pub fn run(node: &str, state: &Path, relay: &Path, parent: u32) -> anyhow::Resul
 /// Tells the supervisor that this thread and the elector's turn, for as long as they do.
 async fn prove_life(shared: Arc<Shared>, supervisor: u32) {
     let Ok(supervisor) = i32::try_from(supervisor) else { return };
-    let mut ticks = tokio::time::interval(LIFE_PERIOD);
+    let mut ticks = tokio::time::interval(notify::PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

@@ -50,8 +50,6 @@ const CAPACITY: usize = 1 << 14;
 const BURST: usize = 16;
 /// The longest wait: a session's timer may be set by nothing else than time.
 const LONGEST: Duration = Duration::from_secs(1);
-/// How often systemd is told that the server turns: a few times within the `WatchdogSec=` of the unit.
-const ALIVE: Duration = Duration::from_secs(10);
 
 /// Why the server's thread has ended.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +185,7 @@ impl Gate {
                 return Err(Gone.into());
             }
             if self.alive_at <= Instant::now() {
-                self.alive_at = Instant::now() + ALIVE;
+                self.alive_at = Instant::now() + notify::PERIOD;
                 notify::alive();
             }
             let left = self.machine.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));

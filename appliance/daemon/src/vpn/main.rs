@@ -14,12 +14,13 @@
 mod assemble;
 mod bus;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use rempart_daemon::{disk, logging};
+use rempart_daemon::{disk, logging, notify};
 use rempart_plan::remote::RemotePlan;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -84,6 +85,14 @@ fn main() -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&arguments))
 }
 
+/// There is no server yet whose turns systemd could wait for, and without remote access in the document there never is one.
+async fn live() -> Infallible {
+    loop {
+        notify::alive();
+        tokio::time::sleep(notify::PERIOD).await;
+    }
+}
+
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -93,6 +102,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // Which epochs this node draws stands in the plan: nothing can begin before there was one.
         None => tokio::select! {
             plan = bus::first_plan(&arguments.node) => plan,
+            never = live() => match never {},
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
         },
