@@ -107,5 +107,5 @@ pub trait Control1 {
     fn ssh_remove(&self, fingerprint: &str) -> Result<(), Error>;
 
     /// A request of the other node's control daemon, brought by `rempart-ha`. Only root may call it.
-    fn peer_request(&self, topic: &str, body: &[u8]) -> Result<Vec<u8>, Error>;
+    fn peer_request(&self, topic: &str, body: &[u8]) -> Result<crate::ByteBuf, Error>;
 }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{ByteBuf, Error};
 
 /// The bus name that `rempart-ha` owns.
 pub const HA_NAME: &str = "org.rempart.Ha1";
@@ -37,7 +37,7 @@ pub trait Ha1 {
     /// Forgets the other node and its keys.
     fn unpair(&self) -> Result<(), Error>;
     /// Hands `body` to the other node's control daemon and returns its answer. Only root may call it.
-    fn request(&self, topic: &str, body: &[u8]) -> Result<Vec<u8>, Error>;
+    fn request(&self, topic: &str, body: &[u8]) -> Result<ByteBuf, Error>;
     /// Whether the node is paired, and whether the other one is connected.
     fn link(&self) -> Result<(bool, bool), Error>;
     /// The same, whenever it changes.

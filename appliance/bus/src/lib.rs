@@ -14,6 +14,9 @@ pub mod setup;
 pub mod update;
 pub mod vpn;
 
+/// Bytes that the bus carries as they are.
+pub use serde_bytes::ByteBuf;
+
 pub use control::{CONTROL_NAME, CONTROL_PATH, Control1Proxy, Error};
 pub use ha::{HA_NAME, HA_PATH, Ha1Proxy};
 pub use update::{UPDATE_NAME, UPDATE_PATH, Update1Proxy};

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{ByteBuf, Error};
 
 /// The bus name that `rempart-update` owns.
 pub const UPDATE_NAME: &str = "org.rempart.Update1";
@@ -52,7 +52,7 @@ pub trait Update1 {
     /// Ends a live start: the box starts again.
     fn leave_stick(&self, by: &str) -> Result<(), Error>;
     /// A request of the other node, brought by `rempart-ha`. Only root may call it.
-    fn peer_request(&self, body: &[u8]) -> Result<Vec<u8>, Error>;
+    fn peer_request(&self, body: &[u8]) -> Result<ByteBuf, Error>;
 }
 
 /// What is to be installed, and how.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use rempart_bus::Error;
 use rempart_bus::documents::{CommitRequest, ExplainRequest};
+use rempart_bus::{ByteBuf, Error};
 use rempart_daemon::caller::only_root;
 use rempart_daemon::systemd;
 use rempart_identity::secret::Secret;
@@ -189,10 +189,10 @@ impl Service {
         body: &[u8],
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<ByteBuf, Error> {
         // Administrators may use the console; the other node speaks with root's voice, and only `rempart-ha` knows that it is
         // the other node.
         only_root(&header, connection).await?;
-        self.ask(|r| Command::PeerRequest(topic.into(), body.into(), r)).await
+        self.ask(|r| Command::PeerRequest(topic.into(), body.into(), r)).await.map(ByteBuf::from)
     }
 }

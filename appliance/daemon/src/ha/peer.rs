@@ -242,7 +242,7 @@ pub async fn ask_control(bus: &Option<zbus::Connection>, topic: &str, body: &[u8
         }
     };
     match answer {
-        Ok(Ok(answer)) => Some(answer),
+        Ok(Ok(answer)) => Some(answer.into_vec()),
         Ok(Err(error)) => {
             debug!(%error, topic, "the other node is not answered");
             None

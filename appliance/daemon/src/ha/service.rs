@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::ConfigurationStatus;
-use rempart_bus::{Error, HA_PATH};
+use rempart_bus::{ByteBuf, Error, HA_PATH};
 use rempart_daemon::caller::only_root;
 use rempart_pair::role::CommandRefused;
 use rempart_plan::ha::HaPlan;
@@ -125,10 +125,10 @@ impl Service {
         body: &[u8],
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<ByteBuf, Error> {
         // What goes to the other node in this node's name comes from `rempartd` alone.
         only_root(&header, connection).await?;
-        self.shared.peer.request(topic, body).await
+        self.shared.peer.request(topic, body).await.map(ByteBuf::from)
     }
 
     async fn link(&self) -> (bool, bool) {

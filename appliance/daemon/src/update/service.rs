@@ -4,10 +4,10 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rempart_bus::Error;
 use rempart_bus::codes::RefusalCode;
 use rempart_bus::ha::HaStatus;
 use rempart_bus::update::{DiskRequest, InstallRequest, OtherSlot, PairUpdate, UpdateStatus};
+use rempart_bus::{ByteBuf, Error};
 use rempart_daemon::systemd;
 use rempart_update::pair::{End, Phase, Plan, View, Who};
 use rempart_update::probation::lacks;
@@ -507,10 +507,10 @@ impl Service {
         body: &[u8],
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<ByteBuf, Error> {
         // The other node speaks with the voice of `rempart-ha`.
         only_root(&header, connection).await?;
-        Ok(partner::answer(self.office.serve(body).await))
+        Ok(partner::answer(self.office.serve(body).await).into())
     }
 }
 
