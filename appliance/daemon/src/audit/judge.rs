@@ -92,12 +92,22 @@ pub fn judge_one(rule: &Rule, facts: &Facts) -> (Verdict, Vec<Evidence>) {
 fn evidence(fact: Fact, seen: Option<&Seen>, want: Want) -> Evidence {
     Evidence {
         about: fact.to_string(),
-        seen: seen.map(ToString::to_string).unwrap_or_default(),
+        seen: seen.map(|seen| want.against(seen).to_string()).unwrap_or_default(),
         wanted: want.to_string(),
     }
 }
 
 impl Want {
+    /// The part of what was seen that speaks against it.
+    fn against(self, seen: &Seen) -> Seen {
+        match (self, seen) {
+            (Self::Only(wanted), Seen::Many(words)) => {
+                Seen::many(words.iter().filter(|w| !wanted.contains(&w.as_str())).map(String::as_str))
+            }
+            _ => seen.clone(),
+        }
+    }
+
     /// Whether what was seen is what is wanted.
     pub fn holds(self, seen: &Seen) -> bool {
         match (self, seen) {

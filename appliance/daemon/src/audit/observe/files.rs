@@ -23,6 +23,9 @@ const SECOND_LOOK: Duration = Duration::from_secs(1);
 const EFI_GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// See [`EFI_GLOBAL`].
 const EFI_LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// Kernel settings that are shown to `CAP_SYS_ADMIN` alone, as they were at the end of the start
+/// (`rempart-modules-lock.service`).
+const SHOWN_AT_START: &str = "/run/rempart/sysctl";
 /// Our services' account that listens for everybody.
 const VPN_USER: &str = "rempart-vpn";
 
@@ -87,7 +90,7 @@ impl Files {
                 // Several numbers stand between tabs.
                 Ok(Some(value)) => Some(Seen::text(value.split_whitespace().collect::<Vec<_>>().join(" "))),
                 Ok(None) => Some(Seen::Absent),
-                Err(_) => None,
+                Err(_) => text(Path::new(SHOWN_AT_START).join(key)).map(|value| Seen::text(value.trim())),
             },
             Fact::Word(word) => Some(word_or_absent(self.words.as_ref()?.get(word))),
             Fact::Config(option) => {

@@ -149,6 +149,16 @@ fn a_broken_setting_is_not_excused_by_another() {
 }
 
 #[test]
+fn of_a_list_what_should_not_be_there_is_told_alone() {
+    // One known service and a stranger: the evidence names the stranger.
+    let mut facts = perfect();
+    facts.note(known(Known::Services), Seen::many(["rempartd.service", "stranger.service"]));
+    let rule = RULES.iter().find(|rule| rule.code == "linux-r62").unwrap();
+    let (verdict, evidence) = judge_one(rule, &facts);
+    assert_eq!((verdict, evidence[0].seen.as_str()), (Verdict::Fail, "stranger.service"));
+}
+
+#[test]
 fn what_cannot_be_read_never_passes() {
     // One fact unread; its line says so, and counts against the box.
     for rule in RULES {
