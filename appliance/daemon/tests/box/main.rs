@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 /// The highest exposure, in tenths, that a unit of ours may have (systemd-analyze(1), `security`).
 const HIGHEST_EXPOSURE: u32 = 25;
@@ -53,7 +55,8 @@ fn exposure(unit: &Path) -> Option<u32> {
 #[test]
 fn no_unit_is_more_exposed_than_it_may_be() {
     // Each unit file in; its exposure as systemd reckons it, at most 2.5, out.
-    for unit in files("systemd", ".service") {
+    let image = files("image/rootfs/usr/lib/systemd/system", ".service");
+    for unit in files("systemd", ".service").into_iter().chain(image) {
         let Some(tenths) = exposure(&unit) else { return };
         let name = unit.file_name().expect("a name").to_string_lossy();
         println!("{name}: {}.{}", tenths / 10, tenths % 10);
@@ -234,4 +237,24 @@ fn the_script_prints_the_words_of_the_command_line() {
 fn the_script_never_touches_the_machine_that_builds() {
     let output = run(Command::new(root().join("image/hardening.sh")).arg("/")).expect("a shell");
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+}
+
+#[test]
+fn remote_access_that_nobody_asked_for_says_that_it_lives() {
+    // The program of a box whose document has no `[vpn]`: it waits, for as long as the box runs, and its watchdog hears of it.
+    let folder = std::env::temp_dir().join(format!("rempart-waits-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder of our own");
+    let socket = folder.join("notify");
+    let listener = UnixDatagram::bind(&socket).expect("a socket of our own");
+    listener.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_rempart-vpn"));
+    program.args(["--node", "alone", "--state"]).arg(&folder).arg("--run").arg(folder.join("run"));
+    program.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "60000000");
+    program.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", folder.join("no-bus").display()));
+    let mut child = program.spawn().expect("it starts");
+    let mut heard = [0; 32];
+    let length = listener.recv(&mut heard);
+    child.kill().and_then(|()| child.wait()).expect("it ran until now");
+    fs::remove_dir_all(&folder).expect("a folder of our own");
+    assert_eq!(&heard[..length.expect("a word within half a minute")], b"WATCHDOG=1");
 }
