@@ -21,7 +21,7 @@ TEST_THREADS ?= 2
 # Tests that count each lost millisecond, of the share that `make test` runs: each has the machine for itself.
 MEASURED     := pair::each_daemon_may_be_restarted pair::one_way_between_the_nodes_is_enough
 # Tests of the image that `make test-image-more` runs.
-IMAGE_MORE   := install:: pair::a_pair_is_updated secure:: setup:: state:: watchdog::
+IMAGE_MORE   := audit:: install:: pair::a_pair_is_updated secure:: setup:: state:: watchdog::
 FUZZ_TARGET  ?= document
 FUZZ_SECONDS ?= 60
 # Whatever of remote access reads what others wrote.
@@ -147,7 +147,7 @@ image-again: ## the same from nothing but the compiled programs, and compared: e
 qemu: ## boot the image in this terminal, by UEFI or FIRMWARE=bios; STICK=folder with rempart.toml and node (Ctrl-A X ends)
 	@image/run one
 
-qemu-pair: ## two boxes with WAN, LAN and sync cables, and a client in the LAN, in a terminal with panes (Ctrl-B D ends)
+qemu-pair: ## two boxes with WAN, LAN and sync cables, a client and a provider, in a terminal with panes (Ctrl-B D ends)
 	@image/run pair
 
 flash: ## write the image to a disk or stick and verify it: make flash DEV=/dev/sdX (YES=1 asks nothing)

@@ -402,8 +402,8 @@ fn mac(socket: &Path, number: usize) -> String {
 
 /// The image's initial file system, and behind it one more: what is unpacked last is added.
 fn initrd_with_shell(image: &Image) -> Vec<u8> {
-    const INIT: &str = include_str!("../../../image/guests/shell/test/init");
-    const UNIT: &str = include_str!("../../../image/guests/shell/test/shell.service");
+    const INIT: &str = include_str!("../guest/init");
+    const UNIT: &str = include_str!("../guest/shell.service");
     let mut all = fs::read(image.file("initrd")).expect("the image's initial file system");
     all.resize(all.len().next_multiple_of(4), 0);
     let folder = 0o040_755;

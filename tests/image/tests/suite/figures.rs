@@ -49,7 +49,7 @@ fn the_figures_of_an_idle_box() {
     eprintln!("resident: {}", shell.run("ps -eo rss,comm | grep -E ' rempart' | awk '{ print $2, int($1 / 1024) \" MB\" }' | paste -sd, || :").trim());
     eprintln!("written while idle: {written} bytes in {idle_s} s, {a_day} MB a day");
     let before = number(shell, WRITTEN);
-    shell.run("rempart show 1 >/tmp/d.toml; for n in 1 2 3 4 5 6 7 8 9 10; do sed \"s/udp.700[0-9]*/udp\\/700$n/\" /tmp/d.toml >/tmp/c.toml; rempart commit /tmp/c.toml --message $n >/dev/null || exit 1; done; sync");
+    shell.run("rempart show 1 >/tmp/d.toml; for n in 11 12 13 14 15 16 17 18 19 20; do sed \"s/udp.7000/udp\\/70$n/\" /tmp/d.toml >/tmp/c.toml; rempart commit /tmp/c.toml --message $n >/dev/null || exit 1; done; sync");
     eprintln!("written by a commit: {} bytes", (number(shell, WRITTEN) - before) * 512 / 10);
     eprintln!(
         "the slowest units: {}",

@@ -1,6 +1,7 @@
 //! The image in an emulated machine. Two tests run with every test run where an image was built; the others are for `make
 //! test-image` and `make test-image-more`, half an hour each.
 
+mod audit;
 mod figures;
 mod flash;
 mod install;
@@ -81,8 +82,17 @@ pub struct Site {
 impl Site {
     /// A new box.
     pub fn new(image: &Image) -> Self {
+        Self::with(image, |scratch| Disk::flashed(image, scratch))
+    }
+
+    /// Another box, with what is on the disk of this one.
+    pub fn twin(&self) -> Self {
+        Self::with(&self.image, |scratch| self.disk.copied(scratch, "disk.raw"))
+    }
+
+    fn with(image: &Image, disk: impl FnOnce(&Scratch) -> Disk) -> Self {
         let scratch = Scratch::new();
-        let (disk, stick) = (Disk::flashed(image, &scratch), Stick::new(&scratch, "fw", DOCUMENT));
+        let (disk, stick) = (disk(&scratch), Stick::new(&scratch, "fw", DOCUMENT));
         let cables = [Cable::new(&scratch, "wan"), Cable::new(&scratch, "lan")];
         Self { image: image.clone(), scratch, disk, stick, cables }
     }

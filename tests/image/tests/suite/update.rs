@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rempart_image_tests::{BOOT, Disk, Firmware, Image, Machine, SOON, Shell, Spec, Stick};
+use rempart_image_tests::{BOOT, Disk, Firmware, Image, Machine, SOON, Shell, Stick};
 use rempart_update::manifest::{Content, Description, Draft, Head, SigningKey};
 use rempart_update::{Part, Version};
 use sha2::{Digest as _, Sha256};
@@ -93,10 +93,10 @@ fn told(machine: &Machine, words: &[&str]) {
 
 /// Waits until the EFI system partition of a running box is whole: something may just be written.
 #[track_caller]
-fn await_whole(site: &Site, disk: &Disk) {
+fn await_whole(site: &Site) {
     let (begun, partition) = (Instant::now(), site.scratch.at("esp"));
     loop {
-        let mut bytes = disk.read("rempart-esp");
+        let mut bytes = site.disk.read("rempart-esp");
         // While it is mounted its own head calls it dirty (FAT32 boot sector, `BS_Reserved1`, and its copy in sector 6).
         for head in [0, 6 * 512] {
             bytes[head + 65] = 0;
@@ -119,10 +119,8 @@ fn an_update_that_cannot_start_comes_back_by_itself() {
     // Signed and damaged: each of three tries ends in a restart, the fourth start is the old version, which says what happened. UEFI finds
     // the kernel and the kernel no root; GRUB does not even find the kernel, because the entry is that of another version.
     let Some((image, next)) = images() else { return };
-    let site = installed(&image, &damaged(&next));
-    for firmware in [Firmware::Uefi, Firmware::Bios] {
-        let disk = site.disk.copied(&site.scratch, "copy.raw");
-        let spec = Spec::new(firmware, &disk).cables(&site.cables);
+    by_each_firmware(&installed(&image, &damaged(&next)), |firmware, site| {
+        let spec = site.spec(firmware);
         for attempt in 1..=3 {
             let machine = site.start(&spec);
             assert!(machine.wait_for_end(BOOT), "{firmware:?}: try {attempt} does not end");
@@ -130,11 +128,11 @@ fn an_update_that_cannot_start_comes_back_by_itself() {
         let machine = site.up(&spec);
         let runs = format!("Rempart {} runs", env!("CARGO_PKG_VERSION"));
         told(&machine, &[&runs, "did not start"]);
-        await_whole(&site, &disk);
-        let kernels = kernels(&disk);
+        await_whole(site);
+        let kernels = kernels(&site.disk);
         let spent = kernels.iter().any(|name| name.starts_with(&format!("rempart_{BAD}+0")));
         assert!(spent || firmware != Firmware::Uefi, "{kernels:?}");
-    }
+    });
 }
 
 #[test]
@@ -168,19 +166,28 @@ fn an_update_that_is_interrupted_harms_nothing_and_one_that_is_not_proves_itself
         assert_eq!(found, [own_kernel()], "cut {cut}");
         machine = site.up(&spec);
         let said = machine.shell().run(STATUS);
-        await_whole(&site, &site.disk);
+        await_whole(&site);
         assert!(said.contains(&format!("Rempart {} runs", env!("CARGO_PKG_VERSION"))), "cut {cut}: {said}");
     }
     install(machine);
     assert_eq!(kernels(&site.disk), [format!("rempart_{NEXT}+3.efi"), own_kernel()]);
-    for firmware in [Firmware::Uefi, Firmware::Bios] {
-        let disk = site.disk.copied(&site.scratch, "copy.raw");
-        let machine = site.up(&Spec::new(firmware, &disk).cables(&site.cables));
-        await_updated(&disk);
+    by_each_firmware(&site, |firmware, site| {
+        let machine = site.up(&site.spec(firmware));
+        await_updated(&site.disk);
         let words = [format!("Rempart {NEXT} runs"), format!("{NEXT} has proved itself,")];
         told(&machine, &words.each_ref().map(String::as_str));
-        await_whole(&site, &disk);
-    }
+        await_whole(site);
+    });
+}
+
+/// Two more boxes with what is on the disk of this one, and what is to be seen on each: one started by UEFI, one by BIOS.
+fn by_each_firmware(site: &Site, see: impl Fn(Firmware, &Site) + Sync) {
+    let see = &see;
+    std::thread::scope(|scope| {
+        for firmware in [Firmware::Uefi, Firmware::Bios] {
+            scope.spawn(move || see(firmware, &site.twin()));
+        }
+    });
 }
 
 /// An update with the parts of the second image, one block of its root file system changed, and a good signature.
