@@ -7,7 +7,9 @@ use rempart_bus::documents::{InterfaceStatus, Revision, Status};
 use rempart_bus::ha::{ConfigurationStatus, HaStatus, JournalStatus, OtherNode};
 use rempart_bus::update::PEER_TOPIC;
 use rempart_bus::vpn::VpnStatus;
-use rempart_bus::{CONTROL_NAME, CONTROL_PATH, Error, HA_NAME, HA_PATH, Update1Proxy, VPN_NAME, VPN_PATH};
+use rempart_bus::{
+    ByteBuf, CONTROL_NAME, CONTROL_PATH, Error, HA_NAME, HA_PATH, Update1Proxy, VPN_NAME, VPN_PATH,
+};
 use zbus::Connection;
 
 /// The surroundings of one machine.
@@ -128,7 +130,7 @@ impl Ha {
         Ok(())
     }
 
-    async fn request(&self, topic: &str, body: &[u8]) -> Result<Vec<u8>, Error> {
+    async fn request(&self, topic: &str, body: &[u8]) -> Result<ByteBuf, Error> {
         assert_eq!(topic, PEER_TOPIC);
         let other = self.0.other().ok_or_else(|| Error::Failed("the other node is not connected".into()))?;
         let bus = other.bus.lock().expect("a lock").clone().expect("a bus");
