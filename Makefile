@@ -208,7 +208,7 @@ test-image: ## what must hold of any image: UEFI, BIOS, a pair set up on its con
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --nocapture --test-threads=$(TEST_THREADS) $(addprefix --skip ,$(IMAGE_MORE) whole:: figures::)
 
 # The figures want the processors for one machine.
-test-image-more: ## what test-image leaves out: the stick, the update of a pair, the set-up of one box, Secure Boot, TPM, lost state, the watchdog, the README's figures (half an hour)
+test-image-more: ## what test-image leaves out: the stick, the update of a pair, the set-up of one box, Secure Boot, TPM, lost state, the watchdog, broken settings, the README's figures (three quarters of an hour)
 	@$(MAKE) --no-print-directory test-images
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --nocapture --test-threads=$(TEST_THREADS) $(IMAGE_MORE)
 	$(CARGO) test -p rempart-image-tests -- --include-ignored --nocapture figures::
